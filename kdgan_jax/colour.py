@@ -1,0 +1,39 @@
+"""BT.601 studio-range YCbCr, as MATLAB's rgb2ycbcr and super-resolution papers use it.
+
+Arrays are NumPy or JAX, channels last, RGB in [0, 1]; Y then lies in [16/255, 235/255].
+"""
+
+from typing import Any
+
+import numpy as np
+
+# Rows give Y, Cb, Cr of R, G, B (ITU-R BT.601-7, scaled to 8 bits: 219 and 224 steps).
+YCBCR_FROM_RGB = (
+    np.array(
+        [[65.481, 128.553, 24.966], [-37.797, -74.203, 112.0], [112.0, -93.786, -18.214]],
+        np.float64,
+    )
+    / 255
+)
+YCBCR_OFFSET = np.array([16.0, 128.0, 128.0], np.float64) / 255
+RGB_FROM_YCBCR = np.linalg.inv(YCBCR_FROM_RGB)
+
+
+def _offset(like: Any) -> Any:
+    return YCBCR_OFFSET.astype(like.dtype).reshape((1,) * (like.ndim - 1) + (3,))
+
+
+def rgb_to_ycbcr(rgb: Any) -> Any:
+    """Returns YCbCr (..., 3) of `rgb` (..., 3) in [0, 1], in the dtype of `rgb`."""
+    return rgb @ YCBCR_FROM_RGB.T.astype(rgb.dtype) + _offset(rgb)
+
+
+def ycbcr_to_rgb(ycbcr: Any) -> Any:
+    """Returns RGB (..., 3) of `ycbcr` (..., 3), the inverse of `rgb_to_ycbcr`."""
+    return (ycbcr - _offset(ycbcr)) @ RGB_FROM_YCBCR.T.astype(ycbcr.dtype)
+
+
+def luma(rgb_u8: np.ndarray) -> np.ndarray:
+    """Returns unrounded Y (H, W) float64 on the 0 to 255 scale of uint8 RGB (H, W, 3)."""
+    r, g, b = (rgb_u8[..., i].astype(np.float64) for i in range(3))
+    return 16 + (65.481 * r + 128.553 * g + 24.966 * b) / 255

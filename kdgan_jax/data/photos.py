@@ -1,0 +1,244 @@
+"""Photos: where they come from, which are held out, how a pair of HR and LR is made.
+
+A source is a word: "embedded" (photos inside the scikit-image and scikit-learn wheels),
+"tfds:NAME" (TensorFlow Datasets, needs a network once), or folders separated by commas. A folder
+is searched at any depth for HR images; a folder that has `HR/` and `LRx{scale}/` gives pairs.
+"""
+
+import importlib.util
+import logging
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from kdgan_jax import bicubic
+from kdgan_jax.errors import UserError
+from kdgan_jax.io import images
+
+log = logging.getLogger("kdgan_jax")
+
+# A fixed, written split. The two motorcycle pictures show one scene and stay on one side. Left out
+# are charts, logos, text, synthetic pictures, scans, microscopy and medicine.
+EMBEDDED_TRAIN = (
+    "skimage/data/astronaut.png",
+    "skimage/data/brick.png",
+    "skimage/data/chelsea.png",
+    "skimage/data/grass.png",
+    "skimage/data/gravel.png",
+    "skimage/data/motorcycle_left.png",
+    "skimage/data/motorcycle_right.png",
+    "skimage/data/rocket.jpg",
+    "sklearn/datasets/images/flower.jpg",
+)
+EMBEDDED_HOLDOUT = (
+    "skimage/data/camera.png",
+    "skimage/data/coffee.png",
+    "sklearn/datasets/images/china.jpg",
+)
+
+
+class Photo(NamedTuple):
+    """One photo: HR, and LR where the source has it; files, or arrays already decoded."""
+
+    name: str
+    hr: Path | np.ndarray
+    lr: Path | np.ndarray | None
+    size: tuple[int, int]  # of the HR image, cropped to a multiple of the scale
+
+
+def pixels(source: Path | np.ndarray) -> np.ndarray:
+    """Returns uint8 RGB (H, W, 3) of a file or of an array already decoded."""
+    return source if isinstance(source, np.ndarray) else images.read(source).rgb
+
+
+def load(photo: Photo, scale: int) -> tuple[np.ndarray, np.ndarray]:
+    """Returns (HR (H, W, 3), LR (H / scale, W / scale, 3)), uint8.
+
+    HR is cropped to a multiple of `scale`; LR is read, or made by MATLAB's bicubic.
+
+    Raises:
+      UserError: a file cannot be read, or HR and LR do not match.
+    """
+    hr = bicubic.crop_to_multiple(pixels(photo.hr), scale)
+    if photo.lr is None:
+        return hr, bicubic.downscale(hr, scale)
+    lr = pixels(photo.lr)
+    if (lr.shape[0] * scale, lr.shape[1] * scale) != hr.shape[:2]:
+        raise UserError(
+            f"{photo.lr}: LR of {lr.shape[1]}x{lr.shape[0]} does not match HR of"
+            f" {hr.shape[1]}x{hr.shape[0]} at scale {scale}; HR must be {scale} times as large"
+        )
+    return hr, lr
+
+
+def embedded(paths: Sequence[str], scale: int) -> list[Photo]:
+    """Returns photos out of installed packages, `paths` as in `EMBEDDED_TRAIN`."""
+    found = []
+    for path in paths:
+        package, _, rest = path.partition("/")
+        spec = importlib.util.find_spec(package)
+        if spec is None or not spec.submodule_search_locations:
+            raise UserError(
+                f"config.data.source='embedded' needs the photos of {package}; install it with"
+                " `pip install scikit-image scikit-learn`, or name a folder of photos"
+            )
+        file = Path(spec.submodule_search_locations[0]) / rest
+        found.append(_photo(file, None, scale, file.stem))
+    return found
+
+
+def _photo(hr: Path, lr: Path | None, scale: int, name: str) -> Photo:
+    height, width = images.size(hr)
+    size = height - height % scale, width - width % scale
+    if lr is not None and images.size(lr) != (size[0] // scale, size[1] // scale):
+        have = images.size(lr)
+        raise UserError(
+            f"{lr}: LR of {have[1]}x{have[0]} does not match HR {hr.name} of {width}x{height} at"
+            f" scale {scale}; HR must be {scale} times as large"
+        )
+    return Photo(name, hr, lr, size)
+
+
+def lr_folder(folder: Path, scale: int) -> Path | None:
+    """Returns the folder of LR images that belongs to `folder`/HR, where there is one."""
+    for name in (f"LRx{scale}", f"LR_x{scale}", "LR"):
+        if (folder / name).is_dir():
+            return folder / name
+    return None
+
+
+def folder(path: str | Path, scale: int) -> tuple[list[Photo], list[str]]:
+    """Returns the photos below a folder, and a line for each file that cannot be used.
+
+    Raises:
+      UserError: the folder is missing or holds no image.
+    """
+    root = Path(path)
+    hr_root = root / "HR" if (root / "HR").is_dir() else root
+    lr_root = lr_folder(root, scale) if hr_root != root else None
+    found, bad = [], []
+    for hr in images.find(hr_root):
+        name = str(hr.relative_to(hr_root).with_suffix(""))
+        try:
+            lr = _lr_of(hr, hr_root, lr_root, scale) if lr_root else None
+            found.append(_photo(hr, lr, scale, name))
+        except UserError as error:
+            bad.append(str(error))
+    return found, bad
+
+
+def _lr_of(hr: Path, hr_root: Path, lr_root: Path, scale: int) -> Path:
+    below = lr_root / hr.relative_to(hr_root).parent
+    for stem in (f"{hr.stem}x{scale}", hr.stem):
+        for suffix in (hr.suffix, ".png"):
+            if (below / (stem + suffix)).is_file():
+                return below / (stem + suffix)
+    raise UserError(f"{hr}: has no LR image {hr.stem}x{scale}{hr.suffix} in {below}; add or remove")
+
+
+class Photos(NamedTuple):
+    """The photos of a run: to train on, and held out for its evaluation; disjoint."""
+
+    train: list[Photo]
+    holdout: list[Photo]
+
+
+def gather(data: Any, scale: int, largest_patch: int) -> Photos:
+    """Returns the run's photos, every file looked at, before training starts.
+
+    Photos smaller than the patch and files that cannot be read are named, skipped and counted.
+
+    Args:
+      data: `config.data`.
+      scale: HR size over LR size.
+      largest_patch: side of the largest HR patch that will be cut.
+
+    Raises:
+      UserError: no photo is left, or more than `data.max_bad_fraction` of them are bad.
+    """
+    if data.source == "embedded":
+        split = Photos(embedded(EMBEDDED_TRAIN, scale), embedded(EMBEDDED_HOLDOUT, scale))
+        bad: list[str] = []
+    elif data.source.startswith("tfds:"):
+        from kdgan_jax.data import tfds  # imports TensorFlow
+
+        everything = tfds.photos(data.source.removeprefix("tfds:"), scale, data.memory_mb)
+        split, bad = _hold_out(everything, data.holdout), []
+    else:
+        everything, bad = [], []
+        for path in data.source.split(","):
+            good, unusable = folder(path.strip(), scale)
+            everything += good
+            bad += unusable
+        everything, small = _large_enough(everything, largest_patch)
+        _refuse(data.source, bad + small, len(everything), data.max_bad_fraction)
+        split = _hold_out(everything, data.holdout)
+    train, small = _large_enough(split.train, largest_patch)
+    if not train:
+        raise UserError(
+            f"config.data.source={data.source!r}: no photo has sides of {largest_patch} pixels or"
+            " more, the HR patch; lower hr_patch or give larger photos"
+        )
+    return Photos(train, split.holdout)
+
+
+def _large_enough(photos: list[Photo], patch: int) -> tuple[list[Photo], list[str]]:
+    small = [
+        f"{p.hr}: {p.size[1]}x{p.size[0]} is smaller than the HR patch {patch}; lower hr_patch"
+        for p in photos
+        if min(p.size) < patch
+    ]
+    return [p for p in photos if min(p.size) >= patch], small
+
+
+def _refuse(source: str, bad: list[str], good: int, max_fraction: float) -> None:
+    """Names what is skipped; stops where it is too much or all."""
+    for line in bad[:10]:
+        log.warning("skipped: %s", line)
+    if bad:
+        log.warning("skipped %d of %d files of %s", len(bad), len(bad) + good, source)
+    if len(bad) > max_fraction * (len(bad) + good) or not good:
+        raise UserError(
+            f"{bad[0] if bad else source}; {len(bad)} of {len(bad) + good} files cannot be used,"
+            f" more than config.data.max_bad_fraction={max_fraction} allows"
+        )
+
+
+def _hold_out(photos: list[Photo], number: int) -> Photos:
+    """Holds out `number` photos, evenly spread over the list."""
+    if not 0 < number < len(photos):
+        raise UserError(
+            f"config.data.holdout={number} must be at least 1 and below the {len(photos)} photos"
+            " that can be used"
+        )
+    chosen = {i * len(photos) // number for i in range(number)}
+    return Photos(
+        [p for i, p in enumerate(photos) if i not in chosen],
+        [p for i, p in enumerate(photos) if i in chosen],
+    )
+
+
+def decode_all(
+    photos: list[Photo], scale: int, max_bad_fraction: float
+) -> tuple[list[Photo], list[tuple[np.ndarray, np.ndarray]]]:
+    """Returns the photos that decode, and (HR, LR) of each; bad ones are named and skipped.
+
+    Raises:
+      UserError: more than `max_bad_fraction` of the photos are bad.
+    """
+
+    def attempt(photo: Photo) -> tuple[np.ndarray, np.ndarray] | str:
+        try:
+            return load(photo, scale)
+        except UserError as error:
+            return str(error)
+
+    with ThreadPoolExecutor() as pool:
+        results = list(pool.map(attempt, photos))
+    bad = [r for r in results if isinstance(r, str)]
+    kept = [(p, r) for p, r in zip(photos, results, strict=True) if not isinstance(r, str)]
+    _refuse("the training photos", bad, len(kept), max_bad_fraction)
+    return [p for p, _ in kept], [r for _, r in kept]

@@ -1,0 +1,39 @@
+"""Photos out of TensorFlow Datasets, e.g. "div2k/bicubic_x4"; downloads them at first use."""
+
+import tensorflow as tf
+import tensorflow_datasets as tfds
+
+from kdgan_jax import bicubic
+from kdgan_jax.data.photos import Photo
+from kdgan_jax.errors import UserError
+
+tf.config.set_visible_devices([], "GPU")
+
+
+def photos(name: str, scale: int, memory_mb: int) -> list[Photo]:
+    """Returns the decoded training photos of the TFDS data set `name` ("hr" and "lr" images).
+
+    LR images of the data set are used where its scale is ours, else LR is made from HR.
+
+    Raises:
+      UserError: the data set is unknown, or its photos need more than `memory_mb` of memory.
+    """
+    try:
+        dataset = tfds.load(name, split="train")
+    except tfds.core.registered.DatasetNotFoundError as error:
+        raise UserError(f"config.data.source='tfds:{name}': {str(error).splitlines()[0]}") from None
+    found: list[Photo] = []
+    used = 0
+    for i, example in enumerate(tfds.as_numpy(dataset)):
+        hr = bicubic.crop_to_multiple(example["hr"], scale)
+        lr = example.get("lr")
+        if lr is not None and (lr.shape[0] * scale, lr.shape[1] * scale) != hr.shape[:2]:
+            lr = None
+        used += hr.nbytes + (0 if lr is None else lr.nbytes)
+        if used > memory_mb * 2**20:
+            raise UserError(
+                f"config.data.source='tfds:{name}' needs more than config.data.memory_mb="
+                f"{memory_mb}; raise it, or name the folder of the extracted images"
+            )
+        found.append(Photo(f"{name}/{i}", hr, lr, hr.shape[:2]))
+    return found

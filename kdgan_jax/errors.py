@@ -1,0 +1,33 @@
+"""Errors that are the user's to mend, and look-ups that suggest the name that was meant."""
+
+import difflib
+from collections.abc import Iterable, Mapping
+from typing import TypeVar
+
+Value = TypeVar("Value")
+
+
+class UserError(ValueError):
+    """What is wrong, where, and what to do, in one sentence.
+
+    Entry points print it without a traceback and leave with exit code 2.
+    """
+
+
+def suggest(word: str, known: Iterable[str]) -> str:
+    """Returns "; did you mean 'x'?" for a near miss of `known`, else an empty string."""
+    near = difflib.get_close_matches(word, list(known), n=1)
+    return f"; did you mean {near[0]!r}?" if near else ""
+
+
+def pick(table: Mapping[str, Value], name: str, field: str) -> Value:
+    """Returns `table[name]`.
+
+    Raises:
+      UserError: names `field`, the value and what there is, when `name` is not in the table.
+    """
+    if name in table:
+        return table[name]
+    raise UserError(
+        f"{field}={name!r} is unknown{suggest(name, table)} (known: {', '.join(sorted(table))})"
+    )

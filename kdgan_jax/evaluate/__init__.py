@@ -1,0 +1,1 @@
+"""Evaluation: metrics, baselines, measuring models on sets of photos, tables and pictures."""

@@ -1,0 +1,107 @@
+"""What a run writes while it trains: metrics as JSON lines, TensorBoard events, a progress bar."""
+
+import contextlib
+import json
+import logging
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from kdgan_jax.io.files import write_text
+
+log = logging.getLogger("kdgan_jax")
+
+
+def read_metrics(path: str | Path) -> list[dict[str, Any]]:
+    """Returns the rows of a metrics file; a line cut short by a kill is left out."""
+    rows = []
+    if Path(path).is_file():
+        for line in Path(path).read_text().splitlines():
+            with contextlib.suppress(json.JSONDecodeError):
+                rows.append(json.loads(line))
+    return rows
+
+
+class MetricLog:
+    """Appends scalars to `metrics.jsonl` and TensorBoard events of one phase of a run.
+
+    Rows of this phase after `start` are removed first: the steps are about to be made again.
+    """
+
+    def __init__(self, workdir: Path, phase: str, start: int) -> None:
+        self.path, self.phase = workdir / "metrics.jsonl", phase
+        rows = read_metrics(self.path)
+        kept = [r for r in rows if r["phase"] != phase or r["step"] <= start]
+        write_text(self.path, "".join(json.dumps(row) + "\n" for row in kept))
+        self._events = None
+        try:
+            from tensorboardX import SummaryWriter  # imports no TensorFlow
+
+            self._events = SummaryWriter(str(workdir / "events" / phase), purge_step=start)
+        except ImportError:
+            log.warning("tensorboardX is not installed: no TensorBoard events are written")
+
+    def write(self, step: int, scalars: dict[str, float]) -> None:
+        """Writes one row: the step's losses, unweighted, and rates."""
+        row = {"phase": self.phase, "step": step, **scalars}
+        with self.path.open("a") as file:
+            file.write(json.dumps(row) + "\n")
+        if self._events:
+            for name, value in scalars.items():
+                self._events.add_scalar(name, value, step)
+
+    def close(self) -> None:
+        """Flushes the events."""
+        if self._events:
+            self._events.close()
+
+
+class Progress:
+    """A bar with elapsed time and ETA on a terminal; a line every tenth of the way elsewhere."""
+
+    def __init__(self, title: str, total: int, start: int = 0) -> None:
+        self.title, self.total, self.done = title, total, start
+        self._bar: Any = None
+        try:
+            from rich import progress
+        except ImportError:
+            return
+        if sys.stderr.isatty():
+            from rich.console import Console
+
+            self._bar = progress.Progress(
+                progress.TextColumn("{task.description:<22}"),
+                progress.BarColumn(),
+                progress.MofNCompleteColumn(),
+                progress.TimeElapsedColumn(),
+                progress.TextColumn("ETA"),
+                progress.TimeRemainingColumn(),
+                progress.TextColumn("{task.fields[note]}"),
+                console=Console(stderr=True),
+            )
+            self._task = self._bar.add_task(title, total=total, completed=start, note="")
+            self._bar.start()
+
+    def advance(self, note: str = "") -> None:
+        """Counts one more; `note` is shown at the end of the line until the next one."""
+        before, self.done = self.done, self.done + 1
+        if self._bar:
+            self._bar.update(self._task, advance=1, **({"note": note} if note else {}))
+        elif before * 10 // self.total < self.done * 10 // self.total:
+            log.info("%s: %d of %d %s", self.title, self.done, self.total, note)
+
+    def close(self) -> None:
+        """Leaves the finished bar on the screen."""
+        if self._bar:
+            self._bar.stop()
+
+
+@contextlib.contextmanager
+def progress(title: str, total: int, start: int = 0) -> Iterator[Progress]:
+    """Yields a `Progress` and closes it."""
+    bar = Progress(title, total, start)
+    try:
+        yield bar
+    finally:
+        bar.close()

@@ -1,0 +1,30 @@
+"""Optimisers out of a phase's settings."""
+
+from typing import Any
+
+import optax
+
+
+def schedule(settings: Any, peak: float) -> optax.Schedule:
+    """Returns the learning rate by step: linear warm-up, then constant, cosine or halving."""
+    after = max(1, settings.steps - settings.warmup_steps)
+    if settings.schedule == "cosine":
+        main = optax.cosine_decay_schedule(peak, after, settings.final_learning_rate / peak)
+    elif settings.schedule == "halving":
+        marks = {int(fraction * after): 0.5 for fraction in settings.milestones}
+        main = optax.piecewise_constant_schedule(peak, marks)
+    else:
+        main = optax.constant_schedule(peak)
+    if not settings.warmup_steps:
+        return main
+    warmup = optax.linear_schedule(0.0, peak, settings.warmup_steps)
+    return optax.join_schedules([warmup, main], [settings.warmup_steps])
+
+
+def adam(settings: Any, peak: float) -> optax.GradientTransformation:
+    """Returns Adam with the phase's schedule up to `peak`, after clipping where it is set."""
+    b1, b2 = settings.betas
+    optimiser = optax.adam(schedule(settings, peak), b1=b1, b2=b2)
+    if settings.clip_norm:
+        return optax.chain(optax.clip_by_global_norm(settings.clip_norm), optimiser)
+    return optimiser

@@ -1,0 +1,184 @@
+"""One phase of training: build the step, restore or start the state, loop, log, save."""
+
+import dataclasses
+import time
+import zlib
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+
+from kdgan_jax import devices, models
+from kdgan_jax.config import uses_teacher
+from kdgan_jax.io import checkpoint, imagenet, logs
+from kdgan_jax.train import optim, state, steps
+from kdgan_jax.zoo.model import Model
+
+BatchSource = Callable[[int], Iterator[dict[str, np.ndarray]]]
+
+
+@dataclasses.dataclass(frozen=True)
+class Phase:
+    """What a phase is made of.
+
+    Attributes:
+      name: "teacher", "distill" or "adversarial".
+      settings: `config.train[name]`.
+      config: the whole config.
+      workdir: of the run.
+      model: the generator to train; its params are the start, None draws fresh ones.
+      teacher: the trained teacher, where there is one.
+      devices: how many to train on.
+    """
+
+    name: str
+    settings: Any
+    config: Any
+    workdir: Path
+    model: Model
+    teacher: Model | None
+    devices: int
+
+    @property
+    def folder(self) -> Path:
+        """Where the phase's checkpoints lie."""
+        return self.workdir / "checkpoints" / self.name
+
+    @property
+    def key(self) -> jax.Array:
+        """The PRNG key of the phase's fresh weights."""
+        return jax.random.fold_in(jax.random.key(self.config.seed), zlib.crc32(self.name.encode()))
+
+    @property
+    def batch_seed(self) -> int:
+        """The seed of the phase's batches: phases see other batches than each other."""
+        return zlib.crc32(f"{self.name} {self.config.seed}".encode())
+
+
+def _optimisers(phase: Phase) -> steps.Optimisers:
+    settings = phase.settings
+    if not settings.adversarial_weight:
+        return steps.Optimisers(optim.adam(settings, settings.learning_rate))
+    return steps.Optimisers(
+        optim.adam(settings, settings.learning_rate),
+        optim.adam(settings, settings.discriminator_learning_rate),
+    )
+
+
+def _initial(phase: Phase, optimisers: steps.Optimisers) -> state.TrainState:
+    settings, config = phase.settings, phase.config
+    own_key, other_key = jax.random.split(phase.key)
+    params = phase.model.params
+    if params is None:
+        params = models.init(phase.model.module, own_key, settings.hr_patch // config.scale)
+    if optimisers.discriminator is None:
+        return state.create(phase.key, params, optimisers.generator)
+    spec = config.discriminator
+    network = models.discriminator(spec.name, spec.kwargs.to_dict())
+    return state.create(
+        phase.key,
+        params,
+        optimisers.generator,
+        models.init(network, other_key, settings.hr_patch),
+        optimisers.discriminator,
+    )
+
+
+def _step(phase: Phase, optimisers: steps.Optimisers) -> Any:
+    """Returns (the compiled step, its frozen parameters)."""
+    settings, spec = phase.settings, phase.config.discriminator
+    generator, teacher, discriminator = phase.model.module, None, None
+    frozen: dict[str, Any] = {}
+    if phase.teacher is not None and uses_teacher(settings):
+        network = phase.teacher.module
+        teacher = lambda params, lr: network.apply({"params": params}, lr)  # noqa: E731
+        frozen["teacher"] = phase.teacher.params
+    if settings.perceptual_weight:
+        frozen["vgg"] = imagenet.vgg16()
+    if optimisers.discriminator is not None:
+        game = models.discriminator(spec.name, spec.kwargs.to_dict(), mean=devices.mean)
+        discriminator = lambda params, image: game.apply({"params": params}, image)  # noqa: E731
+    networks = steps.Networks(
+        lambda params, lr: generator.apply({"params": params}, lr), teacher, discriminator
+    )
+    step = steps.make_step(networks, optimisers, settings, devices.mean)
+    return devices.parallel(step, phase.devices), devices.replicate(frozen, phase.devices)
+
+
+def _restore(phase: Phase, initial: state.TrainState) -> state.TrainState:
+    """Returns the state of the newest checkpoint, or `initial`."""
+    there = checkpoint.steps(phase.folder)
+    if not there:
+        return initial
+    logs.log.info("%s: resumed at step %d", phase.name, there[-1])
+    targets = state.to_items(devices.to_host(initial))
+    return state.from_items(checkpoint.load(phase.folder / str(there[-1]), targets))
+
+
+def save(phase: Phase, current: state.TrainState, step: int) -> None:
+    """Writes the checkpoint of `step`."""
+    meta = {"model": phase.model.spec, "phase": phase.name, "versions": versions()}
+    checkpoint.save(phase.folder, step, state.to_items(devices.to_host(current)), meta)
+
+
+def versions() -> dict[str, str]:
+    """Returns the versions of the packages that figures depend on."""
+    from importlib.metadata import version
+
+    return {name: version(name) for name in ("kdgan_jax", "jax", "flax", "optax", "numpy")}
+
+
+def finished(phase: Phase) -> bool:
+    """Returns whether the phase's last checkpoint is there."""
+    return checkpoint.steps(phase.folder)[-1:] == [phase.settings.steps]
+
+
+def adopt(phase: Phase) -> None:
+    """Writes the phase's model, trained elsewhere, as this phase's last checkpoint."""
+    optimisers = _optimisers(phase)
+    save(phase, _initial(phase, optimisers), phase.settings.steps)
+
+
+def train(phase: Phase, batches: BatchSource, evaluate: Callable[[Model], float]) -> None:
+    """Trains the phase to its end, from the newest checkpoint where there is one.
+
+    Args:
+      phase: what to train.
+      batches: gives the batches from a step on.
+      evaluate: the mean Y-PSNR of a model on the held-out photos, for the log.
+    """
+    settings, config = phase.settings, phase.config
+    optimisers = _optimisers(phase)
+    current = _restore(phase, _initial(phase, optimisers))
+    start = int(current.step)
+    current = devices.replicate(current, phase.devices)
+    step, frozen = _step(phase, optimisers)
+    metric_log = logs.MetricLog(phase.workdir, phase.name, start)
+    began, seen = time.perf_counter(), start
+    with logs.progress(phase.name, settings.steps, start) as bar:
+        for number, batch in zip(
+            range(start + 1, settings.steps + 1), batches(start), strict=False
+        ):
+            current, metrics = step(current, frozen, batch)
+            last = number == settings.steps
+            note = ""
+            row: dict[str, float] = {}
+            if last or number % config.log_every == 0:
+                row = {name: float(value) for name, value in metrics.items()}
+                now = time.perf_counter()
+                row["seconds_per_step"] = (now - began) / (number - seen)
+                began, seen = now, number
+                note = f"loss {row['total']:.4f}"
+            if last or number % config.evaluate_every == 0:
+                psnr = evaluate(phase.model.with_params(current.ema))
+                row["holdout_psnr_y"] = psnr
+                note = f"held-out {psnr:.2f} dB"
+                began = time.perf_counter() if seen == number else began
+            if row:
+                metric_log.write(number, row)
+            if last or number % config.checkpoint_every == 0:
+                save(phase, current, number)
+            bar.advance(note)
+    metric_log.close()

@@ -1,0 +1,158 @@
+"""A whole run: teacher, distillation, adversarial refinement, evaluation; resumable throughout."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from kdgan_jax import devices
+from kdgan_jax import config as configuration
+from kdgan_jax.data import photos as sources
+from kdgan_jax.errors import UserError
+from kdgan_jax.evaluate import measure, metrics, pictures, report
+from kdgan_jax.io import checkpoint, files, imagenet, logs
+from kdgan_jax.train import phase as phases
+from kdgan_jax.zoo.load import load
+from kdgan_jax.zoo.model import Model
+
+SHEET_PHOTOS = 4
+
+
+def run(config: Any, workdir: str | Path) -> None:
+    """Makes the run that `config` describes in `workdir`, or goes on with it.
+
+    Leaves checkpoints, `config.json`, `metrics.jsonl`, `events/`, and at the end `results.md`,
+    `results.json`, `comparison.png` and `curves.png`.
+
+    Raises:
+      UserError: something is wrong with the config, the data or what lies in `workdir`; raised
+        before training starts wherever it can be known then.
+    """
+    workdir = Path(workdir)
+    configuration.check(config)
+    configuration.check_workdir(config, workdir / "config.json")
+    if (workdir / "results.json").is_file():
+        logs.log.info("%s: the run is complete; its results:", workdir)
+        logs.log.info("%s", (workdir / "results.md").read_text())
+        return
+
+    number = devices.count(config.devices, tuple(config.train[p].batch for p in config.phases))
+    teacher = _given_teacher(config)
+    if any(config.train[p].perceptual_weight for p in config.phases):
+        imagenet.weight_file("vgg16.ckpt")
+    photos = sources.gather(config.data, config.scale, configuration.largest_patch(config))
+    workdir.mkdir(parents=True, exist_ok=True)
+    files.write_json(workdir / "config.json", configuration.to_json(config))
+    logs.log.info(
+        "%d photos to train on, %d held out; training on %s",
+        len(photos.train),
+        len(photos.holdout),
+        devices.describe(number),
+    )
+    holdout = [measure.Example(p.name, *sources.load(p, config.scale)) for p in photos.holdout]
+    _train(config, workdir, teacher, photos.train, holdout, number)
+    _report(config, workdir, holdout, devices.describe(number))
+
+
+def _given_teacher(config: Any) -> Model | None:
+    """Returns the teacher that the config names a checkpoint of, else None."""
+    if not config.teacher.checkpoint:
+        return None
+    teacher = load(config.teacher.checkpoint, "teacher")
+    if teacher.scale != config.scale:
+        raise UserError(
+            f"config.teacher.checkpoint={config.teacher.checkpoint!r} is of scale {teacher.scale},"
+            f" config.scale is {config.scale}; choose a teacher of the student's scale"
+        )
+    return teacher
+
+
+def _train(
+    config: Any,
+    workdir: Path,
+    teacher: Model | None,
+    photos: list[sources.Photo],
+    holdout: list[measure.Example],
+    number: int,
+) -> None:
+    """Runs the phases that are not finished yet."""
+    student: Model | None = None
+    source = None
+    for name in config.phases:
+        spec = config.teacher if name == "teacher" else config.student
+        fresh = Model(spec.name, spec.kwargs.to_dict(), config.scale, None)
+        if name == "teacher" and teacher is not None:
+            model = teacher
+        else:
+            model = student if name == "adversarial" and student is not None else fresh
+        phase = phases.Phase(
+            name=name,
+            settings=config.train[name],
+            config=config,
+            workdir=workdir,
+            model=model,
+            teacher=None if name == "teacher" else teacher,
+            devices=number,
+        )
+        if phases.finished(phase):
+            logs.log.info("%s: finished earlier", name)
+        elif name == "teacher" and teacher is not None:
+            phases.adopt(phase)
+        else:
+            if source is None:
+                from kdgan_jax.data.pipeline import PatchSource  # imports TensorFlow
+
+                source = PatchSource(
+                    photos, config.scale, config.data.memory_mb, config.data.max_bad_fraction
+                )
+            phases.train(
+                phase,
+                _batches(source, phase),
+                lambda candidate: _mean_psnr(candidate, holdout),
+            )
+        trained = load(workdir, name)
+        teacher, student = (trained, student) if name == "teacher" else (teacher, trained)
+
+
+def _batches(source: Any, phase: phases.Phase) -> phases.BatchSource:
+    def batches(start: int) -> Iterator[dict[str, np.ndarray]]:
+        return source.batches(
+            seed=phase.batch_seed,
+            start=start,
+            batch=phase.settings.batch,
+            hr_patch=phase.settings.hr_patch,
+        )
+
+    return batches
+
+
+def _mean_psnr(model: Model, holdout: list[measure.Example]) -> float:
+    values = [metrics.psnr_y(model.upscale(e.lr), e.hr, model.scale) for e in holdout]
+    return float(np.mean(values))
+
+
+NAMES = {"teacher": "teacher", "distill": "student", "adversarial": "student, adversarial"}
+
+
+def _report(config: Any, workdir: Path, holdout: list[measure.Example], device: str) -> None:
+    """Evaluates bicubic and every phase's model on the held-out photos; writes what is left."""
+    trained = [p for p in config.phases if checkpoint.steps(workdir / "checkpoints" / p)]
+    upscalers = [measure.from_baseline("bicubic", config.scale)]
+    upscalers += [measure.from_model(NAMES[p], load(workdir, p)) for p in trained]
+    total = len(upscalers) * len(holdout)
+    with logs.progress("evaluation", total) as bar:
+        rows, per_image = measure.measure(
+            upscalers, holdout, dataset="held out", scale=config.scale, on_image=bar.advance
+        )
+    try:
+        shown = holdout[:SHEET_PHOTOS]
+        made = [{u.name: u.upscale(example.lr) for u in upscalers} for example in shown]
+        pictures.sheet(workdir / "comparison.png", shown, made, scale=config.scale)
+        pictures.curves(workdir / "curves.png", logs.read_metrics(workdir / "metrics.jsonl"))
+    except ImportError:
+        logs.log.warning("matplotlib is not installed: no comparison sheet and curves are made")
+    report.write(workdir, rows, per_image, device=device, versions=phases.versions())
+    logs.log.info("%s", (workdir / "results.md").read_text())
+    logs.log.info("left in %s: %s", workdir, json.dumps(sorted(p.name for p in workdir.iterdir())))

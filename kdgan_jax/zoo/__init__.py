@@ -1,0 +1,1 @@
+"""Trained models: loading them from wherever they lie, and running them on pictures."""

@@ -1,0 +1,54 @@
+"""Models from paths: a run's workdir, one checkpoint of it, or the origin's SavedModel."""
+
+from pathlib import Path
+
+import jax
+import numpy as np
+
+from kdgan_jax import models
+from kdgan_jax.config import PHASES
+from kdgan_jax.errors import UserError, pick
+from kdgan_jax.io import checkpoint
+from kdgan_jax.zoo import origin
+from kdgan_jax.zoo.model import Model
+
+ROLES = ("student", *PHASES)
+
+
+def load(path: str | Path, role: str = "student", *, ema: bool = True) -> Model:
+    """Returns the trained model at `path`, on the host; it runs on whatever device is there.
+
+    Args:
+      path: the workdir of a run (`runs/kd`), one of its checkpoints
+        (`runs/kd/checkpoints/distill/1500`), or the origin's SavedModel.
+      role: of a workdir: "student" is the newest student there is, "distill" the one before the
+        adversarial phase, "adversarial" the one after it, "teacher" the teacher.
+      ema: the averaged weights, which are those evaluated; False gives the raw ones.
+
+    Raises:
+      UserError: there is no such path, role or checkpoint, or the checkpoint is damaged.
+    """
+    folder = Path(path)
+    if origin.is_origin(folder):
+        return origin.load(folder)
+    if (folder / "meta.json").is_file():
+        return _load_checkpoint(folder, ema)
+    pick(dict.fromkeys(ROLES), role, "role")
+    for phase in ("adversarial", "distill", "teacher") if role == "student" else (role,):
+        found = checkpoint.steps(folder / "checkpoints" / phase)
+        if found:
+            return _load_checkpoint(folder / "checkpoints" / phase / str(found[-1]), ema)
+    what = "no such folder" if not folder.is_dir() else f"holds no checkpoint of {role!r}"
+    raise UserError(
+        f"{folder}: {what}; give the --workdir of a run, one of its checkpoints, or a SavedModel"
+    )
+
+
+def _load_checkpoint(folder: Path, ema: bool) -> Model:
+    spec = checkpoint.meta(folder)["model"]
+    module = models.generator(spec["name"], spec["kwargs"], spec["scale"])
+    shapes = jax.eval_shape(module.init, jax.random.key(0), np.zeros((1, 16, 16, 3), np.float32))
+    target = jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), shapes["params"])
+    item = "ema" if ema else "params"
+    params = checkpoint.load(folder, {item: target})[item]
+    return Model(spec["name"], spec["kwargs"], spec["scale"], params)
