@@ -15,7 +15,7 @@ from kdgan_jax.data import photos as sources
 from kdgan_jax.data.photos import Photo
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # it reports missing GPUs as errors
-import tensorflow as tf  # noqa: E402
+import tensorflow as tf
 
 tf.config.set_visible_devices([], "GPU")
 

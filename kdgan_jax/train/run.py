@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from kdgan_jax import devices
 from kdgan_jax import config as configuration
+from kdgan_jax import devices
 from kdgan_jax.data import photos as sources
 from kdgan_jax.errors import UserError
 from kdgan_jax.evaluate import measure, metrics, pictures, report
