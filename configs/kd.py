@@ -25,12 +25,12 @@ def get_config(variant: str = ""):
 
 def laptop(config):
     """Minutes on 2 cores."""
-    config.train.teacher = phase(steps=1500, hr_patch=96, learning_rate=2e-3)
+    config.train.teacher = phase(steps=1200, hr_patch=96, learning_rate=2e-3)
     config.train.distill = phase(
-        steps=2000, hr_patch=96, learning_rate=2e-3, pixel_weight=0.5, distill_weight=0.5
+        steps=3000, hr_patch=96, learning_rate=2e-3, pixel_weight=0.5, distill_weight=0.5
     )
     config.train.adversarial = phase(
-        steps=150,
+        steps=300,
         batch=8,
         hr_patch=64,
         learning_rate=2e-4,

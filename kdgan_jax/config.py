@@ -82,7 +82,7 @@ def default() -> ml_collections.ConfigDict:
     config.teacher.kwargs = ml_collections.ConfigDict({"features": 32, "blocks": 4})
     config.student = ml_collections.ConfigDict()
     config.student.name = "compact"
-    config.student.kwargs = ml_collections.ConfigDict({"features": 24, "depth": 4})
+    config.student.kwargs = ml_collections.ConfigDict({"features": 32, "depth": 4})
     config.discriminator = ml_collections.ConfigDict()
     config.discriminator.name = "origin"
     config.discriminator.kwargs = ml_collections.ConfigDict()

@@ -18,6 +18,7 @@ from kdgan_jax.errors import UserError
 AXIS = "devices"
 State = Any
 Batch = dict[str, np.ndarray]
+Step = Callable[[State, Any, Any], tuple[State, Any]]
 
 
 def configure() -> None:
@@ -28,7 +29,7 @@ def configure() -> None:
     """
     if "JAX_NUM_CPU_DEVICES" not in os.environ:
         jax.config.update("jax_num_cpu_devices", len(os.sched_getaffinity(0)))
-    if jax.config.jax_compilation_cache_dir is None:
+    if jax.config.values["jax_compilation_cache_dir"] is None:
         cache = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "kdgan_jax"
         jax.config.update("jax_compilation_cache_dir", str(cache))
 
@@ -90,9 +91,7 @@ def to_host(tree: Any) -> Any:
     return jax.tree.map(np.asarray, jax.device_get(tree))
 
 
-def parallel(
-    step: Callable[[State, Any, Batch], tuple[State, Any]], number: int
-) -> Callable[[State, Any, Batch], tuple[State, Any]]:
+def parallel(step: Step, number: int) -> Step:
     """Returns `step(state, frozen, batch)` compiled for the first `number` devices.
 
     `state` is donated. `batch` is whole (N, ...). On a CPU the call blocks until it is done: two

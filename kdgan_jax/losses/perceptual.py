@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+import jax.numpy as jnp
 from jax import Array
 
 from kdgan_jax.losses.pixel import l1
@@ -14,4 +15,4 @@ def feature_distance(a: Sequence[Array], b: Sequence[Array]) -> Array:
       a: one (B, h, w, C) array per layer.
       b: the same layers of the other images.
     """
-    return sum((l1(x, y) for x, y in zip(a, b, strict=True)), start=0.0) / len(a)
+    return jnp.mean(jnp.stack([l1(x, y) for x, y in zip(a, b, strict=True)]), axis=0)
