@@ -1,4 +1,4 @@
 """Training data: photos from files and packages, and batches of aligned patches.
 
-Only `pipeline` (tf.data) and `tfds` (TensorFlow Datasets) import TensorFlow; `photos` does not.
+TensorFlow is imported by `tensorflow` alone, for `pipeline` (tf.data); `tfds` brings it, too.
 """

@@ -1,11 +1,10 @@
 """Batches of aligned patches by tf.data; every batch is a pure function of (seed, step).
 
 Sample i of the run is cut from a photo and a place drawn with the key (seed, i), so a resumed run
-starts its index there and sees the batches that it would have seen. TensorFlow never sees a GPU.
+starts its index there and sees the batches that it would have seen.
 """
 
-import os
-from collections.abc import Iterator
+from collections.abc import Generator
 from typing import Any
 
 import numpy as np
@@ -13,11 +12,7 @@ import numpy as np
 from kdgan_jax import bicubic
 from kdgan_jax.data import photos as sources
 from kdgan_jax.data.photos import Photo
-
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # it reports missing GPUs as errors
-import tensorflow as tf
-
-tf.config.set_visible_devices([], "GPU")
+from kdgan_jax.data.tensorflow import tf
 
 BORDER = 4  # LR pixels beyond a patch that reach it through the bicubic kernel
 
@@ -47,16 +42,21 @@ class PatchSource:
         *,
         seed: int,
         start: int,
+        stop: int,
         batch: int,
         hr_patch: int,
         process: int = 0,
         processes: int = 1,
-    ) -> Iterator[dict[str, np.ndarray]]:
-        """Yields {"lr": (n, p, p, 3), "hr": (n, P, P, 3)} uint8 for steps start, start + 1, ...
+    ) -> Generator[dict[str, np.ndarray]]:
+        """Yields {"lr": (n, p, p, 3), "hr": (n, P, P, 3)} uint8 for steps start to stop - 1.
+
+        Close it (contextlib.closing) rather than leave it to the interpreter's exit: TensorFlow's
+        threads wait for Python there when they decode on the fly.
 
         Args:
           seed: with the step it determines the batch.
           start: the first step.
+          stop: the step after the last.
           batch: global batch size; this process gets n = batch / processes of it.
           hr_patch: P, a multiple of the scale; p = P / scale.
           process: index of this process.
@@ -94,12 +94,16 @@ class PatchSource:
             }
 
         dataset = (
-            tf.data.Dataset.range(start * share, np.iinfo(np.int64).max)
+            tf.data.Dataset.range(start * share, stop * share)
             .map(sample, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
             .batch(share, drop_remainder=True)
             .prefetch(2)
         )
-        return iter(dataset.as_numpy_iterator())
+        iterator = dataset.as_numpy_iterator()
+        try:
+            yield from iterator
+        finally:
+            del iterator, dataset
 
     def _gather(self, flat: Any, photo: Any, top: Any, left: Any, size: int, factor: int) -> Any:
         """Cuts a patch out of the flat buffer of all photos, without copying the photo."""

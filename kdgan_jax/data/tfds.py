@@ -1,13 +1,8 @@
 """Photos out of TensorFlow Datasets, e.g. "div2k/bicubic_x4"; downloads them at first use."""
 
-import tensorflow as tf
-import tensorflow_datasets as tfds
-
 from kdgan_jax import bicubic
 from kdgan_jax.data.photos import Photo
 from kdgan_jax.errors import UserError
-
-tf.config.set_visible_devices([], "GPU")
 
 
 def photos(name: str, scale: int, memory_mb: int) -> list[Photo]:
@@ -18,6 +13,8 @@ def photos(name: str, scale: int, memory_mb: int) -> list[Photo]:
     Raises:
       UserError: the data set is unknown, or its photos need more than `memory_mb` of memory.
     """
+    import tensorflow_datasets as tfds
+
     try:
         dataset = tfds.load(name, split="train")
     except tfds.core.registered.DatasetNotFoundError as error:

@@ -1,9 +1,10 @@
 """One phase of training: build the step, restore or start the state, loop, log, save."""
 
+import contextlib
 import dataclasses
 import time
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from kdgan_jax.io import checkpoint, imagenet, logs
 from kdgan_jax.train import optim, state, steps
 from kdgan_jax.zoo.model import Model
 
-BatchSource = Callable[[int], Iterator[dict[str, np.ndarray]]]
+BatchSource = Callable[[int], Generator[dict[str, np.ndarray]]]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -146,7 +147,7 @@ def train(phase: Phase, batches: BatchSource, evaluate: Callable[[Model], float]
 
     Args:
       phase: what to train.
-      batches: gives the batches from a step on.
+      batches: gives the batches from a step to the end of the phase.
       evaluate: the mean Y-PSNR of a model on the held-out photos, for the log.
     """
     settings, config = phase.settings, phase.config
@@ -157,10 +158,11 @@ def train(phase: Phase, batches: BatchSource, evaluate: Callable[[Model], float]
     step, frozen = _step(phase, optimisers)
     metric_log = logs.MetricLog(phase.workdir, phase.name, start)
     began, seen = time.perf_counter(), start
-    with logs.progress(phase.name, settings.steps, start) as bar:
-        for number, batch in zip(
-            range(start + 1, settings.steps + 1), batches(start), strict=False
-        ):
+    with (
+        logs.progress(phase.name, settings.steps, start) as bar,
+        contextlib.closing(batches(start)) as stream,
+    ):
+        for number, batch in enumerate(stream, start + 1):
             current, metrics = step(current, frozen, batch)
             last = number == settings.steps
             note = ""

@@ -1,7 +1,7 @@
 """A whole run: teacher, distillation, adversarial refinement, evaluation; resumable throughout."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Generator
 from pathlib import Path
 from typing import Any
 
@@ -117,10 +117,11 @@ def _train(
 
 
 def _batches(source: Any, phase: phases.Phase) -> phases.BatchSource:
-    def batches(start: int) -> Iterator[dict[str, np.ndarray]]:
+    def batches(start: int) -> Generator[dict[str, np.ndarray]]:
         return source.batches(
             seed=phase.batch_seed,
             start=start,
+            stop=phase.settings.steps,
             batch=phase.settings.batch,
             hr_patch=phase.settings.hr_patch,
         )

@@ -22,12 +22,16 @@ def load(path: str | Path, role: str = "student", *, ema: bool = True) -> Model:
       path: the workdir of a run (`runs/kd`), one of its checkpoints
         (`runs/kd/checkpoints/distill/1500`), or the origin's SavedModel.
       role: of a workdir: "student" is the newest student there is, "distill" the one before the
-        adversarial phase, "adversarial" the one after it, "teacher" the teacher.
+        adversarial phase, "adversarial" the one after it, "teacher" the teacher. A path may name
+        it itself: "runs/kd:teacher".
       ema: the averaged weights, which are those evaluated; False gives the raw ones.
 
     Raises:
       UserError: there is no such path, role or checkpoint, or the checkpoint is damaged.
     """
+    name, _, suffix = str(path).rpartition(":")
+    if name and suffix in ROLES:
+        path, role = name, suffix
     folder = Path(path)
     if origin.is_origin(folder):
         return origin.load(folder)

@@ -1,0 +1,98 @@
+"""The command `python -m kdgan_jax.evaluate`.
+
+python -m kdgan_jax.evaluate --models=bicubic,runs/kd --data=Set5,Set14 --out=results
+"""
+
+import argparse
+import logging
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from kdgan_jax import devices
+from kdgan_jax.data import photos
+from kdgan_jax.errors import UserError, suggest
+from kdgan_jax.evaluate import measure, pictures, report
+from kdgan_jax.evaluate.baselines import BASELINES
+from kdgan_jax.io import logs
+from kdgan_jax.zoo.load import load
+
+
+def upscaler(word: str, scale: int) -> measure.Upscaler:
+    """Returns what `word` names: a baseline, or the path of a model (see `zoo.load`).
+
+    Raises:
+      UserError: it names nothing, or a model of another scale.
+    """
+    if word in BASELINES:
+        return measure.from_baseline(word, scale)
+    try:
+        model = load(word)
+    except UserError as error:
+        raise UserError(f"{error}{suggest(word, BASELINES)}") from None
+    if model.scale != scale:
+        raise UserError(f"{word} is of scale {model.scale}, but --scale={scale}; evaluate it apart")
+    return measure.from_model(word, model)
+
+
+def examples(found: Sequence[photos.Photo], scale: int) -> Iterator[measure.Example]:
+    """Yields the photos decoded, one at a time."""
+    for photo in found:
+        yield measure.Example(photo.name, *photos.load(photo, scale))
+
+
+def _photos(path: str, scale: int) -> list[photos.Photo]:
+    found, bad = photos.folder(path, scale)
+    if bad:
+        raise UserError(f"{bad[0]} ({len(bad)} such files in {path}); mend or remove them")
+    return found
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Measures what the arguments name; returns 0, or 2 after a user's error."""
+    parser = argparse.ArgumentParser(
+        prog="python -m kdgan_jax.evaluate",
+        description="Measure models on folders of photos: PSNR and SSIM on Y, PSNR on RGB.",
+    )
+    parser.add_argument(
+        "--models",
+        required=True,
+        help=f"separated by commas: {', '.join(BASELINES)}, or paths (runs/kd, runs/kd:teacher)",
+    )
+    parser.add_argument(
+        "--data",
+        required=True,
+        help="folders separated by commas; each holds images, or HR/ and optionally LRx{scale}/",
+    )
+    parser.add_argument("--out", required=True, help="folder for tables and pictures")
+    parser.add_argument("--scale", type=int, default=4, help="enlargement (default: 4)")
+    arguments = parser.parse_args(argv)
+    logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stderr)
+    logs.log.setLevel(logging.INFO)
+    devices.configure()
+    try:
+        _evaluate(arguments)
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+def _evaluate(arguments: argparse.Namespace) -> None:
+    scale, out = arguments.scale, Path(arguments.out)
+    upscalers = [upscaler(word, scale) for word in arguments.models.split(",")]
+    sets = {Path(path).name: _photos(path, scale) for path in arguments.data.split(",")}
+    out.mkdir(parents=True, exist_ok=True)
+    rows, per_image = [], []
+    for name, found in sets.items():
+        with logs.progress(name, len(found) * len(upscalers)) as bar:
+            more = measure.measure(
+                upscalers, examples(found, scale), dataset=name, scale=scale, on_image=bar.advance
+            )
+        rows += more[0]
+        per_image += more[1]
+        shown = list(examples(found[:3], scale))
+        made = [{u.name: u.upscale(example.lr) for u in upscalers} for example in shown]
+        pictures.sheet(out / f"{name}.png", shown, made, scale=scale)
+        report.write(out, rows, per_image, device=devices.describe(1))
+    print((out / "results.md").read_text())

@@ -1,0 +1,118 @@
+"""Upscales photos with a trained model; colour, grey and transparency are kept.
+
+python -m kdgan_jax.upscale photo.png folder/ --out=OUT --model=runs/kd
+"""
+
+import argparse
+import logging
+import sys
+from collections import Counter
+from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
+
+from kdgan_jax import bicubic, devices, tiles
+from kdgan_jax.errors import UserError
+from kdgan_jax.io import images, logs
+from kdgan_jax.zoo.load import load
+from kdgan_jax.zoo.model import Model
+
+
+def upscale_picture(
+    model: Model, picture: images.Picture, on_tile: Callable[[], None] = lambda: None
+) -> images.Picture:
+    """Returns `picture` enlarged: colours by the network, transparency by bicubic."""
+    alpha = None if picture.alpha is None else bicubic.upscale(picture.alpha, model.scale)
+    return images.Picture(model.upscale(picture.rgb, on_tile=on_tile), alpha, picture.grey)
+
+
+def plan(inputs: Sequence[str], out: Path) -> list[tuple[Path, Path]]:
+    """Returns (source, target) of every image that `inputs` name; targets are PNG below `out`.
+
+    Folders are searched at any depth and keep their structure. Two sources that would share a
+    target keep their suffix in its name.
+
+    Raises:
+      UserError: an input is missing, or a folder without an image.
+    """
+    found: list[tuple[Path, Path]] = []
+    for name in inputs:
+        path = Path(name)
+        if path.is_dir():
+            found += [(source, source.relative_to(path)) for source in images.find(path)]
+        elif path.exists():
+            found.append((path, Path(path.name)))
+        else:
+            raise UserError(f"{path}: no such file or folder")
+    found = list(dict.fromkeys(found))
+    plain = Counter(below.with_suffix(".png") for _, below in found)
+    targets = [
+        out
+        / (below.with_suffix(".png") if plain[below.with_suffix(".png")] == 1 else f"{below}.png")
+        for _, below in found
+    ]
+    twice = [target for target, number in Counter(targets).items() if number > 1]
+    if twice:
+        raise UserError(f"{twice[0]}: two inputs would be written there; upscale them apart")
+    return [(source, target) for (source, _), target in zip(found, targets, strict=True)]
+
+
+def _tiles(source: Path, model: Model) -> int:
+    """Returns how many tiles the image takes, 1 if it cannot be read (it is named later)."""
+    try:
+        return sum(1 for _ in tiles.positions(images.size(source), *model.tiling()))
+    except UserError:
+        return 1
+
+
+def _upscale_file(model: Model, source: Path, target: Path, on_tile: Callable[[], None]) -> None:
+    if target.exists():
+        raise UserError(f"{source}: {target} exists; remove it or choose another --out")
+    result = upscale_picture(model, images.read(source), on_tile)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    images.write(target, result)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Upscales what the arguments name; returns 0, 1 if some files failed, 2 if nothing ran."""
+    parser = argparse.ArgumentParser(
+        prog="python -m kdgan_jax.upscale",
+        description="Upscale photos with a trained model. Results are PNG files of the same names.",
+        epilog="Exit code: 0, or 1 if some files failed (each is named), or 2 if nothing ran.",
+    )
+    parser.add_argument("inputs", nargs="+", help="image files, or folders searched at any depth")
+    parser.add_argument("--out", required=True, help="folder for the results; made if missing")
+    parser.add_argument(
+        "--model",
+        required=True,
+        help="a run's workdir (runs/kd; runs/kd:teacher, runs/kd:distill), or a checkpoint",
+    )
+    arguments = parser.parse_args(argv)
+    logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stderr)
+    logs.log.setLevel(logging.INFO)
+    devices.configure()
+    try:
+        model = load(arguments.model)
+        pairs = plan(arguments.inputs, Path(arguments.out))
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+
+    failed = 0
+    work = [_tiles(source, model) for source, _ in pairs]
+    with logs.progress("upscaling", sum(work)) as bar:
+        for (source, target), number in zip(pairs, work, strict=True):
+            goal = bar.done + number
+            try:
+                _upscale_file(model, source, target, partial(bar.advance, source.name))
+            except (UserError, OSError, MemoryError) as error:
+                failed += 1
+                logs.log.error("failed: %s", error or f"{source}: not enough memory")
+            while bar.done < goal:
+                bar.advance()
+    logs.log.info("%d of %d upscaled into %s", len(pairs) - failed, len(pairs), arguments.out)
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
