@@ -25,6 +25,8 @@ def get_config(variant: str = ""):
 
 def laptop(config):
     """Minutes on 2 cores."""
+    config.evaluate_every = 100
+    config.checkpoint_every = 300
     config.train.teacher = phase(steps=1200, hr_patch=96, learning_rate=2e-3)
     config.train.distill = phase(
         steps=3000, hr_patch=96, learning_rate=2e-3, pixel_weight=0.5, distill_weight=0.5

@@ -95,7 +95,7 @@ def default() -> ml_collections.ConfigDict:
         pixel_weight=1e-2, distill_weight=1e-2, perceptual_weight=1.0, adversarial_weight=5e-3
     )
 
-    config.log_every = 50  # steps between rows of metrics
+    config.log_every = 50  # steps between rows of metrics, which are means over these steps
     config.evaluate_every = 500  # steps between evaluations on the held-out photos
     config.checkpoint_every = 500  # steps between checkpoints; the newest two stay
     config.lock()

@@ -158,29 +158,33 @@ def train(phase: Phase, batches: BatchSource, evaluate: Callable[[Model], float]
     step, frozen = _step(phase, optimisers)
     metric_log = logs.MetricLog(phase.workdir, phase.name, start)
     began, seen = time.perf_counter(), start
+    recent: list[dict[str, jax.Array]] = []  # metrics since the last row; read only there
     with (
         logs.progress(phase.name, settings.steps, start) as bar,
         contextlib.closing(batches(start)) as stream,
     ):
         for number, batch in enumerate(stream, start + 1):
             current, metrics = step(current, frozen, batch)
+            recent.append(metrics)
             last = number == settings.steps
             note = ""
             row: dict[str, float] = {}
             if last or number % config.log_every == 0:
-                row = {name: float(value) for name, value in metrics.items()}
+                values = jax.device_get(recent)
+                row = {name: float(np.mean([v[name] for v in values])) for name in metrics}
+                recent.clear()
                 now = time.perf_counter()
                 row["seconds_per_step"] = (now - began) / (number - seen)
                 began, seen = now, number
                 note = f"loss {row['total']:.4f}"
             if last or number % config.evaluate_every == 0:
-                psnr = evaluate(phase.model.with_params(current.ema))
-                row["holdout_psnr_y"] = psnr
-                note = f"held-out {psnr:.2f} dB"
-                began = time.perf_counter() if seen == number else began
+                row["holdout_psnr_y"] = evaluate(phase.model.with_params(current.ema))
+                note = f"held-out {row['holdout_psnr_y']:.2f} dB"
+                began, seen = time.perf_counter(), number
             if row:
                 metric_log.write(number, row)
             if last or number % config.checkpoint_every == 0:
                 save(phase, current, number)
+                began, seen = time.perf_counter(), number
             bar.advance(note)
     metric_log.close()

@@ -1,0 +1,71 @@
+"""Set-up of all tests: 4 virtual CPU devices, a compilation cache, the shared data if present."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+ENVIRONMENT = {
+    "JAX_PLATFORMS": "cpu",
+    "JAX_NUM_CPU_DEVICES": "4",
+    "JAX_COMPILATION_CACHE_DIR": str(ROOT / ".cache" / "jax"),
+    "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
+    # Four devices share two cores; a busy machine brings them to a collective minutes apart.
+    "XLA_FLAGS": "--xla_cpu_collective_call_terminate_timeout_seconds=600"
+    " --xla_cpu_collective_call_warn_stuck_timeout_seconds=120",
+}
+os.environ.update(ENVIRONMENT)  # before JAX is imported
+
+import numpy as np  # noqa: E402
+import pytest  # noqa: E402
+
+from kdgan_jax.data import photos  # noqa: E402
+
+SHARED = ROOT.parent / "shared" / "data"
+
+
+@pytest.fixture(scope="session")
+def shared() -> Path:
+    """The folder of benchmark sets and published weights, which only our own machines have."""
+    if not SHARED.is_dir():
+        pytest.skip("../shared/data is not here")
+    return SHARED
+
+
+def run_module(*arguments: object, check: bool = True) -> subprocess.CompletedProcess:
+    """Runs `python -m ...` from the repository's root, as a user would."""
+    return subprocess.run(
+        [sys.executable, "-m", *map(str, arguments)],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=check,
+    )
+
+
+@pytest.fixture(scope="session")
+def smoke_run(tmp_path_factory) -> Path:
+    """The workdir of one finished run of `configs/kd.py:smoke`; not to be changed."""
+    workdir = tmp_path_factory.mktemp("runs") / "smoke"
+    result = run_module(
+        "kdgan_jax.main", "--config=configs/kd.py:smoke", f"--workdir={workdir}", check=False
+    )
+    assert result.returncode == 0, result.stderr
+    return workdir
+
+
+@pytest.fixture(scope="session")
+def photo() -> np.ndarray:
+    """A real photo, (300, 451, 3) uint8."""
+    (cat,) = photos.embedded(["skimage/data/chelsea.png"], 1)
+    return photos.pixels(cat.hr)
+
+
+@pytest.fixture
+def key():
+    """A fixed JAX key."""
+    import jax
+
+    return jax.random.key(0)
