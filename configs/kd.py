@@ -27,7 +27,7 @@ def laptop(config):
     """Minutes on 2 cores."""
     config.evaluate_every = 100
     config.checkpoint_every = 300
-    config.train.teacher = phase(steps=1200, hr_patch=96, learning_rate=2e-3)
+    config.train.teacher = phase(steps=1500, hr_patch=96, learning_rate=1e-3)
     config.train.distill = phase(
         steps=3000, hr_patch=96, learning_rate=2e-3, pixel_weight=0.5, distill_weight=0.5
     )
@@ -49,7 +49,7 @@ def laptop(config):
 
 def smoke(config):
     """Seconds: tiny networks, a few steps of every phase."""
-    config.teacher.kwargs = {"features": 8, "blocks": 1}
+    config.teacher.kwargs = {"features": 8, "depth": 2}
     config.student.kwargs = {"features": 8, "depth": 1}
     config.discriminator.kwargs = {"features": (8, 16), "hidden": 16}
     small = {"steps": 4, "batch": 4, "hr_patch": 32}
@@ -73,6 +73,7 @@ def full(config):
     """Days on GPUs."""
     config.data.source = ""
     config.data.memory_mb = 16384
+    config.teacher.name = "edsr"
     config.teacher.kwargs = {"features": 64, "blocks": 16}
     config.student.kwargs = {"features": 64, "depth": 16}
     config.discriminator.name = "vgg"

@@ -3,7 +3,7 @@
     python -m kdgan_jax.main --config=configs/teacher.py --workdir=runs/teacher
 
 `--config.teacher.checkpoint=runs/teacher` makes other runs load it. Variants, after a colon:
-    (none)  the small EDSR of configs/kd.py
+    (none)  the teacher of configs/kd.py
     srcnn   SRCNN 9-5-5 (Dong et al. 2016) on Y, as a residual: the paper trains the image itself
             for 8e8 patches, which minutes cannot
     smoke   seconds; for tests
@@ -19,18 +19,19 @@ def get_config(variant: str = ""):
     base.refuse_unknown(variant, ("srcnn", "smoke", "full"))
     config = base.default()
     config.phases = ("teacher",)
-    config.train.teacher = phase(steps=1200, hr_patch=96, learning_rate=2e-3)
+    config.train.teacher = phase(steps=1500, hr_patch=96, learning_rate=1e-3)
     if variant == "srcnn":
         config.teacher.name = "srcnn"
         config.teacher.kwargs = {"residual": True}
         config.train.teacher = phase(steps=5000, hr_patch=48, learning_rate=1e-3)
     elif variant == "smoke":
-        config.teacher.kwargs = {"features": 8, "blocks": 1}
+        config.teacher.kwargs = {"features": 8, "depth": 2}
         config.train.teacher = phase(steps=4, batch=4, hr_patch=32)
         config.checkpoint_every = config.log_every = 2
     elif variant == "full":
         config.data.source = ""
         config.data.memory_mb = 16384
+        config.teacher.name = "edsr"
         config.teacher.kwargs = {"features": 64, "blocks": 16}
         config.train.teacher = phase(
             steps=300_000,

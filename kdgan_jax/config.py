@@ -78,8 +78,8 @@ def default() -> ml_collections.ConfigDict:
 
     config.teacher = ml_collections.ConfigDict()
     config.teacher.checkpoint = ""  # a run's workdir to load the teacher from; "" trains one
-    config.teacher.name = "edsr"
-    config.teacher.kwargs = ml_collections.ConfigDict({"features": 32, "blocks": 4})
+    config.teacher.name = "compact"
+    config.teacher.kwargs = ml_collections.ConfigDict({"features": 64, "depth": 6})
     config.student = ml_collections.ConfigDict()
     config.student.name = "compact"
     config.student.kwargs = ml_collections.ConfigDict({"features": 32, "depth": 4})

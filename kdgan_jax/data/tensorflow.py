@@ -23,6 +23,8 @@ def _no_native_stderr() -> Iterator[None]:
         os.close(kept)
 
 
+# oneDNN has nothing for uint8 and says so as an error; there is no arithmetic here to speed up.
+os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")
 with _no_native_stderr():
     import tensorflow as tf
 
