@@ -118,6 +118,10 @@ def check(config: Any) -> None:
         raise UserError(f"config.scale={config.scale} is not supported; choose one of {SCALES}")
     for name in config.phases:
         pick(dict.fromkeys(PHASES), name, "config.phases")
+    if not config.data.source:
+        raise UserError(
+            "config.data.source is empty; name folders of photos, 'tfds:NAME' or 'embedded'"
+        )
     if not config.phases:
         raise UserError(f"config.phases is empty; name some of {PHASES}")
     if config.teacher.checkpoint and "teacher" not in config.phases:

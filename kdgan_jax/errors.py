@@ -1,8 +1,9 @@
 """Errors that are the user's to mend, and look-ups that suggest the name that was meant."""
 
 import difflib
+import sys
 from collections.abc import Iterable, Mapping
-from typing import TypeVar
+from typing import NoReturn, TypeVar
 
 Value = TypeVar("Value")
 
@@ -12,6 +13,12 @@ class UserError(ValueError):
 
     Entry points print it without a traceback and leave with exit code 2.
     """
+
+
+def leave(error: object) -> NoReturn:
+    """Ends the program: one line on stderr, exit code 2."""
+    print(f"error: {error}", file=sys.stderr)
+    sys.exit(2)
 
 
 def suggest(word: str, known: Iterable[str]) -> str:

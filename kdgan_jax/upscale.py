@@ -12,7 +12,7 @@ from functools import partial
 from pathlib import Path
 
 from kdgan_jax import bicubic, devices, tiles
-from kdgan_jax.errors import UserError
+from kdgan_jax.errors import UserError, leave
 from kdgan_jax.io import images, logs
 from kdgan_jax.zoo.load import load
 from kdgan_jax.zoo.model import Model
@@ -74,7 +74,7 @@ def _upscale_file(model: Model, source: Path, target: Path, on_tile: Callable[[]
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Upscales what the arguments name; returns 0, 1 if some files failed, 2 if nothing ran."""
+    """Upscales what the arguments name; returns 0, or 1 if some files failed; leaves with 2 if nothing ran."""
     parser = argparse.ArgumentParser(
         prog="python -m kdgan_jax.upscale",
         description="Upscale photos with a trained model. Results are PNG files of the same names.",
@@ -95,8 +95,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         model = load(arguments.model)
         pairs = plan(arguments.inputs, Path(arguments.out))
     except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+        leave(error)
 
     failed = 0
     work = [_tiles(source, model) for source, _ in pairs]

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from kdgan_jax import devices
 from kdgan_jax.data import photos
-from kdgan_jax.errors import UserError, suggest
+from kdgan_jax.errors import UserError, leave, suggest
 from kdgan_jax.evaluate import measure, pictures, report
 from kdgan_jax.evaluate.baselines import BASELINES
 from kdgan_jax.io import logs
@@ -48,8 +48,8 @@ def _photos(path: str, scale: int) -> list[photos.Photo]:
     return found
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Measures what the arguments name; returns 0, or 2 after a user's error."""
+def main(argv: Sequence[str] | None = None) -> None:
+    """Measures what the arguments name; leaves with 2 after a user's error."""
     parser = argparse.ArgumentParser(
         prog="python -m kdgan_jax.evaluate",
         description="Measure models on folders of photos: PSNR and SSIM on Y, PSNR on RGB.",
@@ -73,9 +73,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         _evaluate(arguments)
     except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    return 0
+        leave(error)
 
 
 def _evaluate(arguments: argparse.Namespace) -> None:
