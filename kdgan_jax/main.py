@@ -3,8 +3,6 @@
 python -m kdgan_jax.main --config=configs/kd.py --workdir=runs/kd
 """
 
-import logging
-import sys
 from pathlib import Path
 
 from absl import app, flags
@@ -12,6 +10,7 @@ from ml_collections import config_flags
 
 from kdgan_jax import devices
 from kdgan_jax.errors import UserError, leave
+from kdgan_jax.io import logs
 
 FLAGS = flags.FLAGS
 config_flags.DEFINE_config_file(
@@ -49,8 +48,7 @@ def main(argv: list[str]) -> None:
     """Runs what the flags name; a user's error is one line and exit code 2."""
     if argv[1:]:
         raise app.UsageError(f"unexpected arguments: {' '.join(argv[1:])}")
-    logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stderr, force=True)
-    logging.getLogger("kdgan_jax").setLevel(logging.INFO)
+    logs.setup()
     devices.configure()
     from kdgan_jax.train.run import run
 

@@ -4,7 +4,6 @@ python -m kdgan_jax.upscale photo.png folder/ --out=OUT --model=runs/kd
 """
 
 import argparse
-import logging
 import sys
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -74,7 +73,7 @@ def _upscale_file(model: Model, source: Path, target: Path, on_tile: Callable[[]
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Upscales what the arguments name; returns 0, or 1 if some files failed; leaves with 2 if nothing ran."""
+    """Upscales what the arguments name; returns 0, or 1 if some files failed."""
     parser = argparse.ArgumentParser(
         prog="python -m kdgan_jax.upscale",
         description="Upscale photos with a trained model. Results are PNG files of the same names.",
@@ -88,8 +87,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         help="a run's workdir (runs/kd; runs/kd:teacher, runs/kd:distill), or a checkpoint",
     )
     arguments = parser.parse_args(argv)
-    logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stderr)
-    logs.log.setLevel(logging.INFO)
+    logs.setup()
     devices.configure()
     try:
         model = load(arguments.model)

@@ -4,8 +4,6 @@ python -m kdgan_jax.evaluate --models=bicubic,runs/kd --data=Set5,Set14 --out=re
 """
 
 import argparse
-import logging
-import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -67,8 +65,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--out", required=True, help="folder for tables and pictures")
     parser.add_argument("--scale", type=int, default=4, help="enlargement (default: 4)")
     arguments = parser.parse_args(argv)
-    logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stderr)
-    logs.log.setLevel(logging.INFO)
+    logs.setup()
     devices.configure()
     try:
         _evaluate(arguments)

@@ -13,6 +13,12 @@ from kdgan_jax.io.files import write_text
 log = logging.getLogger("kdgan_jax")
 
 
+def setup() -> None:
+    """Sends the program's own messages to stderr, bare, and only warnings of other packages."""
+    logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stderr, force=True)
+    log.setLevel(logging.INFO)
+
+
 def read_metrics(path: str | Path) -> list[dict[str, Any]]:
     """Returns the rows of a metrics file; a line cut short by a kill is left out."""
     rows = []
