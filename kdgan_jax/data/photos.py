@@ -165,7 +165,8 @@ def gather(data: Any, scale: int, largest_patch: int) -> Photos:
     elif data.source.startswith("tfds:"):
         from kdgan_jax.data import tfds  # imports TensorFlow
 
-        everything = tfds.photos(data.source.removeprefix("tfds:"), scale, data.memory_mb)
+        arrays = tfds.pairs(data.source.removeprefix("tfds:"), scale, data.memory_mb)
+        everything = [Photo(name, hr, lr, hr.shape[:2]) for name, hr, lr in arrays]
         split, bad = _hold_out(everything, data.holdout), []
     else:
         everything, bad = [], []

@@ -1,14 +1,16 @@
 """Photos out of TensorFlow Datasets, e.g. "div2k/bicubic_x4"; downloads them at first use."""
 
+import numpy as np
+
 from kdgan_jax import bicubic
-from kdgan_jax.data.photos import Photo
+from kdgan_jax.data.tensorflow import tf  # noqa: F401  # first: it hides GPUs from TensorFlow
 from kdgan_jax.errors import UserError
 
 
-def photos(name: str, scale: int, memory_mb: int) -> list[Photo]:
-    """Returns the decoded training photos of the TFDS data set `name` ("hr" and "lr" images).
+def pairs(name: str, scale: int, memory_mb: int) -> list[tuple[str, np.ndarray, np.ndarray | None]]:
+    """Returns (name, HR, LR) of the training photos of the TFDS data set `name`, uint8.
 
-    LR images of the data set are used where its scale is ours, else LR is made from HR.
+    HR is cropped to a multiple of `scale`; LR is None where the data set's is of another scale.
 
     Raises:
       UserError: the data set is unknown, or its photos need more than `memory_mb` of memory.
@@ -19,7 +21,7 @@ def photos(name: str, scale: int, memory_mb: int) -> list[Photo]:
         dataset = tfds.load(name, split="train")
     except tfds.core.registered.DatasetNotFoundError as error:
         raise UserError(f"config.data.source='tfds:{name}': {str(error).splitlines()[0]}") from None
-    found: list[Photo] = []
+    found: list[tuple[str, np.ndarray, np.ndarray | None]] = []
     used = 0
     for i, example in enumerate(tfds.as_numpy(dataset)):
         hr = bicubic.crop_to_multiple(example["hr"], scale)
@@ -32,5 +34,5 @@ def photos(name: str, scale: int, memory_mb: int) -> list[Photo]:
                 f"config.data.source='tfds:{name}' needs more than config.data.memory_mb="
                 f"{memory_mb}; raise it, or name the folder of the extracted images"
             )
-        found.append(Photo(f"{name}/{i}", hr, lr, hr.shape[:2]))
+        found.append((f"{name}/{i}", hr, lr))
     return found
