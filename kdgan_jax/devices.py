@@ -42,10 +42,10 @@ def count(requested: int, batches: tuple[int, ...]) -> int:
       batches: the global batch sizes that must divide.
 
     Raises:
-      UserError: more devices than there are, or a batch that does not divide.
+      UserError: more devices than there are, fewer than 0, or a batch that does not divide.
     """
     there = jax.local_device_count()
-    if requested > there:
+    if not 0 <= requested <= there:
         raise UserError(
             f"config.devices={requested}, but there are {there}; use 0 for all of them"
             " (on a CPU JAX_NUM_CPU_DEVICES sets their number)"

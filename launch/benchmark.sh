@@ -11,5 +11,5 @@ python -m kdgan_jax.main --config=configs/kd.py --workdir=runs/photos \
 python -m kdgan_jax.main --config=configs/teacher.py:srcnn --workdir=runs/srcnn \
   --config.data.source="$data/train" --config.evaluate_every=1000 --config.checkpoint_every=1000
 python -m kdgan_jax.evaluate --out=runs/benchmark \
-  --models="bicubic,runs/srcnn:teacher,$data/seed_generator,runs/photos:teacher,runs/photos:distill,runs/photos:adversarial" \
+  --models="bicubic,SRCNN=runs/srcnn:teacher,origin=$data/seed_generator,teacher=runs/photos:teacher,student=runs/photos:distill,student GAN=runs/photos:adversarial" \
   --data="$data/benchmark/Set5,$data/benchmark/Set14,$data/benchmark/BSD100,$data/benchmark/Urban100"

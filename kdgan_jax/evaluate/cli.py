@@ -19,18 +19,21 @@ from kdgan_jax.zoo.load import load
 def upscaler(word: str, scale: int) -> measure.Upscaler:
     """Returns what `word` names: a baseline, or the path of a model (see `zoo.load`).
 
+    "LABEL=PATH" gives it another name in tables and pictures.
+
     Raises:
       UserError: it names nothing, or a model of another scale.
     """
     if word in BASELINES:
         return measure.from_baseline(word, scale)
+    label, _, path = word.rpartition("=")
     try:
-        model = load(word)
+        model = load(path)
     except UserError as error:
         raise UserError(f"{error}{suggest(word, BASELINES)}") from None
     if model.scale != scale:
-        raise UserError(f"{word} is of scale {model.scale}, but --scale={scale}; evaluate it apart")
-    return measure.from_model(word, model)
+        raise UserError(f"{path} is of scale {model.scale}, but --scale={scale}; evaluate it apart")
+    return measure.from_model(label or path, model)
 
 
 def examples(found: Sequence[photos.Photo], scale: int) -> Iterator[measure.Example]:
@@ -55,7 +58,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument(
         "--models",
         required=True,
-        help=f"separated by commas: {', '.join(BASELINES)}, or paths (runs/kd, runs/kd:teacher)",
+        help=f"separated by commas: {', '.join(BASELINES)}, or paths (runs/kd, runs/kd:teacher)"
+        "; LABEL=PATH names a model in tables and pictures",
     )
     parser.add_argument(
         "--data",

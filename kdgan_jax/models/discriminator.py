@@ -55,7 +55,8 @@ class BatchNorm(nn.Module):
         scale = self.param("scale", nn.initializers.ones, shape)
         bias = self.param("bias", nn.initializers.zeros, shape)
         first, second = self.mean((x.mean((0, 1, 2)), jnp.square(x).mean((0, 1, 2))))
-        factor = scale * (second - first**2 + 1e-5) ** -0.5
+        variance = jnp.maximum(second - first**2, 0)  # rounding can take it below 0
+        factor = scale * (variance + 1e-5) ** -0.5
         return x * factor.reshape(1, 1, 1, -1) + (bias - first * factor).reshape(1, 1, 1, -1)
 
 

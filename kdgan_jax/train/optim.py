@@ -11,7 +11,8 @@ def schedule(settings: Any, peak: float) -> optax.Schedule:
     if settings.schedule == "cosine":
         main = optax.cosine_decay_schedule(peak, after, settings.final_learning_rate / peak)
     elif settings.schedule == "halving":
-        marks = {int(fraction * after): 0.5 for fraction in settings.milestones}
+        # Fractions of all steps; the schedule after the warm-up counts from its end.
+        marks = {int(f * settings.steps) - settings.warmup_steps: 0.5 for f in settings.milestones}
         main = optax.piecewise_constant_schedule(peak, marks)
     else:
         main = optax.constant_schedule(peak)
