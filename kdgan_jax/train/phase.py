@@ -178,7 +178,8 @@ def train(phase: Phase, batches: BatchSource, evaluate: Callable[[Model], float]
                 began, seen = now, number
                 note = f"loss {row['total']:.4f}"
             if last or number % config.evaluate_every == 0:
-                row["holdout_psnr_y"] = evaluate(phase.model.with_params(current.ema))
+                averaged = phase.model.with_params(devices.to_host(current.ema))
+                row["holdout_psnr_y"] = evaluate(averaged)
                 note = f"held-out {row['holdout_psnr_y']:.2f} dB"
                 began, seen = time.perf_counter(), number
             if row:

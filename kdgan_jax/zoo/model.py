@@ -81,9 +81,9 @@ class Model:
                 f"image is {image.dtype}{image.shape}; upscale takes uint8 RGB (height, width, 3)"
             )
         tile, margin = self.tiling()
-        predict = _compiled(self.module)
+        predict, params = _compiled(self.module), jax.device_put(self.params)
         return tiles.run(
-            lambda part: np.asarray(predict(self.params, part[None]))[0],
+            lambda part: np.asarray(predict(params, part[None]))[0],
             image,
             scale=self.scale,
             tile=tile,
