@@ -124,6 +124,15 @@ def check(config: Any) -> None:
         )
     if not config.phases:
         raise UserError(f"config.phases is empty; name some of {PHASES}")
+    order = [PHASES.index(name) for name in config.phases]
+    if order != sorted(set(order)):
+        raise UserError(
+            f"config.phases={tuple(config.phases)} is out of order; name each once, in the order"
+            f" {PHASES}"
+        )
+    for field in ("log_every", "evaluate_every", "checkpoint_every"):
+        if config[field] < 1:
+            raise UserError(f"config.{field}={config[field]} must be at least 1")
     if config.teacher.checkpoint and "teacher" not in config.phases:
         raise UserError("config.teacher.checkpoint needs 'teacher' among config.phases")
     generator(config.teacher.name, config.teacher.kwargs.to_dict(), config.scale, "config.teacher")

@@ -63,6 +63,11 @@ def load(photo: Photo, scale: int) -> tuple[np.ndarray, np.ndarray]:
       UserError: a file cannot be read, or HR and LR do not match.
     """
     hr = bicubic.crop_to_multiple(pixels(photo.hr), scale)
+    if hr.shape[:2] != photo.size:
+        raise UserError(
+            f"{photo.hr}: decodes to {hr.shape[1]}x{hr.shape[0]} where its header said"
+            f" {photo.size[1]}x{photo.size[0]}; save it anew or remove it"
+        )
     if photo.lr is None:
         return hr, bicubic.downscale(hr, scale)
     lr = pixels(photo.lr)

@@ -51,7 +51,7 @@ def _open(path: Path) -> Image.Image:
         raise UserError(
             f"{path}: more than {Image.MAX_IMAGE_PIXELS:,} pixels, refused before decoding"
         ) from None
-    except (OSError, ValueError, SyntaxError) as error:
+    except (OSError, RuntimeError, SyntaxError, ValueError) as error:
         raise UserError(f"{path}: cannot be read ({error})") from None
 
 
@@ -61,10 +61,18 @@ def size(path: str | Path) -> tuple[int, int]:
     Raises:
       UserError: names the file that is missing or no image.
     """
-    with _open(Path(path)) as image:
-        width, height = image.size
-        turned = image.getexif().get(0x0112, 1) in (5, 6, 7, 8)  # the EXIF orientation tag
-        return (width, height) if turned else (height, width)
+    try:
+        with _open(Path(path)) as image:
+            width, height = image.size
+            if image.format == "TIFF":  # Pillow has turned its size already
+                return height, width
+            # The EXIF orientation tag; PNG's own getexif would decode the whole image.
+            turned = Image.Image.getexif(image).get(0x0112, 1) in (5, 6, 7, 8)
+            return (width, height) if turned else (height, width)
+    except (OSError, RuntimeError, SyntaxError, ValueError) as error:
+        if isinstance(error, UserError):
+            raise
+        raise UserError(f"{path}: truncated or damaged ({error})") from None
 
 
 def _to_8_bits(image: Image.Image) -> Image.Image:
@@ -92,7 +100,7 @@ def read(path: str | Path) -> Picture:
                 rgba = np.asarray(image.convert("RGBA"))
                 return Picture(rgba[..., :3].copy(), rgba[..., 3:].copy(), grey)
             return Picture(np.asarray(image.convert("RGB")), None, grey)
-    except (OSError, SyntaxError, ValueError) as error:
+    except (OSError, RuntimeError, SyntaxError, ValueError) as error:
         if isinstance(error, UserError):
             raise
         raise UserError(f"{path}: truncated or damaged ({error})") from None

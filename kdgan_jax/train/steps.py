@@ -133,7 +133,7 @@ def make_step(
     ) -> tuple[TrainState, dict[str, Array]]:
         grads, d_grads, metrics = gradients(state, frozen, batch)
         params, optimizer = _update(optimisers.generator, grads, state.params, state.optimizer)
-        metrics["gradient_norm"] = optax.global_norm(grads)
+        metrics["gradient_norm"] = optax.tree.norm(grads)
 
         adversary = state.discriminator
         if optimisers.discriminator is not None:

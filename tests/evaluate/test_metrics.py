@@ -1,0 +1,119 @@
+import json
+
+import numpy as np
+import pytest
+from skimage.color import rgb2ycbcr
+from skimage.metrics import peak_signal_noise_ratio, structural_similarity
+
+from kdgan_jax import bicubic
+from kdgan_jax.data import photos
+from kdgan_jax.evaluate import metrics
+
+
+def noisy(image, deviation=12.0):
+    noise = np.random.default_rng(0).normal(0, deviation, image.shape)
+    return np.clip(np.round(image + noise), 0, 255).astype(np.uint8)
+
+
+def shaved_y(image, shave):
+    y = rgb2ycbcr(image)[..., 0]
+    return y[shave : y.shape[0] - shave, shave : y.shape[1] - shave]
+
+
+@pytest.fixture(scope="module")
+def pair(photo):
+    hr = photo[60:157, 100:217]
+    return noisy(hr), hr
+
+
+@pytest.mark.parametrize("shave", [0, 2, 4])
+def test_psnr_y_is_scikit_images(pair, shave):
+    sr, hr = (shaved_y(image, shave) for image in pair)
+    expected = peak_signal_noise_ratio(hr, sr, data_range=255)
+    assert metrics.psnr_y(*pair, shave) == pytest.approx(expected, abs=1e-9)
+
+
+@pytest.mark.parametrize("shave", [0, 3])
+def test_psnr_rgb_is_scikit_images(pair, shave):
+    sr, hr = (image[shave : len(image) - shave, shave : 117 - shave] for image in pair)
+    expected = peak_signal_noise_ratio(hr, sr, data_range=255)
+    assert metrics.psnr_rgb(*pair, shave) == pytest.approx(expected, abs=1e-9)
+
+
+@pytest.mark.parametrize("shave", [0, 4])
+@pytest.mark.parametrize("degrade", [noisy, lambda image: 255 - image, lambda image: image // 2])
+def test_ssim_y_is_scikit_images_on_the_valid_region(pair, shave, degrade):
+    hr = pair[1]
+    sr = degrade(hr)
+    _, full = structural_similarity(
+        shaved_y(sr, shave),
+        shaved_y(hr, shave),
+        gaussian_weights=True,
+        sigma=1.5,
+        use_sample_covariance=False,
+        data_range=255,
+        full=True,
+    )
+    expected = full[5:-5, 5:-5].mean()
+    assert metrics.ssim_y(sr, hr, shave) == pytest.approx(expected, abs=1e-4)
+
+
+def test_identical_images_have_infinite_psnr_and_ssim_1(pair):
+    hr = pair[1]
+    assert metrics.psnr_y(hr, hr.copy(), 4) == float("inf")
+    assert metrics.psnr_rgb(hr, hr.copy(), 4) == float("inf")
+    assert metrics.ssim_y(hr, hr.copy(), 4) == pytest.approx(1, abs=1e-6)
+
+
+@pytest.mark.parametrize("metric", metrics.METRICS)
+def test_the_border_is_left_out_and_no_more(pair, metric):
+    hr = pair[1]
+    inside, outside = hr.copy(), hr.copy()
+    outside[:4], outside[-4:], outside[:, :4], outside[:, -4:] = 0, 0, 0, 0
+    inside[4, 4] ^= 255
+    measure = metrics.METRICS[metric]
+    assert measure(outside, hr, 4) == measure(hr, hr, 4)
+    assert measure(inside, hr, 4) < measure(hr, hr, 4)
+
+
+def test_one_level_of_all_pixels_is_48_decibels():
+    hr = np.full((20, 20, 3), 100, np.uint8)
+    assert metrics.psnr_rgb(hr + np.uint8(1), hr, 2) == pytest.approx(20 * np.log10(255))
+    assert metrics.psnr_y(hr + np.uint8(1), hr, 2) == pytest.approx(20 * np.log10(255**2 / 219))
+
+
+def test_the_order_of_the_two_uint8_images_does_not_matter(pair):
+    sr, hr = pair
+    assert metrics.psnr_rgb(sr, hr, 4) == metrics.psnr_rgb(hr, sr, 4)
+    assert metrics.psnr_y(sr, hr, 4) == metrics.psnr_y(hr, sr, 4)
+
+
+def check_bicubic(shared, name):
+    """Compares bicubic on a whole set with the figures written down."""
+    figures = json.loads((shared / "benchmark" / "bicubic.json").read_text())[name]["4"]
+    found, bad = photos.folder(shared / "benchmark" / name, 4)
+    assert not bad
+    assert len(found) == figures["images"]
+    rows = {}
+    for photo in found:
+        hr, lr = photos.load(photo, 4)
+        sr = bicubic.upscale(lr, 4)
+        rows[photo.name] = metrics.psnr_y(sr, hr, 4), metrics.ssim_y(sr, hr, 4)
+    for image, (psnr, ssim) in rows.items():
+        own = figures["per_image"][image]
+        assert psnr == pytest.approx(own["psnr_y"], abs=0.005), image
+        assert ssim == pytest.approx(own["ssim_y"], abs=0.0005), image
+    psnr, ssim = np.mean(list(rows.values()), axis=0)
+    assert psnr == pytest.approx(figures["psnr_y"], abs=0.005)
+    assert ssim == pytest.approx(figures["ssim_y"], abs=0.0005)
+
+
+@pytest.mark.parametrize("name", ["Set5", "Set14"])
+def test_bicubic_has_the_known_figures(shared, name):
+    check_bicubic(shared, name)
+
+
+@pytest.mark.slow  # decodes and enlarges 100 photos
+@pytest.mark.parametrize("name", ["BSD100", "Urban100"])
+def test_bicubic_has_the_known_figures_where_lr_is_made(shared, name):
+    check_bicubic(shared, name)

@@ -1,0 +1,95 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from kdgan_jax import devices
+from kdgan_jax.errors import UserError
+
+
+@pytest.mark.parametrize(
+    ("requested", "batches", "expected"),
+    [
+        (0, (8, 16), 4),  # all
+        (0, (8, 6), 1),  # on a CPU, one where a batch does not divide
+        (2, (8, 6), 2),
+        (1, (7,), 1),
+    ],
+)
+def test_count(requested, batches, expected):
+    assert devices.count(requested, batches) == expected
+
+
+def test_an_explicit_count_that_does_not_divide_is_refused():
+    with pytest.raises(UserError, match="batch=6 is not divisible by the 4 devices"):
+        devices.count(4, (8, 6))
+
+
+def test_all_accelerators_that_do_not_divide_are_refused(monkeypatch):
+    monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
+    with pytest.raises(UserError, match="batch=6 is not divisible"):
+        devices.count(0, (6,))
+
+
+@pytest.mark.parametrize("requested", [5, -1])
+def test_a_count_of_devices_that_are_not_there_is_refused(requested):
+    with pytest.raises(UserError, match=f"config.devices={requested}, but there are 4"):
+        devices.count(requested, (20,))
+
+
+def test_configure_asks_for_a_device_per_core_and_a_cache(monkeypatch):
+    asked = {}
+    monkeypatch.delenv("JAX_NUM_CPU_DEVICES")
+    monkeypatch.setenv("XDG_CACHE_HOME", "/somewhere")
+    monkeypatch.setattr(type(jax.config), "values", {"jax_compilation_cache_dir": None})
+    monkeypatch.setattr(jax.config, "update", asked.__setitem__)
+    monkeypatch.setattr("os.sched_getaffinity", lambda pid: {0, 1, 2})
+    devices.configure()
+    assert asked == {
+        "jax_num_cpu_devices": 3,
+        "jax_compilation_cache_dir": "/somewhere/kdgan_jax",
+    }
+
+
+def test_configure_leaves_what_the_environment_names(monkeypatch):
+    asked = {}
+    monkeypatch.setattr(jax.config, "update", asked.__setitem__)
+    devices.configure()  # conftest.py names both
+    assert asked == {}
+
+
+def test_describe_gives_number_and_kind():
+    assert devices.describe(3) == "3 x cpu"
+
+
+def test_shard_splits_the_leading_axis_in_order():
+    batch = {"lr": np.arange(8 * 6).reshape(8, 2, 3), "hr": np.zeros((8, 4, 6, 3))}
+    parts = devices.shard(batch, 4)
+    assert {k: v.shape for k, v in parts.items()} == {"lr": (4, 2, 2, 3), "hr": (4, 2, 4, 6, 3)}
+    np.testing.assert_array_equal(parts["lr"][1], batch["lr"][2:4])
+
+
+def test_replicate_places_the_whole_on_each_of_the_first_devices():
+    (leaf,) = jax.tree.leaves(devices.replicate({"a": np.arange(5)}, 3))
+    assert [shard.device for shard in leaf.addressable_shards] == jax.local_devices()[:3]
+    for shard in leaf.addressable_shards:
+        np.testing.assert_array_equal(shard.data, np.arange(5))
+
+
+def test_to_host_gives_numpy_back():
+    host = devices.to_host(devices.replicate({"a": jnp.arange(5)}, 4))
+    assert type(host["a"]) is np.ndarray
+    np.testing.assert_array_equal(host["a"], np.arange(5))
+
+
+@pytest.mark.parametrize("number", [1, 2, 4])
+def test_parallel_gives_each_device_its_share_and_means_over_them(number):
+    def step(state, frozen, batch):
+        size = jnp.asarray(len(batch["x"]))
+        return state + frozen * devices.mean(batch["x"].mean()), devices.mean(size)
+
+    batch = {"x": np.arange(8, dtype=np.float32)}
+    state, frozen = (devices.replicate(np.float32(x), number) for x in (1, 10))
+    for expected in 36, 71:  # the state that comes out goes in again
+        state, size = devices.parallel(step, number)(state, frozen, batch)
+        assert (float(state), float(size)) == (expected, 8 / number)

@@ -1,0 +1,110 @@
+"""The architecture: who may import and name what."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+PACKAGE = ROOT / "kdgan_jax"
+MODULES = sorted(str(p.relative_to(PACKAGE)) for p in PACKAGE.rglob("*.py"))
+DEVICE_NAMES = {"pmap", "shard_map", "Mesh", "NamedSharding", "pmean", "psum", "axis_index"}
+# What a network or a loss may be made of, beyond the standard library.
+PURE = {"jax", "flax", "numpy", "chex"}
+LEAVES = {"bicubic", "colour", "errors", "models", "losses"}
+
+
+def tree(module):
+    return ast.parse((PACKAGE / module).read_text())
+
+
+def imports(module):
+    """Returns the dotted names that a module imports anywhere, `from a import b` as "a.b"."""
+    found = []
+    for node in ast.walk(tree(module)):
+        if isinstance(node, ast.Import):
+            found += [name.name for name in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            assert not node.level, f"{module}: relative import"
+            found += [f"{node.module}.{name.name}" for name in node.names]
+    return found
+
+
+def roots(module):
+    return {name.split(".")[0] for name in imports(module)}
+
+
+def names(module):
+    """Returns every identifier of a module: names, attributes and what is imported."""
+    found = {name.split(".")[-1] for name in imports(module)}
+    for node in ast.walk(tree(module)):
+        if isinstance(node, ast.Name):
+            found.add(node.id)
+        elif isinstance(node, ast.Attribute):
+            found.add(node.attr)
+    return found
+
+
+def test_modules_are_found():
+    assert {"main.py", "devices.py", "data/pipeline.py", "models/__init__.py"} <= set(MODULES)
+
+
+def test_tensorflow_is_imported_in_one_module_and_datasets_in_another():
+    assert [m for m in MODULES if "tensorflow" in roots(m)] == ["data/tensorflow.py"]
+    assert [m for m in MODULES if "tensorflow_datasets" in roots(m)] == ["data/tfds.py"]
+
+
+def test_tensorflow_datasets_come_after_gpus_are_hidden():
+    # Loading a data set runs operations, which would take the GPUs that nobody hid.
+    ours, theirs = "kdgan_jax.data.tensorflow", "tensorflow_datasets"
+    lines = {}
+    for node in ast.walk(tree("data/tfds.py")):
+        if isinstance(node, ast.Import):
+            lines |= {name.name: node.lineno for name in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            lines[node.module] = node.lineno
+    assert lines[ours] < lines[theirs]
+
+
+def test_only_devices_names_what_spreads_work_over_devices():
+    named = {m: names(m) & DEVICE_NAMES for m in MODULES}
+    assert named.pop("devices.py") >= {"pmap", "pmean", "Mesh"}
+    assert {m: found for m, found in named.items() if found} == {}
+
+
+@pytest.mark.parametrize("module", [m for m in MODULES if m.split("/")[0] in ("models", "losses")])
+def test_networks_and_losses_import_only_leaf_modules(module):
+    ours = {name.split(".")[1] for name in imports(module) if name.startswith("kdgan_jax.")}
+    assert ours <= LEAVES
+    assert roots(module) - {"kdgan_jax"} <= PURE | sys.stdlib_module_names
+
+
+@pytest.mark.parametrize("module", ["bicubic.py", "colour.py", "errors.py"])
+def test_leaf_modules_import_no_other_of_ours(module):
+    assert "kdgan_jax" not in roots(module)
+
+
+def test_no_module_imports_main_or_configs():
+    wrong = {
+        module: name
+        for module in MODULES
+        for name in imports(module)
+        if name.startswith(("kdgan_jax.main", "configs"))
+    }
+    assert wrong == {}
+
+
+def test_modules_are_at_most_300_lines():
+    lengths = {m: len((PACKAGE / m).read_text().splitlines()) for m in MODULES}
+    assert {m: n for m, n in lengths.items() if n > 300} == {}
+
+
+def test_importing_the_package_imports_no_tensorflow():
+    program = "import sys, kdgan_jax; print([m for m in sys.modules if m.startswith('tensorflow')])"
+    result = subprocess.run(
+        [sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, timeout=120
+    )
+    assert result.returncode == 0, result.stderr
+    assert result.stdout == "[]\n"

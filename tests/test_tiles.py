@@ -1,0 +1,127 @@
+import functools
+
+import jax
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from kdgan_jax import models, tiles
+
+TINY = {
+    "srcnn": {"features": (8, 4)},
+    "kdgan_student": {},
+    "srresnet": {"features": 8, "blocks": 1},
+    "edsr": {"features": 8, "blocks": 1},
+    "compact": {"features": 8, "depth": 2},
+}
+
+
+@st.composite
+def cuts(draw):
+    margin = draw(st.integers(0, 20))
+    tile = draw(st.integers(2 * margin + 1, 2 * margin + 60))
+    return draw(st.integers(1, 400)), tile, margin
+
+
+@given(cuts())
+def test_kept_parts_cover_each_pixel_once_and_in_order(cut):
+    size, tile, margin = cut
+    kept = [
+        pixel
+        for span in tiles.spans(size, tile, margin)
+        for pixel in range(span.start + span.keep_from, span.start + span.keep_to)
+    ]
+    assert kept == list(range(size))
+
+
+@given(cuts())
+def test_tiles_lie_inside_and_are_of_one_size(cut):
+    size, tile, margin = cut
+    for span in tiles.spans(size, tile, margin):
+        assert span.size == min(tile, size)
+        assert 0 <= span.start <= size - span.size
+        assert 0 <= span.keep_from < span.keep_to <= span.size
+
+
+@given(cuts())
+def test_what_is_kept_lies_a_margin_from_every_edge_inside_the_image(cut):
+    size, tile, margin = cut
+    for span in tiles.spans(size, tile, margin):
+        if span.start > 0:
+            assert span.keep_from >= margin
+        if span.start + span.size < size:
+            assert span.size - span.keep_to >= margin
+
+
+def test_a_tile_without_an_inside_is_refused():
+    with pytest.raises(ValueError, match="tile=10 must be more than twice the margin 5"):
+        tiles.spans(100, 10, 5)
+
+
+@functools.cache
+def network(name, scale):
+    """Returns (receptive radius, function from one image (h, w, 3) float32 to SR)."""
+    module = models.generator(name, TINY[name], scale)
+    fresh = models.init(module, jax.random.key(0), 8)
+    # Initial biases are 0, which would hide that padding differs from image inside.
+    rng = np.random.default_rng(0)
+    params = jax.tree.map(lambda p: p + rng.normal(0, 0.05, p.shape).astype(np.float32), fresh)
+    apply = jax.jit(lambda lr: module.apply({"params": params}, lr)[0])
+    return module.receptive_radius, lambda lr: np.asarray(apply(lr[None])[0])
+
+
+def picture(height, width):
+    return np.random.default_rng(0).random((height, width, 3), np.float32)
+
+
+@pytest.mark.parametrize("scale", models.SCALES)
+@pytest.mark.parametrize("name", models.GENERATORS)
+def test_a_network_in_tiles_is_the_network_on_the_whole(name, scale):
+    radius, predict = network(name, scale)
+    tile = max(24, 2 * radius + 6)
+    lr = picture(tile + 9, tile + 5)
+    passed = []
+    tiled = tiles.run(
+        predict, lr, scale=scale, tile=tile, margin=radius, on_tile=lambda: passed.append(1)
+    )
+    assert len(passed) >= 4
+    np.testing.assert_allclose(tiled, predict(lr), atol=1e-5)
+
+
+def test_a_margin_of_nothing_shows_seams():
+    _, predict = network("compact", 4)
+    lr = picture(33, 29)
+    seams = tiles.run(predict, lr, scale=4, tile=24, margin=0) - predict(lr)
+    assert np.abs(seams).max() > 1e-2
+
+
+@pytest.mark.parametrize("name", ["compact", "edsr", "srresnet"])
+def test_a_margin_smaller_than_the_radius_shows_seams(name):
+    # These radii are tight, up to rounding to whole LR pixels of what lies at HR size.
+    radius, predict = network(name, 2)
+    lr = picture(2 * radius + 30, 2 * radius + 30)
+    seams = tiles.run(predict, lr, scale=2, tile=2 * radius + 6, margin=radius // 2) - predict(lr)
+    assert np.abs(seams).max() > 1e-5
+
+
+@pytest.mark.parametrize("scale", models.SCALES)
+@pytest.mark.parametrize("name", models.GENERATORS)
+def test_receptive_radius_bounds_what_one_pixel_changes(name, scale):
+    radius, predict = network(name, scale)
+    side = 2 * radius + 3
+    before, centre = picture(side, side), radius + 1
+    after = before.copy()
+    after[centre, centre] += 1
+    changed = np.argwhere((predict(before) != predict(after)).any(axis=-1)) // scale
+    assert len(changed)
+    assert np.abs(changed - centre).max() <= radius
+
+
+def test_the_result_is_of_the_networks_dtype_and_channels():
+    lr = np.arange(30 * 20 * 3, dtype=np.int32).reshape(30, 20, 3)
+    twice = tiles.run(
+        lambda part: part[..., :1].repeat(2, 0).repeat(2, 1), lr, scale=2, tile=8, margin=2
+    )
+    assert twice.dtype == np.int32
+    np.testing.assert_array_equal(twice, lr[..., :1].repeat(2, 0).repeat(2, 1))

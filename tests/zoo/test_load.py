@@ -1,0 +1,114 @@
+import json
+import shutil
+
+import chex
+import numpy as np
+import pytest
+
+import kdgan_jax
+from kdgan_jax.errors import UserError
+from kdgan_jax.io import checkpoint
+from kdgan_jax.zoo.load import load
+
+# Models of a run.
+
+
+def test_student_is_the_newest_one(smoke_run):
+    chex.assert_trees_all_equal(
+        load(smoke_run).params, load(smoke_run, "adversarial").params, strict=True
+    )
+
+
+def test_student_without_adversarial_phase_is_the_distilled_one(smoke_run, tmp_path):
+    shutil.copytree(smoke_run / "checkpoints/distill", tmp_path / "checkpoints/distill")
+    chex.assert_trees_all_equal(load(tmp_path).params, load(smoke_run, "distill").params)
+
+
+def test_roles_are_different_models(smoke_run):
+    teacher, before, after = (load(smoke_run, r) for r in ("teacher", "distill", "adversarial"))
+    assert teacher.parameters > before.parameters
+    assert before.spec == after.spec
+    with pytest.raises(AssertionError):
+        chex.assert_trees_all_equal(before.params, after.params)
+
+
+@pytest.mark.parametrize("role", ["teacher", "distill", "adversarial", "student"])
+def test_path_may_name_the_role(smoke_run, role):
+    chex.assert_trees_all_equal(load(f"{smoke_run}:{role}").params, load(smoke_run, role).params)
+
+
+def test_checkpoint_may_be_named_itself(smoke_run):
+    last = load(smoke_run / "checkpoints/teacher/4")
+    first = load(smoke_run / "checkpoints/teacher/2")
+    chex.assert_trees_all_equal(last.params, load(smoke_run, "teacher").params)
+    with pytest.raises(AssertionError):
+        chex.assert_trees_all_equal(first.params, last.params)
+
+
+def test_averaged_weights_are_the_default(smoke_run):
+    folder = smoke_run / "checkpoints/teacher/4"
+    averaged, raw = load(folder), load(folder, ema=False)
+    items = checkpoint.load(folder, {"params": raw.params, "ema": averaged.params})
+    chex.assert_trees_all_equal(averaged.params, items["ema"])
+    chex.assert_trees_all_equal(raw.params, items["params"])
+    with pytest.raises(AssertionError):
+        chex.assert_trees_all_equal(averaged.params, raw.params)
+
+
+def test_package_offers_load():
+    assert kdgan_jax.load is load
+
+
+def test_unknown_role_is_refused_with_a_suggestion(smoke_run):
+    with pytest.raises(UserError, match="role='techer' is unknown; did you mean 'teacher'"):
+        load(smoke_run, "techer")
+
+
+def test_missing_path_is_named(tmp_path):
+    with pytest.raises(UserError, match=f"{tmp_path}/nowhere: no such folder"):
+        load(tmp_path / "nowhere")
+
+
+def test_folder_without_the_role_is_named(smoke_run, tmp_path):
+    shutil.copytree(smoke_run / "checkpoints/teacher", tmp_path / "checkpoints/teacher")
+    with pytest.raises(UserError, match=f"{tmp_path}: holds no checkpoint of 'distill'"):
+        load(tmp_path, "distill")
+
+
+def test_altered_checkpoint_is_refused(smoke_run, tmp_path):
+    shutil.copytree(smoke_run / "checkpoints/teacher/4", tmp_path / "4")
+    meta = json.loads((tmp_path / "4/meta.json").read_text())
+    meta["step"] = 5
+    (tmp_path / "4/meta.json").write_text(json.dumps(meta))
+    with pytest.raises(UserError, match=r"4/meta\.json: altered"):
+        load(tmp_path / "4")
+
+
+# The origin's generator.
+
+
+@pytest.mark.parametrize("case", ["a", "b"])
+def test_origins_generator_gives_its_published_output(shared, case):
+    model = load(shared / "seed_generator")
+    golden = np.load(shared / "golden/seed_generator.npz")
+    sr, _ = model.module.apply({"params": model.params}, golden[f"x_{case}"])
+    np.testing.assert_allclose(sr, golden[f"y_{case}"], rtol=0, atol=1e-5)
+
+
+def test_origins_generator_enlarges_by_four(shared, photo):
+    sr = load(shared / "seed_generator").upscale(photo[:20, :30])
+    assert (sr.shape, sr.dtype) == ((80, 120, 3), np.uint8)
+
+
+def test_origins_generator_with_other_weights_is_refused(shared, tmp_path):
+    shutil.copytree(shared / "seed_generator", tmp_path / "model", copy_function=shutil.copyfile)
+    with (tmp_path / "model/variables/variables.data-00000-of-00001").open("r+b") as file:
+        file.write(b"\0\0\0\0")
+    with pytest.raises(UserError, match=f"{tmp_path}/model: is no SavedModel that can be read"):
+        load(tmp_path / "model")
+
+
+def test_another_saved_model_is_refused(tmp_path):
+    (tmp_path / "saved_model.pb").write_bytes(b"another")
+    with pytest.raises(UserError, match="is no SavedModel that can be read"):
+        load(tmp_path)

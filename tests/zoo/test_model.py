@@ -1,0 +1,79 @@
+import jax
+import numpy as np
+import pytest
+
+from kdgan_jax import models
+from kdgan_jax.zoo.model import Model, _compiled
+
+
+def fresh(name, scale=4, **kwargs):
+    module = models.generator(name, kwargs, scale)
+    return Model(name, kwargs, scale, models.init(module, jax.random.key(1), 16))
+
+
+@pytest.fixture(scope="module")
+def model():
+    return fresh("compact", features=8, depth=2)
+
+
+@pytest.mark.parametrize("scale", [2, 3, 4])
+def test_upscale_gives_uint8_enlarged(photo, scale):
+    sr = fresh("compact", scale, features=4, depth=1).upscale(photo[:10, :13])
+    assert (sr.shape, sr.dtype) == ((10 * scale, 13 * scale, 3), np.uint8)
+
+
+# Sums over 75 inputs and more are ordered by the image's size, which moves a few of a million ties.
+@pytest.mark.parametrize(
+    ("name", "kwargs", "ties"),
+    [
+        ("compact", {"features": 8, "depth": 2}, 0),
+        ("edsr", {"features": 8, "blocks": 1}, 0),
+        ("srresnet", {"features": 8, "blocks": 1}, 0),
+        ("srcnn", {"features": (8, 4)}, 100),
+        ("kdgan_student", {}, 100),
+    ],
+)
+def test_tiles_give_what_the_whole_image_gives(photo, name, kwargs, ties):
+    model = fresh(name, **kwargs)
+    image = photo[:150, :170]
+    calls = []
+    tiled = model.upscale(image, on_tile=lambda: calls.append(1)).astype(int)
+    assert len(calls) == 4
+    whole = np.asarray(_compiled(model.module)(model.params, image[None]))[0]
+    assert np.count_nonzero(tiled != whole) <= ties
+    assert np.abs(tiled - whole).max() <= 1
+
+
+def test_upscale_rounds_and_clips(photo):
+    model = fresh("compact", features=8, depth=2)
+    image = photo[:16, :16]
+    sr, _ = model.module.apply({"params": model.params}, image[None] / np.float32(255))
+    wanted = np.clip(np.floor(np.asarray(sr[0], np.float64) * 255 + 0.5), 0, 255)
+    off = model.upscale(image).astype(int) - wanted
+    assert np.count_nonzero(off) < 5  # ties, decided by the last bit
+    assert np.abs(off).max() <= 1
+
+
+@pytest.mark.parametrize(
+    "image",
+    [
+        np.zeros((8, 8, 3), np.float32),
+        np.zeros((8, 8), np.uint8),
+        np.zeros((8, 8, 4), np.uint8),
+        np.zeros((1, 8, 8, 3), np.uint8),
+        np.zeros((0, 8, 3), np.uint8),
+    ],
+    ids=["float", "grey", "rgba", "batch", "empty"],
+)
+def test_upscale_refuses_what_is_not_uint8_rgb(model, image):
+    with pytest.raises(ValueError, match="upscale takes uint8 RGB"):
+        model.upscale(image)
+
+
+def test_other_weights_are_not_compiled_again(model, photo):
+    other = model.with_params(jax.tree.map(lambda leaf: leaf * 2, model.params))
+    image = photo[:9, :11]
+    first = model.upscale(image)
+    before = _compiled(model.module)._cache_size()
+    assert not np.array_equal(other.upscale(image), first)
+    assert _compiled(other.module)._cache_size() == before
