@@ -90,7 +90,7 @@ def full(config):
         batch=64,
         hr_patch=256,
         learning_rate=1e-3,
-        final_learning_rate=1e-6,
+        final_fraction=1e-3,
         pixel_weight=0.5,
         distill_weight=0.5,
     )

@@ -33,13 +33,13 @@ def phase(**changes: Any) -> ml_collections.ConfigDict:
             "learning_rate": 1e-3,
             "betas": (0.9, 0.99),  # Adam
             "schedule": "cosine",  # one of SCHEDULES
-            "final_learning_rate": 0.0,  # where "cosine" ends
+            "final_fraction": 0.0,  # of the learning rate, where "cosine" ends
             "milestones": (),  # fractions of steps at which "halving" halves
             "warmup_steps": 0,  # linear rise of the learning rate from 0
             "clip_norm": 0.0,  # largest global gradient norm; 0 does not clip
             "ema_decay": 0.999,  # of the evaluated weights; warmed up, so short runs are fair
             # Discriminator: same optimiser and schedule at its own rate. During its warm-up
-            # the generator is not updated.
+            # the generator is not updated (schedules count a player's own updates).
             "discriminator_learning_rate": 1e-4,
             "discriminator_warmup_steps": 0,
             # Weights of the loss parts; a part of weight 0 is not computed.
@@ -148,6 +148,9 @@ def _check_phase(config: Any, name: str) -> None:
     for field in ("steps", "batch", "hr_patch"):
         if settings[field] < 1:
             raise UserError(f"{where}.{field}={settings[field]} must be at least 1")
+    for field in ("learning_rate", "discriminator_learning_rate"):
+        if settings[field] <= 0:
+            raise UserError(f"{where}.{field}={settings[field]} must be above 0")
     if settings.hr_patch % config.scale:
         raise UserError(
             f"{where}.hr_patch={settings.hr_patch} is not divisible by config.scale="

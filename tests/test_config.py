@@ -96,6 +96,7 @@ def test_phase_refuses_unknown_fields():
         ("discriminator.name", "vg", r"discriminator\.name='vg' is unknown; did you mean 'vgg'"),
         ("train.teacher.hr_patch", 30, r"teacher\.hr_patch=30 is not divisible by.*scale=4"),
         ("train.distill.steps", 0, r"config\.train\.distill\.steps=0 must be at least 1"),
+        ("train.teacher.learning_rate", 0.0, r"teacher\.learning_rate=0\.0 must be above 0"),
         ("train.adversarial.batch", -4, r"config\.train\.adversarial\.batch=-4 must be at least"),
         ("train.distill.pixel", "l3", r"config\.train\.distill\.pixel='l3' is unknown"),
         ("train.distill.distill", "rms", r"distill\.distill='rms' is.*did you mean 'rmse'"),

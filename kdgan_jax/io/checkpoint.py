@@ -116,11 +116,22 @@ def load(checkpoint: str | Path, targets: dict[str, Any]) -> dict[str, Any]:
         raise UserError(
             f"{checkpoint}: holds another network than this config's: {reason}"
         ) from None
+    saved = ocp.checkpointables_metadata(checkpoint / "items").metadata  # orbax casts silently
     for name, tree in wanted.items():
-        for want, have in zip(jax.tree.leaves(tree), jax.tree.leaves(found[name]), strict=True):
-            if want.shape != have.shape or want.dtype != have.dtype:
+        have = _kinds(saved[name])
+        for path, want in _kinds(tree).items():
+            if want != have[path]:
                 raise UserError(
-                    f"{checkpoint}: item {name!r} holds {have.dtype}{have.shape} where"
-                    f" {want.dtype}{want.shape} is needed; the config differs from the run's"
+                    f"{checkpoint}: item {name!r} holds {have[path]} in {path} where {want} is"
+                    " needed; the config differs from the run's"
                 )
     return {**targets, **found}
+
+
+def _kinds(tree: Any) -> dict[str, str]:
+    """Returns dtype and shape of each leaf by its path, the same for tuples as for dicts."""
+    leaves = jax.tree_util.tree_leaves_with_path(tree)
+    return {
+        jax.tree_util.keystr(path, simple=True, separator="/"): f"{leaf.dtype}{leaf.shape}"
+        for path, leaf in leaves
+    }

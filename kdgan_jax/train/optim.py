@@ -9,7 +9,7 @@ def schedule(settings: Any, peak: float) -> optax.Schedule:
     """Returns the learning rate by step: linear warm-up, then constant, cosine or halving."""
     after = max(1, settings.steps - settings.warmup_steps)
     if settings.schedule == "cosine":
-        main = optax.cosine_decay_schedule(peak, after, settings.final_learning_rate / peak)
+        main = optax.cosine_decay_schedule(peak, after, settings.final_fraction)
     elif settings.schedule == "halving":
         # Fractions of all steps; the schedule after the warm-up counts from its end.
         marks = {int(f * settings.steps) - settings.warmup_steps: 0.5 for f in settings.milestones}

@@ -68,7 +68,7 @@ def test_curves_are_a_png_with_the_points_in_it(tmp_path):
     rows = [row("teacher", s, pixel=1 / s, holdout_psnr_y=20 + s) for s in range(1, 9)]
     pictures.curves(tmp_path / "one.png", rows)
     one = written(tmp_path / "one.png")
-    pictures.curves(tmp_path / "two.png", rows + [row("distill", 5, pixel=0.1, distill=0.2)])
+    pictures.curves(tmp_path / "two.png", [*rows, row("distill", 5, pixel=0.1, distill=0.2)])
     assert written(tmp_path / "two.png").shape[1] > 1.5 * one.shape[1]  # a column per phase
     pictures.curves(tmp_path / "fewer.png", [{**r, "holdout_psnr_y": 21} for r in rows])
     assert (written(tmp_path / "fewer.png") != one).any()

@@ -17,7 +17,7 @@ def test_constant_stays():
 
 
 def test_cosine_goes_from_the_peak_through_the_middle_to_the_final_rate():
-    found = rates([0, 50, 100, 200], schedule="cosine", final_learning_rate=0.1)
+    found = rates([0, 50, 100, 200], schedule="cosine", final_fraction=0.1)
     np.testing.assert_allclose(found, [1, 0.55, 0.1, 0.1], rtol=1e-5)
 
 
