@@ -13,6 +13,7 @@ from kdgan_jax import bicubic
 from kdgan_jax.data import photos as sources
 from kdgan_jax.data.photos import Photo
 from kdgan_jax.data.tensorflow import tf
+from kdgan_jax.errors import UserError
 
 BORDER = 4  # LR pixels beyond a patch that reach it through the bicubic kernel
 
@@ -34,6 +35,7 @@ class PatchSource:
             self._hr = tf.constant(np.concatenate([hr.ravel() for hr, _ in pairs]))
             self._lr = tf.constant(np.concatenate([lr.ravel() for _, lr in pairs]))
         self.photos = photos
+        self._failure: UserError | None = None
         # LR sides; HR sides are `scale` times as long.
         self._sides = np.array([(p.size[0] // scale, p.size[1] // scale) for p in photos], np.int64)
 
@@ -102,6 +104,10 @@ class PatchSource:
         iterator = dataset.as_numpy_iterator()
         try:
             yield from iterator
+        except tf.errors.OpError:
+            if self._failure is not None:
+                raise self._failure from None
+            raise
         finally:
             del iterator, dataset
 
@@ -117,6 +123,13 @@ class PatchSource:
         return tf.reshape(tf.gather(flat, index), (size * factor, size * factor, 3))
 
     def _decode(self, photo: int, top: int, left: int, size: int) -> tuple[np.ndarray, np.ndarray]:
+        try:
+            return self._cut(photo, top, left, size)
+        except UserError as error:
+            self._failure = error  # TensorFlow passes on its own kind of error only
+            raise
+
+    def _cut(self, photo: int, top: int, left: int, size: int) -> tuple[np.ndarray, np.ndarray]:
         """Reads one photo and cuts a patch; LR is made of the patch and what borders on it."""
         source, scale = self.photos[photo], self.scale
         hr = bicubic.crop_to_multiple(sources.pixels(source.hr), scale)

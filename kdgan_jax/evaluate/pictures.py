@@ -56,7 +56,7 @@ def sheet(
         len(examples), columns, width_ratios=[1.5] + [1] * (columns - 1), wspace=0.04, hspace=0.28
     )
     for i, (example, pictures) in enumerate(zip(examples, results, strict=True)):
-        side = min(crop, *(s // scale * scale for s in example.hr.shape[:2]))
+        side = min(crop, *example.hr.shape[:2]) // scale * scale
         top, left = most_different([*pictures.values(), example.hr], side, scale)
         window = slice(top, top + side), slice(left, left + side)
         whole = figure.add_subplot(grid[i, 0])

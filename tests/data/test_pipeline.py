@@ -4,11 +4,13 @@ import sys
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from kdgan_jax import bicubic
 from kdgan_jax.data.photos import Photo
 from kdgan_jax.data.pipeline import PatchSource
 from kdgan_jax.data.tensorflow import tf
+from kdgan_jax.errors import UserError
 
 IN_MEMORY, ON_THE_FLY = 100, 0  # memory_mb
 TURNS = [(flip, turns) for flip in (False, True) for turns in range(4)]
@@ -197,6 +199,15 @@ def test_orientations_are_equally_likely(samples):
 
 
 # Ending.
+
+
+def test_a_photo_damaged_after_the_start_is_named(tmp_path, photo):
+    path = tmp_path / "cat.png"
+    Image.fromarray(photo).save(path)
+    source = PatchSource([Photo("cat", path, None, (300, 448))], 4, 0, 0.2)
+    path.write_bytes(path.read_bytes()[:1000])
+    with pytest.raises(UserError, match=r"cat\.png: truncated or damaged"):
+        draw(source)
 
 
 def test_closing_early_ends_at_once_when_decoding_on_the_fly():

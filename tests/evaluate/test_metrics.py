@@ -7,6 +7,7 @@ from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
 from kdgan_jax import bicubic
 from kdgan_jax.data import photos
+from kdgan_jax.errors import UserError
 from kdgan_jax.evaluate import metrics
 
 
@@ -75,6 +76,17 @@ def test_the_border_is_left_out_and_no_more(pair, metric):
         inside = hr.copy()
         inside[line] ^= 255
         assert measure(inside, hr, 4) < measure(hr, hr, 4) - 1e-5
+
+
+@pytest.mark.parametrize(("metric", "least"), [("psnr_y", 9), ("psnr_rgb", 9), ("ssim_y", 19)])
+def test_an_image_too_small_for_the_border_is_refused(metric, least):
+    for side in (least, least - 1):
+        image = np.zeros((40, side, 3), np.uint8)
+        if side == least:
+            metrics.METRICS[metric](image, image, 4)
+        else:
+            with pytest.raises(UserError, match=f"{side}x40 is too small.*at least {least}"):
+                metrics.METRICS[metric](image, image, 4)
 
 
 def test_one_level_of_all_pixels_is_48_decibels():
