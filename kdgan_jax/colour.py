@@ -23,14 +23,19 @@ def _offset(like: Any) -> Any:
     return YCBCR_OFFSET.astype(like.dtype).reshape((1,) * (like.ndim - 1) + (3,))
 
 
+def _mix(colours: Any, matrix: np.ndarray) -> Any:
+    """Applies `matrix` to the last axis; not by @, which GPUs compute in reduced precision."""
+    return (colours[..., None, :] * matrix.astype(colours.dtype)).sum(axis=-1)
+
+
 def rgb_to_ycbcr(rgb: Any) -> Any:
     """Returns YCbCr (..., 3) of `rgb` (..., 3) in [0, 1], in the dtype of `rgb`."""
-    return rgb @ YCBCR_FROM_RGB.T.astype(rgb.dtype) + _offset(rgb)
+    return _mix(rgb, YCBCR_FROM_RGB) + _offset(rgb)
 
 
 def ycbcr_to_rgb(ycbcr: Any) -> Any:
     """Returns RGB (..., 3) of `ycbcr` (..., 3), the inverse of `rgb_to_ycbcr`."""
-    return (ycbcr - _offset(ycbcr)) @ RGB_FROM_YCBCR.T.astype(ycbcr.dtype)
+    return _mix(ycbcr - _offset(ycbcr), RGB_FROM_YCBCR)
 
 
 def luma(rgb_u8: np.ndarray) -> np.ndarray:

@@ -1,7 +1,8 @@
 """What a run can be told: every field with its default and meaning, variants, checks.
 
 Files in `configs/` start from `default()` and change fields; the command line changes more
-(`--config.distill.steps=500`). The whole is locked: an unknown field is refused.
+(`--config.train.distill.steps=500`). The whole is locked: an unknown field is refused. Another
+network with other arguments is chosen in a file, since its arguments are fields of their own.
 """
 
 import json
@@ -39,7 +40,7 @@ def phase(**changes: Any) -> ml_collections.ConfigDict:
             "clip_norm": 0.0,  # largest global gradient norm; 0 does not clip
             "ema_decay": 0.999,  # of the evaluated weights; warmed up, so short runs are fair
             # Discriminator: same optimiser and schedule at its own rate. During its warm-up
-            # the generator is not updated (schedules count a player's own updates).
+            # the generator is not updated.
             "discriminator_learning_rate": 1e-4,
             "discriminator_warmup_steps": 0,
             # Weights of the loss parts; a part of weight 0 is not computed.
@@ -65,7 +66,7 @@ def default() -> ml_collections.ConfigDict:
     config = ml_collections.ConfigDict()
     config.seed = 0  # of weights and batches
     config.scale = 4  # enlargement: 2, 3 or 4
-    config.devices = 0  # to train on; 0: all (on a CPU one where a batch does not divide)
+    config.devices = 0  # to train on; 0: all (on a CPU as many as divide the batches)
     config.phases = PHASES  # which to run, in this order
 
     config.data = ml_collections.ConfigDict()
@@ -73,7 +74,9 @@ def default() -> ml_collections.ConfigDict:
     # by commas, of HR images at any depth (or of HR/ and LRx4/).
     config.data.source = "embedded"
     config.data.holdout = 8  # photos of the folders held out for the run's own evaluation
-    config.data.memory_mb = 4096  # decoded photos beyond this are decoded on the fly
+    # Megabytes that decoded photos may take (twice that while starting); else they are decoded on
+    # the fly.
+    config.data.memory_mb = 4096
     config.data.max_bad_fraction = 0.2  # of unusable files, beyond which the run stops
 
     config.teacher = ml_collections.ConfigDict()
@@ -151,6 +154,22 @@ def _check_phase(config: Any, name: str) -> None:
     for field in ("learning_rate", "discriminator_learning_rate"):
         if settings[field] <= 0:
             raise UserError(f"{where}.{field}={settings[field]} must be above 0")
+    for field, highest in {
+        "final_fraction": 1,
+        "ema_decay": 1,
+        "blend_alpha": 1,
+        "clip_norm": float("inf"),
+        "warmup_steps": settings.steps - 1,
+        "discriminator_warmup_steps": settings.steps - 1,
+    }.items():
+        if not 0 <= settings[field] <= highest:
+            raise UserError(f"{where}.{field}={settings[field]} must be from 0 to {highest}")
+    for field, length in {"betas": 2, "milestones": len(settings.milestones)}.items():
+        if len(settings[field]) != length or not all(0 <= x < 1 for x in settings[field]):
+            raise UserError(
+                f"{where}.{field}={tuple(settings[field])} must be {length} numbers from 0 to"
+                " below 1"
+            )
     if settings.hr_patch % config.scale:
         raise UserError(
             f"{where}.hr_patch={settings.hr_patch} is not divisible by config.scale="
@@ -162,6 +181,13 @@ def _check_phase(config: Any, name: str) -> None:
     pick(dict.fromkeys(SCHEDULES), settings.schedule, f"{where}.schedule")
     for layer in settings.perceptual_layers:
         pick(dict.fromkeys(LAYERS), layer, f"{where}.perceptual_layers")
+    if settings.perceptual_weight:
+        deepest = max((int(layer[4]) for layer in settings.perceptual_layers), default=0)
+        if not deepest or settings.hr_patch < 2 ** (deepest - 1):
+            raise UserError(
+                f"{where}.perceptual_layers={tuple(settings.perceptual_layers)} must name layers,"
+                f" of which a patch of {settings.hr_patch} leaves something after pooling"
+            )
     weights = [f"{part}_weight" for part in PARTS]
     if not any(settings[weight] for weight in weights):
         raise UserError(f"{where}: every loss weight is 0; set one of {', '.join(weights)}")
@@ -194,6 +220,19 @@ def to_json(config: Any) -> dict[str, Any]:
     return json.loads(json.dumps(config.to_dict()))
 
 
+# May differ between the starts of a run: they do not change what it computes. (Photos may move: a
+# run records which they are.)
+FREE = (
+    "log_every",
+    "evaluate_every",
+    "checkpoint_every",
+    "devices",
+    "data.memory_mb",
+    "data.source",
+    "teacher.checkpoint",
+)
+
+
 def check_workdir(config: Any, path: Path) -> None:
     """Checks `config` against the one saved at `path` by an earlier start, if there is one.
 
@@ -203,6 +242,9 @@ def check_workdir(config: Any, path: Path) -> None:
     if not path.is_file():
         return
     saved, ours = (_flat(c) for c in (json.loads(path.read_text()), to_json(config)))
+    for field in FREE:
+        saved.pop(f"config.{field}", None)
+        ours.pop(f"config.{field}", None)
     changed = [
         f"{key}: {saved.get(key)!r} there, {ours.get(key)!r} now"
         for key in sorted(saved.keys() | ours.keys())

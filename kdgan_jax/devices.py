@@ -5,6 +5,7 @@ the same on every device; only batches are split.
 """
 
 import os
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,13 @@ Batch = dict[str, np.ndarray]
 Step = Callable[[State, Any, Any], tuple[State, Any]]
 
 
+# A busy machine brings CPU devices to a collective minutes apart; XLA's default kills after 40 s.
+TIMEOUTS = (
+    "--xla_cpu_collective_call_terminate_timeout_seconds=600"
+    " --xla_cpu_collective_call_warn_stuck_timeout_seconds=120"
+)
+
+
 def configure() -> None:
     """Prepares JAX before its first use: one CPU device per core, and a compilation cache.
 
@@ -28,7 +36,10 @@ def configure() -> None:
     cache that the environment already names is left alone.
     """
     if "JAX_NUM_CPU_DEVICES" not in os.environ:
-        jax.config.update("jax_num_cpu_devices", len(os.sched_getaffinity(0)))
+        cores = len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count()
+        jax.config.update("jax_num_cpu_devices", cores or 1)
+    if "xla_cpu_collective_call" not in os.environ.get("XLA_FLAGS", ""):
+        os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {TIMEOUTS}".strip()
     if jax.config.values["jax_compilation_cache_dir"] is None:
         cache = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "kdgan_jax"
         jax.config.update("jax_compilation_cache_dir", str(cache))
@@ -38,7 +49,7 @@ def count(requested: int, batches: tuple[int, ...]) -> int:
     """Returns how many devices to train on.
 
     Args:
-      requested: `config.devices`; 0 means all, or on a CPU one where the batches do not divide.
+      requested: `config.devices`; 0 means all, or on a CPU as many as divide the batches.
       batches: the global batch sizes that must divide.
 
     Raises:
@@ -51,10 +62,10 @@ def count(requested: int, batches: tuple[int, ...]) -> int:
             " (on a CPU JAX_NUM_CPU_DEVICES sets their number)"
         )
     wanted = requested or there
+    if not requested and jax.default_backend() == "cpu":
+        wanted = max(n for n in range(1, there + 1) if all(batch % n == 0 for batch in batches))
     for batch in batches:
         if batch % wanted:
-            if not requested and jax.default_backend() == "cpu":
-                return 1
             raise UserError(
                 f"batch={batch} is not divisible by the {wanted} devices; choose a multiple of"
                 f" {wanted}, or set config.devices"

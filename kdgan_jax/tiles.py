@@ -3,7 +3,7 @@
 A network that sees only a neighbourhood gives, inside a tile and further from the tile's seams
 than its receptive radius, exactly what it gives on the whole image. The outermost tiles are flush
 with the image's edges, so the padding that the network sees there is the image's own. One tile
-size means one compilation, and memory that does not grow with the image.
+size means one compilation, and features of one tile in memory, beside the image and its result.
 """
 
 from collections.abc import Callable, Iterator

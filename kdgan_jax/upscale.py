@@ -102,9 +102,10 @@ def main(argv: Sequence[str] | None = None) -> int:
             goal = bar.done + number
             try:
                 _upscale_file(model, source, target, partial(bar.advance, source.name))
-            except (UserError, OSError, MemoryError) as error:
+            except (UserError, OSError, MemoryError, RuntimeError) as error:
                 failed += 1
-                logs.log.error("failed: %s", error or f"{source}: not enough memory")
+                known = isinstance(error, UserError)
+                logs.log.error("failed: %s", error if known else f"{source}: {error!r}")
             while bar.done < goal:
                 bar.advance()
     logs.log.info("%d of %d upscaled into %s", len(pairs) - failed, len(pairs), arguments.out)

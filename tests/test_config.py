@@ -97,6 +97,13 @@ def test_phase_refuses_unknown_fields():
         ("train.teacher.hr_patch", 30, r"teacher\.hr_patch=30 is not divisible by.*scale=4"),
         ("train.distill.steps", 0, r"config\.train\.distill\.steps=0 must be at least 1"),
         ("train.teacher.learning_rate", 0.0, r"teacher\.learning_rate=0\.0 must be above 0"),
+        ("train.teacher.final_fraction", 1.5, r"final_fraction=1\.5 must be from 0 to 1"),
+        ("train.teacher.clip_norm", -1.0, r"clip_norm=-1\.0 must be from 0"),
+        ("train.teacher.warmup_steps", 10**6, r"warmup_steps=1000000 must be from 0 to"),
+        ("train.adversarial.discriminator_warmup_steps", 10**6, r"warmup_steps=1000000 must be"),
+        ("train.teacher.betas", (0.9,), r"betas=\(0\.9,\) must be 2 numbers"),
+        ("train.teacher.milestones", (3.0,), r"milestones=\(3\.0,\) must be 1 numbers"),
+        ("train.adversarial.perceptual_layers", (), r"perceptual_layers=\(\) must name layers"),
         ("train.adversarial.batch", -4, r"config\.train\.adversarial\.batch=-4 must be at least"),
         ("train.distill.pixel", "l3", r"config\.train\.distill\.pixel='l3' is unknown"),
         ("train.distill.distill", "rms", r"distill\.distill='rms' is.*did you mean 'rmse'"),
@@ -173,13 +180,25 @@ def test_new_workdir_is_accepted(config, tmp_path):
     configuration.check_workdir(config, tmp_path / "config.json")
 
 
+def test_what_changes_no_figure_may_change_on_a_workdir(config, tmp_path):
+    (tmp_path / "config.json").write_text(json.dumps(configuration.to_json(config)))
+    config.log_every, config.devices, config.data.source = 7, 1, "moved/photos"
+    configuration.check_workdir(config, tmp_path / "config.json")
+
+
+def test_layers_must_survive_the_pooling_of_a_small_patch(config):
+    config.train.adversarial.update({"hr_patch": 8, "perceptual_layers": ("conv5_3",)})
+    with pytest.raises(UserError, match="a patch of 8 leaves something"):
+        configuration.check(config)
+
+
 def test_workdir_of_another_config_is_refused_with_both_values(config, tmp_path):
     (tmp_path / "config.json").write_text(json.dumps(configuration.to_json(config)))
     config.train.distill.steps = 7
-    config.data.source = "photos"
+    config.train.teacher.pixel = "l2"
     with pytest.raises(UserError) as caught:
         configuration.check_workdir(config, tmp_path / "config.json")
     message = str(caught.value)
     assert "config.train.distill.steps: 1000 there, 7 now" in message
-    assert "config.data.source: 'embedded' there, 'photos' now" in message
+    assert "config.train.teacher.pixel: 'l1' there, 'l2' now" in message
     assert message.count(" there, ") == 2

@@ -11,7 +11,7 @@ from kdgan_jax.errors import UserError
     ("requested", "batches", "expected"),
     [
         (0, (8, 16), 4),  # all
-        (0, (8, 6), 1),  # on a CPU, one where a batch does not divide
+        (0, (8, 6), 2),  # on a CPU, as many as divide
         (2, (8, 6), 2),
         (1, (7,), 1),
     ],

@@ -5,12 +5,13 @@ A source is a word: "embedded" (photos inside the scikit-image and scikit-learn 
 is searched at any depth for HR images; a folder that has `HR/` and `LRx{scale}/` gives pairs.
 """
 
+import hashlib
 import importlib.util
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar, cast
 
 import numpy as np
 
@@ -19,6 +20,7 @@ from kdgan_jax.errors import UserError
 from kdgan_jax.io import images
 
 log = logging.getLogger("kdgan_jax")
+Made = TypeVar("Made")
 
 # A fixed, written split. The two motorcycle pictures show one scene and stay on one side. Left out
 # are charts, logos, text, synthetic pictures, scans, microscopy and medicine.
@@ -164,31 +166,34 @@ def gather(data: Any, scale: int, largest_patch: int) -> Photos:
     Raises:
       UserError: no photo is left, or more than `data.max_bad_fraction` of them are bad.
     """
+    bad: list[str] = []
     if data.source == "embedded":
         split = Photos(embedded(EMBEDDED_TRAIN, scale), embedded(EMBEDDED_HOLDOUT, scale))
-        bad: list[str] = []
     elif data.source.startswith("tfds:"):
         from kdgan_jax.data import tfds  # imports TensorFlow
 
         arrays = tfds.pairs(data.source.removeprefix("tfds:"), scale, data.memory_mb)
-        everything = [Photo(name, hr, lr, hr.shape[:2]) for name, hr, lr in arrays]
-        split, bad = _hold_out(everything, data.holdout), []
+        split = _hold_out([Photo(n, hr, lr, hr.shape[:2]) for n, hr, lr in arrays], data.holdout)
     else:
-        everything, bad = [], []
-        for path in data.source.split(","):
-            good, unusable = folder(path.strip(), scale)
-            everything += good
-            bad += unusable
-        everything, small = _large_enough(everything, largest_patch)
-        _refuse(data.source, bad + small, len(everything), data.max_bad_fraction)
-        split = _hold_out(everything, data.holdout)
+        found, bad = _folders(data.source, scale)
+        if len(bad) > data.max_bad_fraction * (len(bad) + len(found)) or not found:
+            _refuse(data.source, bad, len(found), data.max_bad_fraction)
+        split = _hold_out(found, data.holdout)
     train, small = _large_enough(split.train, largest_patch)
-    if not train:
-        raise UserError(
-            f"config.data.source={data.source!r}: no photo has sides of {largest_patch} pixels or"
-            " more, the HR patch; lower hr_patch or give larger photos"
-        )
+    good = len(train) + len(split.holdout)
+    _refuse(data.source, bad + small, good if train else 0, data.max_bad_fraction)
     return Photos(train, split.holdout)
+
+
+def _folders(source: str, scale: int) -> tuple[list[Photo], list[str]]:
+    """Returns the photos of all folders named, each file once, and a line per unusable file."""
+    found: dict[Path, Photo] = {}
+    bad: list[str] = []
+    for path in source.split(","):
+        good, unusable = folder(path.strip(), scale)
+        found |= {Path(str(photo.hr)).resolve(): photo for photo in good}
+        bad += unusable
+    return list(found.values()), bad
 
 
 def _large_enough(photos: list[Photo], patch: int) -> tuple[list[Photo], list[str]]:
@@ -214,37 +219,51 @@ def _refuse(source: str, bad: list[str], good: int, max_fraction: float) -> None
 
 
 def _hold_out(photos: list[Photo], number: int) -> Photos:
-    """Holds out `number` photos, evenly spread over the list."""
+    """Holds out `number` photos: those whose names have the lowest hashes.
+
+    So a photo stays where it is when others come or go, and when the patch changes.
+    """
     if not 0 < number < len(photos):
         raise UserError(
             f"config.data.holdout={number} must be at least 1 and below the {len(photos)} photos"
             " that can be used"
         )
-    chosen = {i * len(photos) // number for i in range(number)}
+    hashes = [hashlib.sha256(photo.name.encode()).hexdigest() for photo in photos]
+    chosen = set(sorted(range(len(photos)), key=lambda i: hashes[i])[:number])
     return Photos(
         [p for i, p in enumerate(photos) if i not in chosen],
         [p for i, p in enumerate(photos) if i in chosen],
     )
 
 
-def decode_all(
-    photos: list[Photo], scale: int, max_bad_fraction: float
-) -> tuple[list[Photo], list[tuple[np.ndarray, np.ndarray]]]:
-    """Returns the photos that decode, and (HR, LR) of each; bad ones are named and skipped.
+def decode(
+    photos: list[Photo], make: Callable[[Photo], Made], max_bad_fraction: float, what: str
+) -> Iterator[tuple[Photo, Made]]:
+    """Yields each photo that can be decoded with what `make` makes of it, in order.
+
+    Damaged ones are named, skipped and counted.
+
+    Args:
+      photos: what to decode, on as many threads as pay.
+      make: reads one photo, e.g. by `load`.
+      max_bad_fraction: `config.data.max_bad_fraction`.
+      what: the photos' name in messages.
 
     Raises:
-      UserError: more than `max_bad_fraction` of the photos are bad.
+      UserError: at the end, if more than `max_bad_fraction` of the photos were bad.
     """
 
-    def attempt(photo: Photo) -> tuple[np.ndarray, np.ndarray] | str:
+    def attempt(photo: Photo) -> tuple[Made | None, str]:
         try:
-            return load(photo, scale)
+            return make(photo), ""
         except UserError as error:
-            return str(error)
+            return None, str(error)
 
+    bad: list[str] = []
     with ThreadPoolExecutor() as pool:
-        results = list(pool.map(attempt, photos))
-    bad = [r for r in results if isinstance(r, str)]
-    kept = [(p, r) for p, r in zip(photos, results, strict=True) if not isinstance(r, str)]
-    _refuse("the training photos", bad, len(kept), max_bad_fraction)
-    return [p for p, _ in kept], [r for _, r in kept]
+        for photo, (made, reason) in zip(photos, pool.map(attempt, photos), strict=True):
+            if reason:
+                bad.append(reason)
+            else:
+                yield photo, cast(Made, made)
+    _refuse(what, bad, len(photos) - len(bad), max_bad_fraction)

@@ -31,9 +31,10 @@ class PatchSource:
         self.scale = scale
         self.in_memory = memory_bytes(photos, scale) <= memory_mb * 2**20
         if self.in_memory:
-            photos, pairs = sources.decode_all(photos, scale, max_bad)
-            self._hr = tf.constant(np.concatenate([hr.ravel() for hr, _ in pairs]))
-            self._lr = tf.constant(np.concatenate([lr.ravel() for _, lr in pairs]))
+            photos, self._hr, self._lr = _flat_buffers(photos, scale, max_bad)
+        else:
+            good = sources.decode(photos, _readable, max_bad, "the training photos")
+            photos = [photo for photo, _ in good]
         self.photos = photos
         self._failure: UserError | None = None
         # LR sides; HR sides are `scale` times as long.
@@ -64,6 +65,8 @@ class PatchSource:
           process: index of this process.
           processes: their number.
         """
+        if batch % processes:
+            raise ValueError(f"batch={batch} is not divisible by the {processes} processes")
         share = batch // processes
         size = hr_patch // self.scale
         sides = self._sides
@@ -143,6 +146,29 @@ class PatchSource:
         ]
         lr = bicubic.downscale(around, scale)[top - first_row :, left - first_column :]
         return lr[:size, :size], patch
+
+
+def _readable(photo: Photo) -> None:
+    """Reads the files of `photo` to the end, so that damage is found before training."""
+    for source in (photo.hr, photo.lr):
+        if source is not None:
+            sources.pixels(source)
+
+
+def _flat_buffers(photos: list[Photo], scale: int, max_bad: float) -> tuple[list[Photo], Any, Any]:
+    """Returns the photos that decode and the bytes of all their HR and LR images, one by one."""
+    hr_flat = np.empty(3 * sum(p.size[0] * p.size[1] for p in photos), np.uint8)
+    lr_flat = np.empty(hr_flat.size // scale**2, np.uint8)
+    kept, used = [], 0
+    pairs = sources.decode(
+        photos, lambda photo: sources.load(photo, scale), max_bad, "the training photos"
+    )
+    for photo, (hr, lr) in pairs:
+        hr_flat[used : used + hr.size] = hr.ravel()
+        lr_flat[used // scale**2 : used // scale**2 + lr.size] = lr.ravel()
+        used += hr.size
+        kept.append(photo)
+    return kept, tf.constant(hr_flat[:used]), tf.constant(lr_flat[: used // scale**2])
 
 
 def _dihedral(image: Any, turn: Any) -> Any:

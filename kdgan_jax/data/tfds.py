@@ -21,6 +21,11 @@ def pairs(name: str, scale: int, memory_mb: int) -> list[tuple[str, np.ndarray, 
         dataset = tfds.load(name, split="train")
     except tfds.core.registered.DatasetNotFoundError as error:
         raise UserError(f"config.data.source='tfds:{name}': {str(error).splitlines()[0]}") from None
+    except (OSError, tfds.download.DownloadError) as error:
+        raise UserError(
+            f"config.data.source='tfds:{name}' could not be downloaded ({error}); it needs a"
+            " network at first use"
+        ) from None
     found: list[tuple[str, np.ndarray, np.ndarray | None]] = []
     used = 0
     for i, example in enumerate(tfds.as_numpy(dataset)):

@@ -49,6 +49,12 @@ def _photos(path: str, scale: int) -> list[photos.Photo]:
     return found
 
 
+def _refuse_twice(flag: str, value: str, names: list[str]) -> None:
+    for name in names:
+        if names.count(name) > 1:
+            raise UserError(f"{flag}={value}: two are named {name!r}; give each its own name")
+
+
 def main(argv: Sequence[str] | None = None) -> None:
     """Measures what the arguments name; leaves with 2 after a user's error."""
     parser = argparse.ArgumentParser(
@@ -80,7 +86,11 @@ def main(argv: Sequence[str] | None = None) -> None:
 def _evaluate(arguments: argparse.Namespace) -> None:
     scale, out = arguments.scale, Path(arguments.out)
     upscalers = [upscaler(word, scale) for word in arguments.models.split(",")]
-    sets = {Path(path).name: _photos(path, scale) for path in arguments.data.split(",")}
+    sets = {Path(path).resolve().name: _photos(path, scale) for path in arguments.data.split(",")}
+    _refuse_twice("--models", arguments.models, [u.name for u in upscalers])
+    _refuse_twice("--data", arguments.data, [Path(p).name for p in arguments.data.split(",")])
+    if (out / "checkpoints").is_dir():
+        raise UserError(f"--out={out} is the workdir of a run; choose another folder")
     out.mkdir(parents=True, exist_ok=True)
     rows, per_image = [], []
     for name, found in sets.items():

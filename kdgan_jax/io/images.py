@@ -30,7 +30,11 @@ def find(folder: str | Path) -> list[Path]:
     root = Path(folder)
     if not root.is_dir():
         raise UserError(f"{root}: no such folder; give an existing folder of images")
-    paths = sorted(p for p in root.rglob("*") if p.suffix.lower() in SUFFIXES and p.is_file())
+    paths = sorted(
+        p
+        for p in root.rglob("*")
+        if p.suffix.lower() in SUFFIXES and not p.name.startswith(".") and p.is_file()
+    )
     if not paths:
         raise UserError(
             f"{root}: holds no image; supported are {', '.join(sorted(SUFFIXES))} at any depth"
@@ -113,7 +117,7 @@ def write(path: str | Path, picture: Picture) -> None:
     image = Image.fromarray(rgb)
     if grey:
         # Not convert("L"): a grey picture's three channels differ only by a network's rounding.
-        image = Image.fromarray(np.round(rgb.mean(axis=-1)).astype(np.uint8))
+        image = Image.fromarray(((rgb.sum(axis=-1, dtype=np.uint16) + 1) // 3).astype(np.uint8))
     if alpha is not None:
         image.putalpha(Image.fromarray(alpha[..., 0]))
     with replacing(path) as temporary:

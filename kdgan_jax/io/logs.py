@@ -1,9 +1,11 @@
 """What a run writes while it trains: metrics as JSON lines, TensorBoard events, a progress bar."""
 
 import contextlib
+import datetime
 import json
 import logging
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -44,7 +46,7 @@ class MetricLog:
         try:
             from tensorboardX import SummaryWriter  # imports no TensorFlow
 
-            self._events = SummaryWriter(str(workdir / "events" / phase), purge_step=start)
+            self._events = SummaryWriter(str(workdir / "events" / phase), purge_step=start + 1)
         except ImportError:
             log.warning("tensorboardX is not installed: no TensorBoard events are written")
 
@@ -64,10 +66,14 @@ class MetricLog:
 
 
 class Progress:
-    """A bar with elapsed time and ETA on a terminal; a line every tenth of the way elsewhere."""
+    """A bar with elapsed time and ETA on a terminal; elsewhere a line every 30 seconds."""
+
+    interval = 30.0
 
     def __init__(self, title: str, total: int, start: int = 0) -> None:
-        self.title, self.total, self.done = title, total, start
+        self.title, self.total, self.start, self.done = title, total, start, start
+        self._began = self._said = time.monotonic()
+        self._note = ""
         self._bar: Any = None
         try:
             from rich import progress
@@ -91,11 +97,25 @@ class Progress:
 
     def advance(self, note: str = "") -> None:
         """Counts one more; `note` is shown at the end of the line until the next one."""
-        before, self.done = self.done, self.done + 1
+        self.done += 1
         if self._bar:
             self._bar.update(self._task, advance=1, **({"note": note} if note else {}))
-        elif before * 10 // self.total < self.done * 10 // self.total:
-            log.info("%s: %d of %d %s", self.title, self.done, self.total, note)
+            return
+        now = time.monotonic()
+        self._note = note or self._note
+        if self.done < self.total and now < self._said + self.interval:
+            return
+        self._said, spent = now, now - self._began
+        left = spent / (self.done - self.start) * (self.total - self.done)
+        log.info(
+            "%s: %d of %d, %s elapsed, ETA %s  %s",
+            self.title,
+            self.done,
+            self.total,
+            datetime.timedelta(seconds=round(spent)),
+            datetime.timedelta(seconds=round(left)),
+            self._note,
+        )
 
     def close(self) -> None:
         """Leaves the finished bar on the screen."""

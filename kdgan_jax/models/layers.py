@@ -67,7 +67,7 @@ def bicubic_upsample(x: Array, scale: int) -> Array:
     """Maps (B, h, w, C) to (B, h * scale, w * scale, C) by MATLAB's bicubic, unrounded."""
     rows = bicubic.matrix(x.shape[1], scale)
     columns = bicubic.matrix(x.shape[2], scale)
-    return jnp.einsum("Yy,Xx,byxc->bYXc", rows, columns, x, optimize="optimal")
+    return jnp.einsum("Yy,Xx,byxc->bYXc", rows, columns, x, precision="highest")
 
 
 class ShuffleUpsampler(nn.Module):

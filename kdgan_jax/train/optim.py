@@ -5,14 +5,20 @@ from typing import Any
 import optax
 
 
-def schedule(settings: Any, peak: float) -> optax.Schedule:
-    """Returns the learning rate by step: linear warm-up, then constant, cosine or halving."""
-    after = max(1, settings.steps - settings.warmup_steps)
+def schedule(settings: Any, peak: float, updates: int) -> optax.Schedule:
+    """Returns the learning rate by update: linear warm-up, then constant, cosine or halving.
+
+    Args:
+      settings: the phase's.
+      peak: the learning rate after the warm-up.
+      updates: how many there are in all.
+    """
+    after = max(1, updates - settings.warmup_steps)
     if settings.schedule == "cosine":
         main = optax.cosine_decay_schedule(peak, after, settings.final_fraction)
     elif settings.schedule == "halving":
-        # Fractions of all steps; the schedule after the warm-up counts from its end.
-        marks = {int(f * settings.steps) - settings.warmup_steps: 0.5 for f in settings.milestones}
+        # Fractions of all updates; the schedule after the warm-up counts from its end.
+        marks = {int(f * updates) - settings.warmup_steps: 0.5 for f in settings.milestones}
         main = optax.piecewise_constant_schedule(peak, marks)
     else:
         main = optax.constant_schedule(peak)
@@ -22,10 +28,10 @@ def schedule(settings: Any, peak: float) -> optax.Schedule:
     return optax.join_schedules([warmup, main], [settings.warmup_steps])
 
 
-def adam(settings: Any, peak: float) -> optax.GradientTransformation:
-    """Returns Adam with the phase's schedule up to `peak`, after clipping where it is set."""
+def adam(settings: Any, peak: float, updates: int) -> optax.GradientTransformation:
+    """Returns Adam with the phase's `schedule`, after clipping where it is set."""
     b1, b2 = settings.betas
-    optimiser = optax.adam(schedule(settings, peak), b1=b1, b2=b2)
+    optimiser = optax.adam(schedule(settings, peak, updates), b1=b1, b2=b2)
     if settings.clip_norm:
         return optax.chain(optax.clip_by_global_norm(settings.clip_norm), optimiser)
     return optimiser

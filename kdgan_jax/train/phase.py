@@ -13,6 +13,7 @@ import numpy as np
 
 from kdgan_jax import devices, models
 from kdgan_jax.config import uses_teacher
+from kdgan_jax.errors import UserError
 from kdgan_jax.io import checkpoint, imagenet, logs
 from kdgan_jax.train import optim, state, steps
 from kdgan_jax.zoo.model import Model
@@ -61,10 +62,11 @@ class Phase:
 def _optimisers(phase: Phase) -> steps.Optimisers:
     settings = phase.settings
     if not settings.adversarial_weight:
-        return steps.Optimisers(optim.adam(settings, settings.learning_rate))
+        return steps.Optimisers(optim.adam(settings, settings.learning_rate, settings.steps))
+    updates = settings.steps - settings.discriminator_warmup_steps
     return steps.Optimisers(
-        optim.adam(settings, settings.learning_rate),
-        optim.adam(settings, settings.discriminator_learning_rate),
+        optim.adam(settings, settings.learning_rate, updates),
+        optim.adam(settings, settings.discriminator_learning_rate, settings.steps),
     )
 
 
@@ -131,15 +133,25 @@ def versions() -> dict[str, str]:
     return {name: version(name) for name in ("kdgan_jax", "jax", "flax", "optax", "numpy")}
 
 
-def finished(phase: Phase) -> bool:
-    """Returns whether the phase's last checkpoint is there."""
-    return checkpoint.steps(phase.folder)[-1:] == [phase.settings.steps]
+def finished(workdir: Path, name: str, steps: int) -> bool:
+    """Returns whether the last checkpoint of the phase `name` is there."""
+    return checkpoint.steps(workdir / "checkpoints" / name)[-1:] == [steps]
 
 
 def adopt(phase: Phase) -> None:
     """Writes the phase's model, trained elsewhere, as this phase's last checkpoint."""
     optimisers = _optimisers(phase)
     save(phase, _initial(phase, optimisers), phase.settings.steps)
+
+
+def _stop_if_not_finite(row: dict[str, float], phase: Phase, step: int) -> None:
+    """Ends the run before a diverged state is saved over good checkpoints."""
+    broken = [name for name, value in row.items() if not np.isfinite(value)]
+    if broken:
+        raise UserError(
+            f"{phase.name}: {', '.join(broken)} not finite by step {step}; the newest checkpoint"
+            f" is from before; lower config.train.{phase.name}.learning_rate or set its clip_norm"
+        )
 
 
 def train(phase: Phase, batches: BatchSource, evaluate: Callable[[Model], float]) -> None:
@@ -156,10 +168,10 @@ def train(phase: Phase, batches: BatchSource, evaluate: Callable[[Model], float]
     start = int(current.step)
     current = devices.replicate(current, phase.devices)
     step, frozen = _step(phase, optimisers)
-    metric_log = logs.MetricLog(phase.workdir, phase.name, start)
     began, seen = time.perf_counter(), start
     recent: list[dict[str, jax.Array]] = []  # metrics since the last row; read only there
     with (
+        contextlib.closing(logs.MetricLog(phase.workdir, phase.name, start)) as metric_log,
         logs.progress(phase.name, settings.steps, start) as bar,
         contextlib.closing(batches(start)) as stream,
     ):
@@ -169,10 +181,12 @@ def train(phase: Phase, batches: BatchSource, evaluate: Callable[[Model], float]
             last = number == settings.steps
             note = ""
             row: dict[str, float] = {}
-            if last or number % config.log_every == 0:
+            saving = last or number % config.checkpoint_every == 0
+            if saving or number % config.log_every == 0:
                 values = jax.device_get(recent)
                 row = {name: float(np.mean([v[name] for v in values])) for name in metrics}
                 recent.clear()
+                _stop_if_not_finite(row, phase, number)
                 now = time.perf_counter()
                 row["seconds_per_step"] = (now - began) / (number - seen)
                 began, seen = now, number
@@ -184,8 +198,7 @@ def train(phase: Phase, batches: BatchSource, evaluate: Callable[[Model], float]
                 began, seen = time.perf_counter(), number
             if row:
                 metric_log.write(number, row)
-            if last or number % config.checkpoint_every == 0:
+            if saving:
                 save(phase, current, number)
                 began, seen = time.perf_counter(), number
             bar.advance(note)
-    metric_log.close()

@@ -33,17 +33,19 @@ def run(config: Any, workdir: str | Path) -> None:
     workdir = Path(workdir)
     configuration.check(config)
     configuration.check_workdir(config, workdir / "config.json")
-    if (workdir / "results.json").is_file():
+    done = all(phases.finished(workdir, p, config.train[p].steps) for p in config.phases)
+    if done and (workdir / "results.json").is_file():
         logs.log.info("%s: the run is complete; its results:", workdir)
         logs.log.info("%s", (workdir / "results.md").read_text())
         return
 
     number = devices.count(config.devices, tuple(config.train[p].batch for p in config.phases))
-    teacher = _given_teacher(config)
+    teacher = _given_teacher(config, workdir)
     if any(config.train[p].perceptual_weight for p in config.phases):
         imagenet.weight_file("vgg16.ckpt")
     photos = sources.gather(config.data, config.scale, configuration.largest_patch(config))
     workdir.mkdir(parents=True, exist_ok=True)
+    _same_photos(workdir / "photos.json", photos)
     files.write_json(workdir / "config.json", configuration.to_json(config))
     logs.log.info(
         "%d photos to train on, %d held out; training on %s",
@@ -51,14 +53,45 @@ def run(config: Any, workdir: str | Path) -> None:
         len(photos.holdout),
         devices.describe(number),
     )
-    holdout = [measure.Example(p.name, *sources.load(p, config.scale)) for p in photos.holdout]
+    decoded = sources.decode(
+        photos.holdout,
+        lambda photo: sources.load(photo, config.scale),
+        config.data.max_bad_fraction,
+        "the held-out photos",
+    )
+    holdout = [measure.Example(photo.name, *pair) for photo, pair in decoded]
     _train(config, workdir, teacher, photos.train, holdout, number)
     _report(config, workdir, holdout, devices.describe(number))
 
 
-def _given_teacher(config: Any) -> Model | None:
-    """Returns the teacher that the config names a checkpoint of, else None."""
-    if not config.teacher.checkpoint:
+def _same_photos(path: Path, photos: sources.Photos) -> None:
+    """Records the photos of a run at its first start; later they must be the same.
+
+    Raises:
+      UserError: they are others, so batches and held-out photos would be, too.
+    """
+    ours = {
+        side: [[photo.name, *photo.size] for photo in chosen]
+        for side, chosen in photos._asdict().items()
+    }
+    if path.is_file():
+        saved = json.loads(path.read_text())
+        for side in ours:
+            changed = [row for row in ours[side] if row not in saved[side]]
+            changed += [row for row in saved[side] if row not in ours[side]]
+            if changed:
+                raise UserError(
+                    f"{path}: the photos have changed since the run was started ({len(changed)}"
+                    f" of {side!r}, such as {changed[0][0]!r}); bring them back, or choose another"
+                    " --workdir"
+                )
+    files.write_json(path, ours)
+
+
+def _given_teacher(config: Any, workdir: Path) -> Model | None:
+    """Returns the teacher that the config names a checkpoint of, unless the run has it already."""
+    taken = phases.finished(workdir, "teacher", config.train.teacher.steps)
+    if not config.teacher.checkpoint or taken:
         return None
     teacher = load(config.teacher.checkpoint, "teacher")
     if teacher.scale != config.scale:
@@ -96,7 +129,7 @@ def _train(
             teacher=None if name == "teacher" else teacher,
             devices=number,
         )
-        if phases.finished(phase):
+        if phases.finished(workdir, name, phase.settings.steps):
             logs.log.info("%s: finished earlier", name)
         elif name == "teacher" and teacher is not None:
             phases.adopt(phase)

@@ -38,17 +38,20 @@ def load(path: str | Path, role: str = "student", *, ema: bool = True) -> Model:
     if (folder / "meta.json").is_file():
         return _load_checkpoint(folder, ema)
     pick(dict.fromkeys(ROLES), role, "role")
-    for phase in ("adversarial", "distill", "teacher") if role == "student" else (role,):
+    for phase in ("adversarial", "distill") if role == "student" else (role,):
         found = checkpoint.steps(folder / "checkpoints" / phase)
         if found:
             return _load_checkpoint(folder / "checkpoints" / phase / str(found[-1]), ema)
+    there = [p for p in PHASES if checkpoint.steps(folder / "checkpoints" / p)]
     what = "no such folder" if not folder.is_dir() else f"holds no checkpoint of {role!r}"
-    raise UserError(
-        f"{folder}: {what}; give the --workdir of a run, one of its checkpoints, or a SavedModel"
-    )
+    hint = "give the --workdir of a run, one of its checkpoints, or a SavedModel"
+    if there:
+        hint = f"there is '{folder}:{there[0]}'"
+    raise UserError(f"{folder}: {what}; {hint}")
 
 
 def _load_checkpoint(folder: Path, ema: bool) -> Model:
+    checkpoint.verify(folder)
     spec = checkpoint.meta(folder)["model"]
     module = models.generator(spec["name"], spec["kwargs"], spec["scale"])
     shapes = jax.eval_shape(module.init, jax.random.key(0), np.zeros((1, 16, 16, 3), np.float32))

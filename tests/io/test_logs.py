@@ -1,3 +1,4 @@
+import itertools
 import json
 import logging
 
@@ -76,19 +77,31 @@ def test_metrics_are_written_without_tensorboard(tmp_path, monkeypatch, caplog):
     assert "tensorboardX is not installed" in caplog.text
 
 
-@pytest.mark.parametrize("total", [5, 40, 1000])
-def test_progress_away_from_a_terminal_is_at_most_ten_lines_and_ends_with_the_last(caplog, total):
-    caplog.set_level(logging.INFO, "kdgan_jax")
-    with logs.progress("upscaling", total) as bar:
-        for _ in range(total):
-            bar.advance("cat.png")
-    assert len(caplog.messages) == min(total, 10)
-    assert caplog.messages[-1] == f"upscaling: {total} of {total} cat.png"
+@pytest.fixture
+def clock(monkeypatch):
+    """A clock that goes on by 10 seconds at every look."""
+    now = itertools.count(0, 10)
+    monkeypatch.setattr(logs.time, "monotonic", lambda: next(now))
 
 
-def test_progress_goes_on_from_where_a_run_was_resumed(caplog):
+def test_progress_away_from_a_terminal_is_a_line_every_30_seconds_and_a_last_one(caplog, clock):
     caplog.set_level(logging.INFO, "kdgan_jax")
-    with logs.progress("kd", 10, start=8) as bar:
-        bar.advance()
-        bar.advance()
-    assert [m.strip() for m in caplog.messages] == ["kd: 9 of 10", "kd: 10 of 10"]
+    with logs.progress("upscaling", 7) as bar:
+        for i in range(7):
+            bar.advance(f"{i}.png")
+    assert caplog.messages == [
+        "upscaling: 3 of 7, 0:00:30 elapsed, ETA 0:00:40  2.png",
+        "upscaling: 6 of 7, 0:01:00 elapsed, ETA 0:00:10  5.png",
+        "upscaling: 7 of 7, 0:01:10 elapsed, ETA 0:00:00  6.png",
+    ]
+
+
+def test_progress_goes_on_from_where_a_run_was_resumed(caplog, clock):
+    caplog.set_level(logging.INFO, "kdgan_jax")
+    with logs.progress("kd", 12, start=8) as bar:
+        for _ in range(4):
+            bar.advance()
+    assert [m.strip() for m in caplog.messages] == [
+        "kd: 11 of 12, 0:00:30 elapsed, ETA 0:00:10",
+        "kd: 12 of 12, 0:00:40 elapsed, ETA 0:00:00",
+    ]

@@ -9,7 +9,7 @@ from kdgan_jax.train import optim
 
 def rates(steps, **changes):
     """Returns the learning rates at `steps` of a schedule that peaks at 1."""
-    return [float(optim.schedule(phase(steps=100, **changes), 1.0)(step)) for step in steps]
+    return [float(optim.schedule(phase(steps=100, **changes), 1.0, 100)(step)) for step in steps]
 
 
 def test_constant_stays():
@@ -57,7 +57,7 @@ def test_clipping_shortens_gradients_longer_than_the_norm():
     settings = phase(schedule="constant", clip_norm=1.0)
     clipped = jnp.array([[0.6, -0.8], [0.3, 0.4]])
     np.testing.assert_allclose(
-        updates(optim.adam(settings, 0.1), GRADIENTS),
+        updates(optim.adam(settings, 0.1, 100), GRADIENTS),
         updates(optax.adam(0.1, *settings.betas), clipped),
         rtol=1e-5,
     )
@@ -66,5 +66,6 @@ def test_clipping_shortens_gradients_longer_than_the_norm():
 def test_clip_norm_0_does_not_clip():
     settings = phase(schedule="constant", clip_norm=0.0, betas=(0.8, 0.9))
     np.testing.assert_array_equal(
-        updates(optim.adam(settings, 0.1), GRADIENTS), updates(optax.adam(0.1, 0.8, 0.9), GRADIENTS)
+        updates(optim.adam(settings, 0.1, 100), GRADIENTS),
+        updates(optax.adam(0.1, 0.8, 0.9), GRADIENTS),
     )
