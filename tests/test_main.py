@@ -264,6 +264,21 @@ def test_user_errors_are_one_line(tmp_path, arguments, message):
     assert not (tmp_path / "run").exists()
 
 
+def test_other_photos_on_the_same_workdir_are_refused(smoke_run, tmp_path):
+    workdir = tmp_path / "run"
+    shutil.copytree(smoke_run, workdir)
+    (workdir / "results.json").unlink()
+    saved = json.loads((workdir / "photos.json").read_text())
+    saved["holdout"].remove(["coffee", 400, 600])
+    (workdir / "photos.json").write_text(json.dumps(saved))
+    result = start(SMOKE, f"--workdir={workdir}", check=False)
+    assert result.returncode == 2
+    (line,) = result.stderr.splitlines()
+    assert (
+        "photos have changed since the run was started (1 of 'holdout', such as 'coffee')" in line
+    )
+
+
 def test_another_config_on_the_same_workdir_is_refused(smoke_run):
     before = contents(smoke_run)
     result = start(SMOKE, f"--workdir={smoke_run}", "--config.seed=3", check=False)

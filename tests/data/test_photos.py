@@ -184,9 +184,7 @@ def test_no_photo_as_large_as_the_patch_stops_the_run(ten):
 
 
 def test_embedded_photos_all_smaller_than_the_patch_stop_the_run():
-    with pytest.raises(
-        UserError, match=r"astronaut\.png: .* smaller than the HR patch 5000"
-    ):
+    with pytest.raises(UserError, match=r"astronaut\.png: .* smaller than the HR patch 5000"):
         photos.gather(settings("embedded"), 4, 5000)
 
 

@@ -110,6 +110,23 @@ def test_model_of_another_scale_is_refused(capsys, folder, tmp_path, smoke_run):
     assert f"{smoke_run} is of scale 4, but --scale=2" in line
 
 
+@pytest.mark.parametrize("models", ["nearest,nearest", "x=RUN,x=RUN:teacher"])
+def test_two_models_of_one_name_are_refused(capsys, folder, tmp_path, smoke_run, models):
+    models = models.replace("RUN", str(smoke_run))
+    line = leaves(capsys, f"--models={models}", f"--data={folder}", f"--out={tmp_path}/out")
+    assert "two are named" in line
+
+
+def test_two_sets_of_one_name_are_refused(capsys, folder, tmp_path):
+    line = leaves(capsys, "--models=nearest", f"--data={folder},{folder}", f"--out={tmp_path}/out")
+    assert "two are named 'tiny'" in line
+
+
+def test_results_of_a_run_are_not_overwritten(capsys, folder, smoke_run):
+    line = leaves(capsys, "--models=nearest", f"--data={folder}", f"--out={smoke_run}")
+    assert f"--out={smoke_run} is the workdir of a run" in line
+
+
 def test_empty_folder_is_named(capsys, tmp_path):
     (tmp_path / "empty").mkdir()
     line = leaves(capsys, "--models=bicubic", f"--data={tmp_path}/empty", f"--out={tmp_path}/out")
