@@ -5,7 +5,7 @@
 Variants, after a colon:
     (none)  sized for a laptop: minutes on 2 CPU cores, photos from installed packages
     smoke   seconds; for tests, no figures worth reading
-    full    the published scale, for GPUs and a folder of photos (--config.data.source=DIV2K):
+    full    the published scale, for GPUs and a folder of photos (--config.data.source=DIV2K/HR):
             EDSR-baseline (Lim et al. 2017) as teacher; ESRGAN's losses and schedule (Wang et al.
             2018) for the adversarial phase, with VGG16 conv5_3 where ESRGAN has VGG19 conv5_4
             (weights of VGG19 are not to be had from a package).

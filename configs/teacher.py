@@ -7,7 +7,7 @@
     srcnn   SRCNN 9-5-5 (Dong et al. 2016) on Y, as a residual: the paper trains the image itself
             for 8e8 patches, which minutes cannot
     smoke   seconds; for tests
-    full    EDSR-baseline (Lim et al. 2017) on a folder of photos (--config.data.source=DIV2K)
+    full    EDSR-baseline (Lim et al. 2017) on a folder of photos (--config.data.source=DIV2K/HR)
 """
 
 from kdgan_jax import config as base

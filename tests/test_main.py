@@ -274,9 +274,7 @@ def test_other_photos_on_the_same_workdir_are_refused(smoke_run, tmp_path):
     result = start(SMOKE, f"--workdir={workdir}", check=False)
     assert result.returncode == 2
     (line,) = result.stderr.splitlines()
-    assert (
-        "photos have changed since the run was started (1 of 'holdout', such as 'coffee')" in line
-    )
+    assert "photos have changed since the run was started (1 of 'holdout'," in line
 
 
 def test_another_config_on_the_same_workdir_is_refused(smoke_run):
