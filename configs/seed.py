@@ -14,7 +14,8 @@ its README: Adam at 0.005, 100 epochs. What in the notebook cannot run, and how 
 - The teacher expects one channel and gets three, and its "valid" convolutions give an image 12
   pixels smaller than LR, so no x4 target could come of it. Here it enlarges by bicubic, works on Y,
   keeps the size, and takes chroma from bicubic, as SRCNN is meant. The notebook loads a file made
-  for x2; here it is trained first, as long as the student, by MSE and Adam from 3e-4 to 0 (cosine). The LeakyReLU after each ReLU changes nothing and is left out.
+  for x2; here it is trained first, as long as the student, by MSE and Adam from 3e-4 to 0 (cosine).
+  The LeakyReLU after each ReLU changes nothing and is left out.
 - Only the teacher's images are passed as targets, so the blend is never computed. Here it is, on
   RGB, with a = 0.5: the notebook gives no value.
 - The discriminator ends in a sigmoid under RMSE or cross-entropy (the notebook has both). Here it

@@ -1,5 +1,6 @@
 """Set-up of all tests: 4 virtual CPU devices, a compilation cache, the shared data if present."""
 
+import logging
 import os
 import subprocess
 import sys
@@ -23,6 +24,15 @@ import pytest  # noqa: E402
 from kdgan_jax.data import photos  # noqa: E402
 
 SHARED = ROOT.parent / "shared" / "data"
+
+# Arguments that make each generator small.
+TINY = {
+    "srcnn": {"features": (8, 4)},
+    "kdgan_student": {},
+    "srresnet": {"features": 8, "blocks": 1},
+    "edsr": {"features": 8, "blocks": 1},
+    "compact": {"features": 8, "depth": 2},
+}
 
 
 @pytest.fixture(scope="session")
@@ -69,3 +79,12 @@ def key():
     import jax
 
     return jax.random.key(0)
+
+
+@pytest.fixture(autouse=True)
+def _logging():
+    """Puts the handlers back that `main` replaces."""
+    root = logging.getLogger()
+    before = root.handlers[:]
+    yield
+    root.handlers[:] = before

@@ -3,18 +3,11 @@ import functools
 import jax
 import numpy as np
 import pytest
+from conftest import TINY
 from hypothesis import given
 from hypothesis import strategies as st
 
 from kdgan_jax import models, tiles
-
-TINY = {
-    "srcnn": {"features": (8, 4)},
-    "kdgan_student": {},
-    "srresnet": {"features": 8, "blocks": 1},
-    "edsr": {"features": 8, "blocks": 1},
-    "compact": {"features": 8, "depth": 2},
-}
 
 
 @st.composite

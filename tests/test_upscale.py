@@ -1,20 +1,9 @@
-import logging
-
 import numpy as np
 import pytest
 from PIL import Image
 
 import kdgan_jax
 from kdgan_jax import upscale
-
-
-@pytest.fixture(autouse=True)
-def _logging():
-    """Puts the handlers back that `main` replaces."""
-    root = logging.getLogger()
-    before = root.handlers[:]
-    yield
-    root.handlers[:] = before
 
 
 @pytest.fixture(scope="module")

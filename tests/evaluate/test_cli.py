@@ -1,5 +1,4 @@
 import json
-import logging
 
 import numpy as np
 import pytest
@@ -8,15 +7,6 @@ from PIL import Image
 from kdgan_jax import bicubic
 from kdgan_jax.evaluate import metrics
 from kdgan_jax.evaluate.cli import main
-
-
-@pytest.fixture(autouse=True)
-def _logging():
-    """Puts the handlers back that `main` replaces."""
-    root = logging.getLogger()
-    before = root.handlers[:]
-    yield
-    root.handlers[:] = before
 
 
 @pytest.fixture(scope="module")

@@ -4,18 +4,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from conftest import TINY
 
 from kdgan_jax import bicubic, models
 from kdgan_jax.errors import UserError
 from kdgan_jax.models import layers
 
-TINY = {
-    "srcnn": {"features": (8, 4)},
-    "kdgan_student": {},
-    "srresnet": {"features": 8, "blocks": 1},
-    "edsr": {"features": 8, "blocks": 1},
-    "compact": {"features": 8, "depth": 2},
-}
 every_network = pytest.mark.parametrize("name", models.GENERATORS)
 every_scale = pytest.mark.parametrize("scale", models.SCALES)
 
