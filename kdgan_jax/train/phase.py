@@ -15,6 +15,7 @@ from kdgan_jax import devices, models
 from kdgan_jax.config import uses_teacher
 from kdgan_jax.errors import UserError
 from kdgan_jax.io import checkpoint, imagenet, logs
+from kdgan_jax.models.discriminator import identity
 from kdgan_jax.train import optim, state, steps
 from kdgan_jax.zoo.model import Model
 
@@ -59,7 +60,8 @@ class Phase:
         return zlib.crc32(f"{self.name} {self.config.seed}".encode())
 
 
-def _optimisers(phase: Phase) -> steps.Optimisers:
+def optimisers(phase: Phase) -> steps.Optimisers:
+    """Returns the optimisers of the phase's players."""
     settings = phase.settings
     if not settings.adversarial_weight:
         return steps.Optimisers(optim.adam(settings, settings.learning_rate, settings.steps))
@@ -70,44 +72,50 @@ def _optimisers(phase: Phase) -> steps.Optimisers:
     )
 
 
-def _initial(phase: Phase, optimisers: steps.Optimisers) -> state.TrainState:
+def initial(phase: Phase, players: steps.Optimisers) -> state.TrainState:
+    """Returns the state before the first update, of the phase's model or of fresh weights."""
     settings, config = phase.settings, phase.config
     own_key, other_key = jax.random.split(phase.key)
     params = phase.model.params
     if params is None:
         params = models.init(phase.model.module, own_key, settings.hr_patch // config.scale)
-    if optimisers.discriminator is None:
-        return state.create(phase.key, params, optimisers.generator)
+    if players.discriminator is None:
+        return state.create(phase.key, params, players.generator)
     spec = config.discriminator
     network = models.discriminator(spec.name, spec.kwargs.to_dict())
     return state.create(
         phase.key,
         params,
-        optimisers.generator,
+        players.generator,
         models.init(network, other_key, settings.hr_patch),
-        optimisers.discriminator,
+        players.discriminator,
     )
 
 
-def _step(phase: Phase, optimisers: steps.Optimisers) -> Any:
-    """Returns (the compiled step, its frozen parameters)."""
-    settings, spec = phase.settings, phase.config.discriminator
-    generator, teacher, discriminator = phase.model.module, None, None
-    frozen: dict[str, Any] = {}
-    if phase.teacher is not None and uses_teacher(settings):
-        network = phase.teacher.module
-        teacher = lambda params, lr: network.apply({"params": params}, lr)  # noqa: E731
-        frozen["teacher"] = phase.teacher.params
-    if settings.perceptual_weight:
-        frozen["vgg"] = imagenet.vgg16()
-    if optimisers.discriminator is not None:
-        game = models.discriminator(spec.name, spec.kwargs.to_dict(), mean=devices.mean)
-        discriminator = lambda params, image: game.apply({"params": params}, image)  # noqa: E731
-    networks = steps.Networks(
-        lambda params, lr: generator.apply({"params": params}, lr), teacher, discriminator
-    )
-    step = steps.make_step(networks, optimisers, settings, devices.mean)
-    return devices.parallel(step, phase.devices), devices.replicate(frozen, phase.devices)
+def networks(phase: Phase, mean: Callable[[Any], Any] = identity) -> steps.Networks:
+    """Returns the functions that the phase's step calls; `mean` averages over devices."""
+
+    def apply(module: Any) -> steps.Apply:
+        return lambda params, images: module.apply({"params": params}, images)
+
+    found = steps.Networks(apply(phase.model.module))
+    if phase.teacher is not None and uses_teacher(phase.settings):
+        found = found._replace(teacher=apply(phase.teacher.module))
+    if phase.settings.adversarial_weight:
+        spec = phase.config.discriminator
+        discriminator = models.discriminator(spec.name, spec.kwargs.to_dict(), mean=mean)
+        found = found._replace(discriminator=apply(discriminator))
+    return found
+
+
+def frozen(phase: Phase) -> dict[str, Any]:
+    """Returns the parameters that the phase's step reads and never changes."""
+    found: dict[str, Any] = {}
+    if phase.teacher is not None and uses_teacher(phase.settings):
+        found["teacher"] = phase.teacher.params
+    if phase.settings.perceptual_weight:
+        found["vgg"] = imagenet.vgg16()
+    return found
 
 
 def _restore(phase: Phase, initial: state.TrainState) -> state.TrainState:
@@ -140,8 +148,7 @@ def finished(workdir: Path, name: str, steps: int) -> bool:
 
 def adopt(phase: Phase) -> None:
     """Writes the phase's model, trained elsewhere, as this phase's last checkpoint."""
-    optimisers = _optimisers(phase)
-    save(phase, _initial(phase, optimisers), phase.settings.steps)
+    save(phase, initial(phase, optimisers(phase)), phase.settings.steps)
 
 
 def _stop_if_not_finite(row: dict[str, float], phase: Phase, step: int) -> None:
@@ -163,11 +170,15 @@ def train(phase: Phase, batches: BatchSource, evaluate: Callable[[Model], float]
       evaluate: the mean Y-PSNR of a model on the held-out photos, for the log.
     """
     settings, config = phase.settings, phase.config
-    optimisers = _optimisers(phase)
-    current = _restore(phase, _initial(phase, optimisers))
+    players = optimisers(phase)
+    current = _restore(phase, initial(phase, players))
     start = int(current.step)
     current = devices.replicate(current, phase.devices)
-    step, frozen = _step(phase, optimisers)
+    step = devices.parallel(
+        steps.make_step(networks(phase, devices.mean), players, settings, devices.mean),
+        phase.devices,
+    )
+    fixed = devices.replicate(frozen(phase), phase.devices)
     began, seen = time.perf_counter(), start
     recent: list[dict[str, jax.Array]] = []  # metrics since the last row; read only there
     with (
@@ -176,7 +187,7 @@ def train(phase: Phase, batches: BatchSource, evaluate: Callable[[Model], float]
         contextlib.closing(batches(start)) as stream,
     ):
         for number, batch in enumerate(stream, start + 1):
-            current, metrics = step(current, frozen, batch)
+            current, metrics = step(current, fixed, batch)
             recent.append(metrics)
             last = number == settings.steps
             note = ""
