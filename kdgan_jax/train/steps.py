@@ -127,6 +127,7 @@ def make_step(
     `settings.discriminator_warmup_steps` the generator is left as it is.
     """
     gradients = make_gradients(networks, settings, mean)
+    warmup = settings.discriminator_warmup_steps if optimisers.discriminator else 0
 
     def step(
         state: TrainState, frozen: Any, batch: dict[str, Array]
@@ -142,12 +143,12 @@ def make_step(
             )
             adversary = {"params": new[0], "optimizer": new[1]}
 
-        k = jnp.maximum(0, state.step - settings.discriminator_warmup_steps)
+        k = jnp.maximum(0, state.step - warmup)
         decay = ema_decay(settings.ema_decay, k)
         ema = jax.tree.map(lambda old, new: decay * old + (1 - decay) * new, state.ema, params)
         ours = (params, ema, optimizer)
-        if settings.discriminator_warmup_steps:
-            warming = state.step < settings.discriminator_warmup_steps
+        if warmup:
+            warming = state.step < warmup
             before = (state.params, state.ema, state.optimizer)
             ours = jax.tree.map(lambda old, new: jnp.where(warming, old, new), before, ours)
         params, ema, optimizer = ours

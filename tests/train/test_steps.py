@@ -294,6 +294,16 @@ def test_the_discriminators_warm_up_leaves_the_generator_as_it_was():
     assert [int(after.step) for after in states] == [1, 2, 3]
 
 
+def test_without_a_discriminator_there_is_no_warm_up():
+    settings = only("pixel", discriminator_warmup_steps=2)
+    step = steps.make_step(
+        steps.Networks(networks().generator), steps.Optimisers(SGD.generator), settings
+    )
+    before = fresh()
+    after, _ = jax.jit(step)(before, frozen(), batch())
+    assert all_differ(after.params, before.params)
+
+
 def test_ema_decay_is_warmed_up_to_its_limit():
     found = [float(steps.ema_decay(0.99, jnp.asarray(k))) for k in (0, 1, 90, 10**6)]
     np.testing.assert_allclose(found, [1 / 10, 2 / 11, 91 / 100, 0.99], rtol=1e-6)
