@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # The figures of the README's benchmark table: three trainings on real photos, then one evaluation.
-# About 1.5 hours on 2 CPU cores; every part resumes where it was stopped.
+# About 45 minutes on 2 CPU cores; every part resumes where it was stopped.
 #   launch/benchmark.sh DATA     DATA holds train/, benchmark/ and seed_generator/
 set -euo pipefail
 data=${1:?usage: launch/benchmark.sh DATA}
