@@ -6,7 +6,9 @@ import numpy as np
 import pytest
 
 import kdgan_jax
+from kdgan_jax.data import photos
 from kdgan_jax.errors import UserError
+from kdgan_jax.evaluate import metrics
 from kdgan_jax.io import checkpoint
 from kdgan_jax.zoo.load import load
 
@@ -98,6 +100,14 @@ def test_origins_generator_gives_its_published_output(shared, case):
 def test_origins_generator_enlarges_by_four(shared, photo):
     sr = load(shared / "seed_generator").upscale(photo[:20, :30])
     assert (sr.shape, sr.dtype) == ((80, 120, 3), np.uint8)
+
+
+def test_origins_generator_has_its_known_figure_on_set5(shared):
+    model = load(shared / "seed_generator")
+    found, _ = photos.folder(shared / "benchmark/Set5", 4)
+    pairs = [photos.load(photo, 4) for photo in found]
+    psnr = np.mean([metrics.psnr_y(model.upscale(lr), hr, 4) for hr, lr in pairs])
+    assert abs(psnr - 28.94) < 0.01
 
 
 def test_origins_generator_with_other_weights_is_refused(shared, tmp_path):
