@@ -71,20 +71,9 @@ def smoke(config):
 
 def full(config):
     """Days on GPUs."""
-    config.data.source = ""
-    config.data.memory_mb = 16384
-    config.teacher.name = "edsr"
-    config.teacher.kwargs = {"features": 64, "blocks": 16}
+    base.edsr_baseline(config)
     config.student.kwargs = {"features": 64, "depth": 16}
     config.discriminator.name = "vgg"
-    config.train.teacher = phase(
-        steps=300_000,
-        hr_patch=192,
-        learning_rate=1e-4,
-        betas=(0.9, 0.999),
-        schedule="halving",
-        milestones=(2 / 3,),
-    )
     config.train.distill = phase(
         steps=500_000,
         batch=64,

@@ -29,17 +29,6 @@ def get_config(variant: str = ""):
         config.train.teacher = phase(steps=4, batch=4, hr_patch=32)
         config.checkpoint_every = config.log_every = 2
     elif variant == "full":
-        config.data.source = ""
-        config.data.memory_mb = 16384
-        config.teacher.name = "edsr"
-        config.teacher.kwargs = {"features": 64, "blocks": 16}
-        config.train.teacher = phase(
-            steps=300_000,
-            hr_patch=192,
-            learning_rate=1e-4,
-            betas=(0.9, 0.999),
-            schedule="halving",
-            milestones=(2 / 3,),
-        )
+        base.edsr_baseline(config)
         config.evaluate_every = config.checkpoint_every = 5000
     return config

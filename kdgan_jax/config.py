@@ -105,6 +105,22 @@ def default() -> ml_collections.ConfigDict:
     return config
 
 
+def edsr_baseline(config: Any) -> None:
+    """Makes the teacher EDSR-baseline, trained as published (Lim et al. 2017), on given photos."""
+    config.data.source = ""
+    config.data.memory_mb = 16384
+    config.teacher.name = "edsr"
+    config.teacher.kwargs = {"features": 64, "blocks": 16}
+    config.train.teacher = phase(
+        steps=300_000,
+        hr_patch=192,
+        learning_rate=1e-4,
+        betas=(0.9, 0.999),
+        schedule="halving",
+        milestones=(2 / 3,),
+    )
+
+
 def refuse_unknown(variant: str, known: tuple[str, ...]) -> None:
     """Raises a UserError unless `variant` (after the colon of --config) is "" or known."""
     if variant:
@@ -229,7 +245,6 @@ FREE = (
     "devices",
     "data.memory_mb",
     "data.source",
-    "teacher.checkpoint",
 )
 
 

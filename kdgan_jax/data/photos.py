@@ -73,12 +73,16 @@ def load(photo: Photo, scale: int) -> tuple[np.ndarray, np.ndarray]:
     if photo.lr is None:
         return hr, bicubic.downscale(hr, scale)
     lr = pixels(photo.lr)
-    if (lr.shape[0] * scale, lr.shape[1] * scale) != hr.shape[:2]:
-        raise UserError(
-            f"{photo.lr}: LR of {lr.shape[1]}x{lr.shape[0]} does not match HR of"
-            f" {hr.shape[1]}x{hr.shape[0]} at scale {scale}; HR must be {scale} times as large"
-        )
+    _check_pair(photo.lr, lr.shape[:2], photo.size, scale)
     return hr, lr
+
+
+def _check_pair(lr: Any, lr_size: tuple[int, ...], hr_size: tuple[int, int], scale: int) -> None:
+    if lr_size != (hr_size[0] // scale, hr_size[1] // scale):
+        raise UserError(
+            f"{lr}: LR of {lr_size[1]}x{lr_size[0]} does not match HR of {hr_size[1]}x{hr_size[0]}"
+            f" at scale {scale}; HR must be {scale} times as large"
+        )
 
 
 def embedded(paths: Sequence[str], scale: int) -> list[Photo]:
@@ -100,16 +104,12 @@ def embedded(paths: Sequence[str], scale: int) -> list[Photo]:
 def _photo(hr: Path, lr: Path | None, scale: int, name: str) -> Photo:
     height, width = images.size(hr)
     size = height - height % scale, width - width % scale
-    if lr is not None and images.size(lr) != (size[0] // scale, size[1] // scale):
-        have = images.size(lr)
-        raise UserError(
-            f"{lr}: LR of {have[1]}x{have[0]} does not match HR {hr.name} of {width}x{height} at"
-            f" scale {scale}; HR must be {scale} times as large"
-        )
+    if lr is not None:
+        _check_pair(lr, images.size(lr), (height, width), scale)
     return Photo(name, hr, lr, size)
 
 
-def lr_folder(folder: Path, scale: int) -> Path | None:
+def _lr_folder(folder: Path, scale: int) -> Path | None:
     """Returns the folder of LR images that belongs to `folder`/HR, where there is one."""
     for name in (f"LRx{scale}", f"LR_x{scale}", "LR"):
         if (folder / name).is_dir():
@@ -125,7 +125,7 @@ def folder(path: str | Path, scale: int) -> tuple[list[Photo], list[str]]:
     """
     root = Path(path)
     hr_root = root / "HR" if (root / "HR").is_dir() else root
-    lr_root = lr_folder(root, scale) if hr_root != root else None
+    lr_root = _lr_folder(root, scale) if hr_root != root else None
     found, bad = [], []
     for hr in images.find(hr_root):
         name = str(hr.relative_to(hr_root).with_suffix(""))
@@ -176,7 +176,7 @@ def gather(data: Any, scale: int, largest_patch: int) -> Photos:
         split = _hold_out([Photo(n, hr, lr, hr.shape[:2]) for n, hr, lr in arrays], data.holdout)
     else:
         found, bad = _folders(data.source, scale)
-        if len(bad) > data.max_bad_fraction * (len(bad) + len(found)) or not found:
+        if _too_many(bad, len(found), data.max_bad_fraction):  # said before too few to hold out
             _refuse(data.source, bad, len(found), data.max_bad_fraction)
         split = _hold_out(found, data.holdout)
     train, small = _large_enough(split.train, largest_patch)
@@ -205,13 +205,17 @@ def _large_enough(photos: list[Photo], patch: int) -> tuple[list[Photo], list[st
     return [p for p in photos if min(p.size) >= patch], small
 
 
+def _too_many(bad: list[str], good: int, max_fraction: float) -> bool:
+    return not good or len(bad) > max_fraction * (len(bad) + good)
+
+
 def _refuse(source: str, bad: list[str], good: int, max_fraction: float) -> None:
     """Names what is skipped; stops where it is too much or all."""
     for line in bad[:10]:
         log.warning("skipped: %s", line)
     if bad:
         log.warning("skipped %d of %d files of %s", len(bad), len(bad) + good, source)
-    if len(bad) > max_fraction * (len(bad) + good) or not good:
+    if _too_many(bad, good, max_fraction):
         raise UserError(
             f"{bad[0] if bad else source}; {len(bad)} of {len(bad) + good} files cannot be used,"
             f" more than config.data.max_bad_fraction={max_fraction} allows"

@@ -86,9 +86,11 @@ def main(argv: Sequence[str] | None = None) -> None:
 def _evaluate(arguments: argparse.Namespace) -> None:
     scale, out = arguments.scale, Path(arguments.out)
     upscalers = [upscaler(word, scale) for word in arguments.models.split(",")]
-    sets = {Path(path).resolve().name: _photos(path, scale) for path in arguments.data.split(",")}
+    folders = arguments.data.split(",")
+    names = [Path(path).resolve().name for path in folders]
     _refuse_twice("--models", arguments.models, [u.name for u in upscalers])
-    _refuse_twice("--data", arguments.data, [Path(p).name for p in arguments.data.split(",")])
+    _refuse_twice("--data", arguments.data, names)
+    sets = {name: _photos(path, scale) for name, path in zip(names, folders, strict=True)}
     if (out / "checkpoints").is_dir():
         raise UserError(f"--out={out} is the workdir of a run; choose another folder")
     out.mkdir(parents=True, exist_ok=True)

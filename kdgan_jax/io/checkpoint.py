@@ -25,6 +25,11 @@ from kdgan_jax.io.files import sha256, write_json
 MANIFEST = "sha256.json"
 
 
+def phase_folder(workdir: str | Path, phase: str) -> Path:
+    """Returns where the checkpoints of a phase of the run in `workdir` lie."""
+    return Path(workdir) / "checkpoints" / phase
+
+
 def steps(folder: str | Path) -> list[int]:
     """Returns the steps of the complete checkpoints in `folder`, ascending."""
     folder = Path(folder)

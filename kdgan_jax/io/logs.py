@@ -51,7 +51,7 @@ class MetricLog:
             log.warning("tensorboardX is not installed: no TensorBoard events are written")
 
     def write(self, step: int, scalars: dict[str, float]) -> None:
-        """Writes one row: the step's losses, unweighted, and rates."""
+        """Writes one row: what `scalars` hold, at `step`."""
         row = {"phase": self.phase, "step": step, **scalars}
         with self.path.open("a") as file:
             file.write(json.dumps(row) + "\n")

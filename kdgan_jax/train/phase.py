@@ -47,7 +47,7 @@ class Phase:
     @property
     def folder(self) -> Path:
         """Where the phase's checkpoints lie."""
-        return self.workdir / "checkpoints" / self.name
+        return checkpoint.phase_folder(self.workdir, self.name)
 
     @property
     def key(self) -> jax.Array:
@@ -118,13 +118,13 @@ def frozen(phase: Phase) -> dict[str, Any]:
     return found
 
 
-def _restore(phase: Phase, initial: state.TrainState) -> state.TrainState:
-    """Returns the state of the newest checkpoint, or `initial`."""
+def _restore(phase: Phase, fresh: state.TrainState) -> state.TrainState:
+    """Returns the state of the newest checkpoint, or `fresh`."""
     there = checkpoint.steps(phase.folder)
     if not there:
-        return initial
+        return fresh
     logs.log.info("%s: resumed at step %d", phase.name, there[-1])
-    targets = state.to_items(devices.to_host(initial))
+    targets = state.to_items(devices.to_host(fresh))
     return state.from_items(checkpoint.load(phase.folder / str(there[-1]), targets))
 
 
@@ -143,7 +143,7 @@ def versions() -> dict[str, str]:
 
 def finished(workdir: Path, name: str, steps: int) -> bool:
     """Returns whether the last checkpoint of the phase `name` is there."""
-    return checkpoint.steps(workdir / "checkpoints" / name)[-1:] == [steps]
+    return checkpoint.steps(checkpoint.phase_folder(workdir, name))[-1:] == [steps]
 
 
 def adopt(phase: Phase) -> None:

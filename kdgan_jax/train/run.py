@@ -12,7 +12,7 @@ from kdgan_jax import devices
 from kdgan_jax.data import photos as sources
 from kdgan_jax.errors import UserError
 from kdgan_jax.evaluate import measure, metrics, pictures, report
-from kdgan_jax.io import checkpoint, files, imagenet, logs
+from kdgan_jax.io import files, imagenet, logs
 from kdgan_jax.train import phase as phases
 from kdgan_jax.zoo.load import load
 from kdgan_jax.zoo.model import Model
@@ -172,9 +172,8 @@ NAMES = {"teacher": "teacher", "distill": "student", "adversarial": "student, ad
 
 def _report(config: Any, workdir: Path, holdout: list[measure.Example], device: str) -> None:
     """Evaluates bicubic and every phase's model on the held-out photos; writes what is left."""
-    trained = [p for p in config.phases if checkpoint.steps(workdir / "checkpoints" / p)]
     upscalers = [measure.from_baseline("bicubic", config.scale)]
-    upscalers += [measure.from_model(NAMES[p], load(workdir, p)) for p in trained]
+    upscalers += [measure.from_model(NAMES[p], load(workdir, p)) for p in config.phases]
     total = len(upscalers) * len(holdout)
     with logs.progress("evaluation", total) as bar:
         rows, per_image = measure.measure(

@@ -39,10 +39,11 @@ def load(path: str | Path, role: str = "student", *, ema: bool = True) -> Model:
         return _load_checkpoint(folder, ema)
     pick(dict.fromkeys(ROLES), role, "role")
     for phase in ("adversarial", "distill") if role == "student" else (role,):
-        found = checkpoint.steps(folder / "checkpoints" / phase)
+        checkpoints = checkpoint.phase_folder(folder, phase)
+        found = checkpoint.steps(checkpoints)
         if found:
-            return _load_checkpoint(folder / "checkpoints" / phase / str(found[-1]), ema)
-    there = [p for p in PHASES if checkpoint.steps(folder / "checkpoints" / p)]
+            return _load_checkpoint(checkpoints / str(found[-1]), ema)
+    there = [p for p in PHASES if checkpoint.steps(checkpoint.phase_folder(folder, p))]
     what = "no such folder" if not folder.is_dir() else f"holds no checkpoint of {role!r}"
     hint = "give the --workdir of a run, one of its checkpoints, or a SavedModel"
     if there:
