@@ -3,7 +3,23 @@
 `load("runs/kd").upscale(image)` runs a trained model; importing this package imports no TensorFlow.
 """
 
-from kdgan_jax.zoo.load import load
-from kdgan_jax.zoo.model import Model
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from kdgan_jax.zoo.load import load
+    from kdgan_jax.zoo.model import Model
 
 __all__ = ["Model", "load"]
+
+
+def __getattr__(name: str) -> Any:
+    """Returns what is offered here, imported when asked for: some commands do without JAX."""
+    if name == "load":
+        from kdgan_jax.zoo.load import load
+
+        return load
+    if name == "Model":
+        from kdgan_jax.zoo.model import Model
+
+        return Model
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

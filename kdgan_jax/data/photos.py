@@ -109,7 +109,7 @@ def _photo(hr: Path, lr: Path | None, scale: int, name: str) -> Photo:
     return Photo(name, hr, lr, size)
 
 
-def _lr_folder(folder: Path, scale: int) -> Path | None:
+def lr_folder(folder: Path, scale: int) -> Path | None:
     """Returns the folder of LR images that belongs to `folder`/HR, where there is one."""
     for name in (f"LRx{scale}", f"LR_x{scale}", "LR"):
         if (folder / name).is_dir():
@@ -125,19 +125,24 @@ def folder(path: str | Path, scale: int) -> tuple[list[Photo], list[str]]:
     """
     root = Path(path)
     hr_root = root / "HR" if (root / "HR").is_dir() else root
-    lr_root = _lr_folder(root, scale) if hr_root != root else None
+    lr_root = lr_folder(root, scale) if hr_root != root else None
     found, bad = [], []
     for hr in images.find(hr_root):
         name = str(hr.relative_to(hr_root).with_suffix(""))
         try:
-            lr = _lr_of(hr, hr_root, lr_root, scale) if lr_root else None
+            lr = lr_of(hr, hr_root, lr_root, scale) if lr_root else None
             found.append(_photo(hr, lr, scale, name))
         except UserError as error:
             bad.append(str(error))
     return found, bad
 
 
-def _lr_of(hr: Path, hr_root: Path, lr_root: Path, scale: int) -> Path:
+def lr_of(hr: Path, hr_root: Path, lr_root: Path, scale: int) -> Path:
+    """Returns the LR file below `lr_root` that belongs to the file `hr` below `hr_root`.
+
+    Raises:
+      UserError: there is none.
+    """
     below = lr_root / hr.relative_to(hr_root).parent
     for stem in (f"{hr.stem}x{scale}", hr.stem):
         for suffix in (hr.suffix, ".png"):

@@ -1,0 +1,114 @@
+"""Says what is wrong with folders of photos before anyone trains on them, or tests.
+
+python -m kdgan_jax.check_data DIR [DIR ...]
+"""
+
+import argparse
+import sys
+from collections import Counter
+from collections.abc import Sequence
+
+from kdgan_jax.data import check
+from kdgan_jax.errors import UserError, leave
+from kdgan_jax.io import logs
+
+_SHOWN = 20  # lines of a group, unless --all
+
+_DESCRIPTION = """\
+Check folders of photos before training or testing on them. Every file is decoded. Looked for are
+
+  problems  files that cannot be read or are cut short; LR and HR that do not match, and which of
+            them is wrong; the same picture twice, within a folder or in two of them (as training
+            and test photos must not be), also resized, recompressed, mirrored or turned; photos
+            smaller than a patch; photos that were enlarged from smaller ones
+  notes     HR that is or was JPEG; LR that matches but is not MATLAB's bicubic of its HR
+
+A folder that has HR/ and LRx4/ (for --scale=4) is checked as pairs, as --config.data.source takes
+it; of others every image at any depth is HR.
+"""
+_EPILOG = """\
+Exit code: 0 nothing found, or notes only; 1 problems found; 2 nothing was checked (no such folder,
+a folder without an image, wrong arguments).
+"""
+
+
+def _by(size: tuple[int, int]) -> str:
+    return f"{size[1]}x{size[0]}"
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number or 'no'} {what}{'' if number == 1 else 's'}"
+
+
+def summary(folder: check.Folder, facts: Sequence[check.Facts]) -> list[str]:
+    """Returns the lines that describe a folder and the HR files in it that can be read."""
+    pairs = f", {len(folder.lr)} LR in {folder.lr_root}" if folder.lr_root else ""
+    lines = [f"{folder.name}: {_count(len(folder.hr), 'image')}{pairs}"]
+    if facts:
+        by_area = sorted(facts, key=lambda one: one.size[0] * one.size[1])
+        least, middle, most = by_area[0], by_area[len(by_area) // 2], by_area[-1]
+        lines.append(
+            f"  sizes  smallest {_by(least.size)} ({least.path.name}), median {_by(middle.size)},"
+            f" largest {_by(most.size)} ({most.path.name})"
+        )
+        modes = Counter(one.mode for one in facts).most_common()
+        lines.append("  modes  " + ", ".join(f"{mode} {number}" for mode, number in modes))
+    return lines
+
+
+def report(result: check.Result, everything: bool = False) -> list[str]:
+    """Returns the lines of the report: the folders, then what was found, group by group.
+
+    Args:
+      result: what was found.
+      everything: no group is cut after 20 lines.
+    """
+    lines = [line for folder, facts in result.facts for line in summary(folder, facts)]
+    for group, title in (check.PROBLEMS | check.NOTES).items():
+        texts = [finding.text for finding in result.findings if finding.group == group]
+        if texts:
+            shown = texts if everything else texts[:_SHOWN]
+            lines += ["", f"{title}: {len(texts)}", *(f"  {text}" for text in shown)]
+            if len(shown) < len(texts):
+                lines.append(f"  ... and {len(texts) - len(shown)} more; --all shows all")
+    problems = sum(finding.group in check.PROBLEMS for finding in result.findings)
+    notes = len(result.findings) - problems
+    return [*lines, "", f"{_count(problems, 'problem')}, {_count(notes, 'note')}"]
+
+
+def _positive(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} must be a whole number of at least 1")
+    return int(text)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Checks the folders that the arguments name; returns 1 if there are problems, else 0."""
+    parser = argparse.ArgumentParser(
+        prog="python -m kdgan_jax.check_data",
+        description=_DESCRIPTION,
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument(
+        "folders", nargs="+", metavar="DIR", help="folder of photos, or of HR/ and LRx4/"
+    )
+    parser.add_argument("--lr", metavar="DIR", help="folder of the LR images of a single DIR")
+    parser.add_argument("--scale", type=_positive, default=4, help="HR size over LR size (4)")
+    parser.add_argument("--patch", type=_positive, default=128, help="side of HR patches (128)")
+    parser.add_argument("--all", action="store_true", help="show all lines of each group")
+    arguments = parser.parse_args(argv)
+    logs.setup()
+    try:
+        folders = check.plan(arguments.folders, arguments.lr, arguments.scale)
+    except UserError as error:
+        leave(error)
+    work = check.jobs(folders, arguments.scale)
+    with logs.progress("checking", len(work)) as bar:
+        result = check.check(folders, work, arguments.scale, arguments.patch, bar.advance)
+    print("\n".join(report(result, arguments.all)))
+    return int(any(finding.group in check.PROBLEMS for finding in result.findings))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
