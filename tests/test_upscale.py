@@ -4,6 +4,7 @@ from PIL import Image
 
 import kdgan_jax
 from kdgan_jax import upscale
+from kdgan_jax.zoo.ensemble import quantise, self_ensemble
 
 
 @pytest.fixture(scope="module")
@@ -60,6 +61,15 @@ def test_role_of_the_model_can_be_named(tmp_path, small, smoke_run):
     upscale.main([str(source), f"--out={tmp_path / 'out'}", f"--model={smoke_run}:teacher"])
     wanted = kdgan_jax.load(smoke_run, "teacher").upscale(small)
     np.testing.assert_array_equal(np.asarray(Image.open(tmp_path / "out/a.png")), wanted)
+
+
+def test_self_ensemble_is_the_mean_over_flips_and_rotations(run, tmp_path, small, smoke_run):
+    run(save(tmp_path / "a.png", small), "--self_ensemble")
+    model = kdgan_jax.load(smoke_run)
+    wanted = quantise(self_ensemble(model.predict, small))
+    result = np.asarray(Image.open(tmp_path / "out/a.png"))
+    np.testing.assert_array_equal(result, wanted)
+    assert (result != model.upscale(small)).any()
 
 
 def test_folders_keep_their_structure(run, tmp_path, small):

@@ -3,8 +3,19 @@
 from collections.abc import Callable
 
 import numpy as np
+from PIL import Image
 
 from kdgan_jax import bicubic
+
+
+def _pillow(filter: Image.Resampling) -> Callable[[np.ndarray, int], np.ndarray]:
+    """Returns Pillow's interpolation; for enlarging it is the textbook's, edges renormalised."""
+
+    def upscale(lr: np.ndarray, scale: int) -> np.ndarray:
+        height, width = lr.shape[:2]
+        return np.asarray(Image.fromarray(lr).resize((width * scale, height * scale), filter))
+
+    return upscale
 
 
 def nearest(lr: np.ndarray, scale: int) -> np.ndarray:
@@ -14,5 +25,7 @@ def nearest(lr: np.ndarray, scale: int) -> np.ndarray:
 
 BASELINES: dict[str, Callable[[np.ndarray, int], np.ndarray]] = {
     "nearest": nearest,
-    "bicubic": bicubic.upscale,
+    "bilinear": _pillow(Image.Resampling.BILINEAR),
+    "bicubic": bicubic.upscale,  # MATLAB's
+    "lanczos": _pillow(Image.Resampling.LANCZOS),  # three lobes
 }

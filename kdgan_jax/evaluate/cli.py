@@ -1,109 +1,207 @@
-"""The command `python -m kdgan_jax.evaluate`.
+"""The command `python -m kdgan_jax.evaluate`: its arguments, checked before anything is measured.
 
 python -m kdgan_jax.evaluate --models=bicubic,runs/kd --data=Set5,Set14 --out=results
 """
 
 import argparse
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from kdgan_jax import devices
 from kdgan_jax.data import photos
 from kdgan_jax.errors import UserError, leave, suggest
-from kdgan_jax.evaluate import measure, pictures, report
+from kdgan_jax.evaluate import measure, metrics, pictures, run
 from kdgan_jax.evaluate.baselines import BASELINES
 from kdgan_jax.io import logs
+from kdgan_jax.zoo import forest
 from kdgan_jax.zoo.load import load
 
 
-def upscaler(word: str, scale: int) -> measure.Upscaler:
-    """Returns what `word` names: a baseline, or the path of a model (see `zoo.load`).
+def upscalers(word: str, scale: int, ensemble: bool) -> list[measure.Upscaler]:
+    """Returns what `word` names: a baseline, a forest, or the path of a model (see `zoo.load`).
 
-    "LABEL=PATH" gives it another name in tables and pictures.
+    "LABEL=PATH" gives it another name in tables and pictures. With `ensemble` a trained model is
+    followed by itself with self-ensemble, under its name and "+".
 
     Raises:
       UserError: it names nothing, or a model of another scale.
     """
     if word in BASELINES:
-        return measure.from_baseline(word, scale)
+        return [measure.from_baseline(word, scale)]
     label, _, path = word.rpartition("=")
-    try:
-        model = load(path)
-    except UserError as error:
-        raise UserError(f"{error}{suggest(word, BASELINES)}") from None
+    model = _trained(path)
     if model.scale != scale:
         raise UserError(f"{path} is of scale {model.scale}, but --scale={scale}; evaluate it apart")
-    return measure.from_model(label or path, model)
+    found = [measure.from_model(label or path, model)]
+    return [*found, measure.from_ensemble(f"{label or path}+", model)] if ensemble else found
 
 
-def examples(found: Sequence[photos.Photo], scale: int) -> Iterator[measure.Example]:
-    """Yields the photos decoded, one at a time."""
-    for photo in found:
-        yield measure.Example(photo.name, *photos.load(photo, scale))
+def _trained(path: str) -> measure.Trained:
+    if path == "forest" or path.startswith("forest:"):
+        return forest.load(path.removeprefix("forest").removeprefix(":") or "runs/forest")
+    try:
+        return load(path)
+    except UserError as error:
+        raise UserError(f"{error}{suggest(path, [*BASELINES, 'forest'])}") from None
 
 
-def _photos(path: str, scale: int) -> list[photos.Photo]:
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m kdgan_jax.evaluate",
+        description="Measure models on folders of photos: tables, comparison sheets, plots.",
+        epilog="Exit code: 0, or 1 if some sets failed (each is named, the others are measured),"
+        " or 2 if nothing was.",
+    )
+    add = parser.add_argument
+    add(
+        "--models",
+        required=True,
+        help=f"separated by commas: {', '.join(BASELINES)}; forest (runs/forest) or forest:PATH; a"
+        " run's workdir or checkpoint (runs/kd, runs/kd:teacher, runs/kd:distill; with :raw the"
+        " weights that are not averaged). LABEL=PATH names a model in tables and pictures",
+    )
+    add(
+        "--data",
+        required=True,
+        help="folders separated by commas; each holds images, or HR/ and optionally LRx{scale}/",
+    )
+    add("--out", required=True, help="folder for tables and pictures")
+    add("--scale", type=int, default=4, help="enlargement (default: %(default)s)")
+    add(
+        "--metrics",
+        default=",".join(metrics.METRICS),
+        help="separated by commas (default: %(default)s); lpips_vgg takes most of the time",
+    )
+    add("--self_ensemble", action="store_true", help='add a "+" row for every trained model')
+    add(
+        "--compare",
+        action="append",
+        default=[],
+        metavar="A,B",
+        help="paired difference A - B with its 95 %% bootstrap interval; may be repeated",
+    )
+    add(
+        "--reference",
+        help="the model over which the plot of gains is made (default: bicubic, else the first)",
+    )
+    add(
+        "--images", help="names of the photos on the sheets, separated by commas (default: first 3)"
+    )
+    add(
+        "--crop",
+        metavar="x,y,w,h",
+        help="the box on the sheets, in HR pixels (default: where the models differ most)",
+    )
+    return parser
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Measures what the arguments name; returns 0, or 1 if some sets failed."""
+    arguments = _parser().parse_args(argv)
+    logs.setup()
+    devices.configure()
+    try:
+        plan = _plan(arguments)
+    except UserError as error:
+        leave(error)
+    failed = run.run(plan)
+    results = plan.out / "results.md"
+    if len(failed) < len(plan.sets):
+        print(results.read_text())
+    return 1 if failed else 0
+
+
+def _plan(arguments: argparse.Namespace) -> run.Plan:
+    """Returns what is to be measured and made.
+
+    Raises:
+      UserError: something in the arguments, the models or the photos is wrong.
+    """
+    scale, out = arguments.scale, Path(arguments.out)
+    if (out / "checkpoints").is_dir():
+        raise UserError(f"--out={out} is the workdir of a run; choose another folder")
+    chosen = arguments.metrics.split(",")
+    metrics.check(chosen)
+    if "psnr_y" not in chosen:
+        raise UserError(f"--metrics={arguments.metrics} lacks psnr_y, which plots need; add it")
+    folders = arguments.data.split(",")
+    names = [Path(path).resolve().name for path in folders]
+    _refuse_twice("--data", arguments.data, names)
+    found = [
+        u
+        for word in arguments.models.split(",")
+        for u in upscalers(word, scale, arguments.self_ensemble)
+    ]
+    labels = [u.name for u in found]
+    _refuse_twice("--models", arguments.models, labels)
+    pairs = [_pair(words, labels) for words in arguments.compare]
+    reference = arguments.reference or ("bicubic" if "bicubic" in labels else labels[0])
+    _known("--reference", reference, labels)
+    smallest = metrics.smallest_side(chosen, scale)
+    sets = {n: _photos(path, scale, smallest) for n, path in zip(names, folders, strict=True)}
+    shown = {name: _shown(found, arguments.images) for name, found in sets.items()}
+    if arguments.images and not any(shown.values()):
+        known = [photo.name for found in sets.values() for photo in found]
+        word = arguments.images.split(",")[0]
+        raise UserError(f"--images={arguments.images}: no such photos{suggest(word, known)}")
+    box = _box(arguments.crop, [p for chosen in shown.values() for p in chosen])
+    return run.Plan(found, sets, shown, out, scale, chosen, pairs, reference, box)
+
+
+def _photos(path: str, scale: int, smallest: int) -> list[photos.Photo]:
     found, bad = photos.folder(path, scale)
+    bad += [
+        f"{p.hr}: {p.size[1]}x{p.size[0]} is too small to be measured; sides must be at least"
+        f" {smallest} pixels"
+        for p in found
+        if min(p.size) < smallest
+    ]
     if bad:
         raise UserError(f"{bad[0]} ({len(bad)} such files in {path}); mend or remove them")
     return found
+
+
+def _shown(found: list[photos.Photo], wanted: str | None) -> list[photos.Photo]:
+    if not wanted:
+        return found[: run.SHEET_PHOTOS]
+    return [photo for word in wanted.split(",") for photo in found if photo.name == word]
+
+
+def _box(crop: str | None, shown: list[photos.Photo]) -> pictures.Box | None:
+    if crop is None:
+        return None
+    numbers = crop.split(",")
+    if len(numbers) != 4 or not all(n.strip().isdecimal() for n in numbers):
+        raise UserError(f"--crop={crop} must be x,y,w,h: four whole numbers of HR pixels")
+    box = pictures.Box(*map(int, numbers))
+    for photo in shown:
+        height, width = photo.size
+        if not (0 < box.width <= width - box.left and 0 < box.height <= height - box.top):
+            raise UserError(
+                f"--crop={crop} is not inside {photo.name} of {width}x{height}; choose another box,"
+                " or other photos with --images"
+            )
+    return box
+
+
+def _pair(words: str, labels: list[str]) -> tuple[str, str]:
+    pair = words.split(",")
+    if len(pair) != 2:
+        raise UserError(f"--compare={words} must name two models, A,B")
+    for word in pair:
+        _known("--compare", word, labels)
+    return pair[0], pair[1]
+
+
+def _known(flag: str, word: str, labels: list[str]) -> None:
+    if word not in labels:
+        raise UserError(
+            f"{flag}: {word!r} is not among the models{suggest(word, labels)} (there are:"
+            f" {', '.join(labels)})"
+        )
 
 
 def _refuse_twice(flag: str, value: str, names: list[str]) -> None:
     for name in names:
         if names.count(name) > 1:
             raise UserError(f"{flag}={value}: two are named {name!r}; give each its own name")
-
-
-def main(argv: Sequence[str] | None = None) -> None:
-    """Measures what the arguments name; leaves with 2 after a user's error."""
-    parser = argparse.ArgumentParser(
-        prog="python -m kdgan_jax.evaluate",
-        description="Measure models on folders of photos: PSNR and SSIM on Y, PSNR on RGB.",
-    )
-    parser.add_argument(
-        "--models",
-        required=True,
-        help=f"separated by commas: {', '.join(BASELINES)}, or paths (runs/kd, runs/kd:teacher)"
-        "; LABEL=PATH names a model in tables and pictures",
-    )
-    parser.add_argument(
-        "--data",
-        required=True,
-        help="folders separated by commas; each holds images, or HR/ and optionally LRx{scale}/",
-    )
-    parser.add_argument("--out", required=True, help="folder for tables and pictures")
-    parser.add_argument("--scale", type=int, default=4, help="enlargement (default: 4)")
-    arguments = parser.parse_args(argv)
-    logs.setup()
-    devices.configure()
-    try:
-        _evaluate(arguments)
-    except UserError as error:
-        leave(error)
-
-
-def _evaluate(arguments: argparse.Namespace) -> None:
-    scale, out = arguments.scale, Path(arguments.out)
-    upscalers = [upscaler(word, scale) for word in arguments.models.split(",")]
-    folders = arguments.data.split(",")
-    names = [Path(path).resolve().name for path in folders]
-    _refuse_twice("--models", arguments.models, [u.name for u in upscalers])
-    _refuse_twice("--data", arguments.data, names)
-    sets = {name: _photos(path, scale) for name, path in zip(names, folders, strict=True)}
-    if (out / "checkpoints").is_dir():
-        raise UserError(f"--out={out} is the workdir of a run; choose another folder")
-    out.mkdir(parents=True, exist_ok=True)
-    rows, per_image = [], []
-    for name, found in sets.items():
-        with logs.progress(name, len(found) * len(upscalers)) as bar:
-            more = measure.measure(
-                upscalers, examples(found, scale), dataset=name, scale=scale, on_image=bar.advance
-            )
-        rows += more[0]
-        per_image += more[1]
-        shown = list(examples(found[:3], scale))
-        made = [{u.name: u.upscale(example.lr) for u in upscalers} for example in shown]
-        pictures.sheet(out / f"{name}.png", shown, made, scale=scale)
-        report.write(out, rows, per_image, device=devices.describe(1))
-    print((out / "results.md").read_text())

@@ -1,14 +1,17 @@
 """Measuring upscalers on photos: one row of figures per model and set."""
 
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
+from kdgan_jax.errors import UserError
+from kdgan_jax.evaluate import costs
 from kdgan_jax.evaluate.baselines import BASELINES
 from kdgan_jax.evaluate.metrics import METRICS
+from kdgan_jax.zoo.ensemble import quantise, self_ensemble
 from kdgan_jax.zoo.model import Model
 
 
@@ -20,32 +23,71 @@ class Example(NamedTuple):
     lr: np.ndarray
 
 
+class Trained(Protocol):
+    """What a trained upscaler of any kind has: `zoo.model.Model`, `zoo.forest.Forest`."""
+
+    @property
+    def scale(self) -> int:
+        """Its enlargement."""
+
+    @property
+    def parameters(self) -> int:
+        """Number of trained numbers."""
+
+    def upscale(self, image: np.ndarray) -> np.ndarray:
+        """Returns `image`, uint8 RGB, enlarged, uint8."""
+
+    def predict(self, image: np.ndarray) -> np.ndarray:
+        """Returns what `upscale` rounds: float32, 1 for white."""
+
+
 @dataclass(frozen=True)
 class Upscaler:
-    """What is measured: a name, a function from LR to SR (uint8), a number of parameters."""
+    """What is measured: a name, a function from LR to SR (uint8), and what it costs.
+
+    Attributes:
+      name: in tables and pictures.
+      upscale: the function.
+      parameters: number of trained numbers.
+      multi_adds: multiply-accumulates for a 1280 x 720 output; None where they are not counted.
+    """
 
     name: str
     upscale: Callable[[np.ndarray], np.ndarray]
     parameters: int
+    multi_adds: int | None
 
 
-def from_model(name: str, model: Model) -> Upscaler:
+def from_model(name: str, model: Trained) -> Upscaler:
     """Returns a trained model as an upscaler."""
-    return Upscaler(name, model.upscale, model.parameters)
+    multi_adds = costs.multi_adds_720p(model) if isinstance(model, Model) else None
+    return Upscaler(name, model.upscale, model.parameters, multi_adds)
+
+
+def from_ensemble(name: str, model: Trained) -> Upscaler:
+    """Returns a trained model with self-ensemble as an upscaler, eight times as dear."""
+    plain = from_model(name, model)
+    return Upscaler(
+        name,
+        lambda lr: quantise(self_ensemble(model.predict, lr)),
+        plain.parameters,
+        None if plain.multi_adds is None else 8 * plain.multi_adds,
+    )
 
 
 def from_baseline(name: str, scale: int) -> Upscaler:
     """Returns the entry `name` of `BASELINES` as an upscaler."""
-    return Upscaler(name, lambda lr: BASELINES[name](lr, scale), 0)
+    return Upscaler(name, lambda lr: BASELINES[name](lr, scale), 0, 0)
 
 
 def measure(
-    upscalers: Iterable[Upscaler],
+    upscalers: Sequence[Upscaler],
     examples: Iterable[Example],
     *,
     dataset: str,
     scale: int,
-    on_image: Callable[[], None] = lambda: None,
+    metrics: Sequence[str] = tuple(METRICS),
+    on_image: Callable[[str], None] = lambda name: None,
 ) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
     """Returns (rows per model, rows per model and image).
 
@@ -57,9 +99,12 @@ def measure(
       examples: the set.
       dataset: its name, for the rows.
       scale: HR over LR; also the border that is cut off.
-      on_image: called after every model and image.
+      metrics: names out of `METRICS`; the others are None in the rows.
+      on_image: called with the model's name after every model and image.
+
+    Raises:
+      UserError: an image cannot be read or measured; names it.
     """
-    upscalers = list(upscalers)
     per_image: list[dict[str, Any]] = []
     seen: set[tuple[int, ...]] = set()
     for example in examples:
@@ -69,29 +114,34 @@ def measure(
             begin = time.perf_counter()
             sr = upscaler.upscale(example.lr)
             seconds = time.perf_counter() - begin
-            figures = {name: metric(sr, example.hr, scale) for name, metric in METRICS.items()}
+            try:
+                figures = {name: METRICS[name](sr, example.hr, scale) for name in metrics}
+            except UserError as error:
+                raise UserError(f"{dataset}/{example.name}: {error}") from None
             per_image.append(
                 {
                     "model": upscaler.name,
                     "dataset": dataset,
                     "image": example.name,
-                    **figures,
+                    **{name: figures.get(name) for name in METRICS},
                     "seconds": seconds,
                 }
             )
-            on_image()
+            on_image(upscaler.name)
         seen.add(example.lr.shape)
     rows = []
     for upscaler in upscalers:
         own = [row for row in per_image if row["model"] == upscaler.name]
+        means = {name: float(np.mean([row[name] for row in own])) for name in metrics}
         rows.append(
             {
                 "model": upscaler.name,
                 "dataset": dataset,
                 "scale": scale,
                 "images": len(own),
-                **{name: float(np.mean([row[name] for row in own])) for name in METRICS},
+                **{name: means.get(name) for name in METRICS},
                 "params": upscaler.parameters,
+                "multi_adds_720p": upscaler.multi_adds,
                 "seconds_per_image": float(np.median([row["seconds"] for row in own])),
             }
         )

@@ -1,8 +1,8 @@
-"""Pictures of results: comparison sheets with zoomed crops, and training curves."""
+"""Comparison sheets as papers print them: the whole photo, then one crop of every model."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -11,6 +11,11 @@ from kdgan_jax.evaluate.metrics import psnr_y, ssim_y
 from kdgan_jax.io.files import replacing
 
 INK = "#d62728"
+CROP = 96  # side of a box that is chosen, in HR pixels
+MOST_PANELS = 5  # crops in one line
+# Inches, at which text of 9 points reads well on a page 10 inches wide.
+WIDTH, TEXT = 10.0, 0.44
+WHOLE = 1.7  # width of the whole photo, in crops
 
 
 def most_different(pictures: Sequence[np.ndarray], side: int, step: int) -> tuple[int, int]:
@@ -30,95 +35,101 @@ def most_different(pictures: Sequence[np.ndarray], side: int, step: int) -> tupl
     return int(row) * step, int(column) * step
 
 
+class Box(NamedTuple):
+    """A part of an HR image, in its pixels."""
+
+    left: int
+    top: int
+    width: int
+    height: int
+
+
+def choose_box(example: Example, pictures: Sequence[np.ndarray], scale: int) -> Box:
+    """Returns the square of `CROP` pixels in which `pictures` and HR differ most."""
+    side = min(CROP, *example.hr.shape[:2]) // scale * scale
+    top, left = most_different([*pictures, example.hr], side, scale)
+    return Box(left, top, side, side)
+
+
 def sheet(
     path: Path,
     examples: Sequence[Example],
     results: Sequence[dict[str, np.ndarray]],
     *,
     scale: int,
-    crop: int = 96,
+    box: Box | None = None,
 ) -> None:
-    """Writes a PNG with one line per photo: the whole HR with a box, then the box of each model.
+    """Writes a PNG: of each photo the whole HR with a box, then the box in LR, every model and HR.
 
     Args:
       path: of the PNG.
       examples: the photos.
-      results: for each photo the models' pictures by name; the box is where they differ most.
+      results: for each photo the models' pictures by name.
       scale: HR over LR; the LR crop is shown with its own pixels.
-      crop: side of the box in HR pixels.
+      box: what to enlarge, inside every photo; None takes where the models differ most.
     """
     from matplotlib.figure import Figure
 
-    names = list(results[0])
-    columns = len(names) + 3
-    figure = Figure(figsize=(1.75 * (columns + 0.5), 2.05 * len(examples)), dpi=110)
+    boxes = [
+        box or choose_box(example, list(made.values()), scale)
+        for example, made in zip(examples, results, strict=True)
+    ]
+    number = len(results[0]) + 2
+    lines = -(-number // MOST_PANELS)
+    columns = -(-number // lines)
+    side = WIDTH / (columns + WHOLE)  # of a crop, in inches
+    tall = side * max(b.height / b.width for b in boxes) + TEXT
+    height = len(examples) * max(lines * tall, WHOLE * side + TEXT)
+    figure = Figure(figsize=(WIDTH, height), dpi=130)
     grid = figure.add_gridspec(
-        len(examples), columns, width_ratios=[1.5] + [1] * (columns - 1), wspace=0.04, hspace=0.28
+        len(examples),
+        2,
+        width_ratios=[WHOLE, columns],
+        wspace=0.03,
+        hspace=0.1,
+        left=0,
+        right=1,
+        bottom=0,
+        top=1,
     )
-    for i, (example, pictures) in enumerate(zip(examples, results, strict=True)):
-        side = min(crop, *example.hr.shape[:2]) // scale * scale
-        top, left = most_different([*pictures.values(), example.hr], side, scale)
-        window = slice(top, top + side), slice(left, left + side)
+    for i, (example, pictures, own) in enumerate(zip(examples, results, boxes, strict=True)):
         whole = figure.add_subplot(grid[i, 0])
         whole.imshow(example.hr)
-        whole.add_patch(_box(left, top, side))
-        whole.set_title(Path(example.name).name, fontsize=8)
-        low = example.lr[window[0].start // scale :, window[1].start // scale :]
-        low = low[: side // scale, : side // scale]
-        panels = [("LR", low, "")]
-        for name in names:
-            sr = pictures[name]
-            figures = f"{psnr_y(sr, example.hr, scale):.2f} / {ssim_y(sr, example.hr, scale):.4f}"
-            panels.append((name, sr[window], figures))
-        panels.append(("HR", example.hr[window], "PSNR / SSIM"))
-        for j, (name, picture, figures) in enumerate(panels):
-            axes = figure.add_subplot(grid[i, j + 1])
+        whole.add_patch(_outline(own))
+        _label(whole, Path(example.name).name, "")
+        cells = grid[i, 1].subgridspec(lines, columns, wspace=0.04, hspace=TEXT / (tall - TEXT))
+        for j, (name, picture, figures) in enumerate(_panels(example, pictures, own, scale)):
+            axes = figure.add_subplot(cells[divmod(j, columns)])
             axes.imshow(picture, interpolation="nearest")
-            axes.set_title(name, fontsize=8)
-            axes.set_xlabel(figures, fontsize=8)
-            axes.set_xticks([])
-            axes.set_yticks([])
-        whole.set_xticks([])
-        whole.set_yticks([])
+            _label(axes, name, figures)
     with replacing(path) as temporary:
         figure.savefig(temporary, format="png", bbox_inches="tight")
 
 
-def _box(left: int, top: int, side: int) -> Any:
+def _panels(
+    example: Example, pictures: dict[str, np.ndarray], box: Box, scale: int
+) -> Iterator[tuple[str, np.ndarray, str]]:
+    """Yields (title, crop, what stands below it)."""
+    right, bottom = box.left + box.width, box.top + box.height
+    low_rows = slice(box.top // scale, -(-bottom // scale))
+    low_columns = slice(box.left // scale, -(-right // scale))
+    yield "LR", example.lr[low_rows, low_columns], ""
+    for name, sr in pictures.items():
+        figures = f"{psnr_y(sr, example.hr, scale):.2f} / {ssim_y(sr, example.hr, scale):.4f}"
+        yield name, sr[box.top : bottom, box.left : right], figures
+    yield "HR", example.hr[box.top : bottom, box.left : right], "PSNR / SSIM"
+
+
+def _label(axes: Any, above: str, below: str) -> None:
+    axes.set_title(above, fontsize=9, pad=3)
+    axes.set_xlabel(below, fontsize=9, labelpad=3)
+    axes.set_xticks([])
+    axes.set_yticks([])
+
+
+def _outline(box: Box) -> Any:
     from matplotlib.patches import Rectangle
 
-    return Rectangle((left, top), side, side, edgecolor=INK, facecolor="none", linewidth=1.5)
-
-
-def curves(path: Path, rows: list[dict[str, Any]]) -> None:
-    """Writes training curves as PNG: per phase the loss parts, and PSNR on the held-out photos.
-
-    Args:
-      path: of the PNG.
-      rows: of `metrics.jsonl`.
-    """
-    from matplotlib.figure import Figure
-
-    phases = list(dict.fromkeys(row["phase"] for row in rows))
-    figure = Figure(figsize=(4.2 * len(phases), 5.4), dpi=110, layout="constrained")
-    grid = figure.subplots(2, len(phases), squeeze=False, sharex="col")
-    for column, phase in enumerate(phases):
-        own = [row for row in rows if row["phase"] == phase]
-        above, below = grid[:, column]
-        for name in ("pixel", "distill", "blend", "perceptual", "adversarial", "discriminator"):
-            points = [(row["step"], row[name]) for row in own if name in row]
-            if points:
-                above.plot(*zip(*points, strict=True), label=name, linewidth=1)
-        above.set_title(phase)
-        above.set_yscale("log")
-        above.legend(fontsize=8)
-        points = [(row["step"], row["holdout_psnr_y"]) for row in own if "holdout_psnr_y" in row]
-        if points:
-            below.plot(*zip(*points, strict=True), marker=".", color=INK)
-        below.set_xlabel("step")
-        for axes in (above, below):
-            axes.grid(alpha=0.3)
-    grid[0, 0].set_ylabel("loss parts, unweighted")
-    grid[1, 0].set_ylabel("PSNR on held-out photos, Y (dB)")
-    with replacing(path) as temporary:
-        figure.savefig(temporary, format="png")
+    return Rectangle(
+        (box.left, box.top), box.width, box.height, edgecolor=INK, facecolor="none", linewidth=1.5
+    )

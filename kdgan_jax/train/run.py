@@ -11,7 +11,7 @@ from kdgan_jax import config as configuration
 from kdgan_jax import devices
 from kdgan_jax.data import photos as sources
 from kdgan_jax.errors import UserError
-from kdgan_jax.evaluate import measure, metrics, pictures, report
+from kdgan_jax.evaluate import measure, metrics, pictures, plots, report
 from kdgan_jax.io import files, imagenet, logs
 from kdgan_jax.train import phase as phases
 from kdgan_jax.zoo.load import load
@@ -172,18 +172,29 @@ NAMES = {"teacher": "teacher", "distill": "student", "adversarial": "student, ad
 
 def _report(config: Any, workdir: Path, holdout: list[measure.Example], device: str) -> None:
     """Evaluates bicubic and every phase's model on the held-out photos; writes what is left."""
+    names = ["psnr_y", "ssim_y", "psnr_rgb"]
+    try:
+        metrics.check(["lpips_alex"])
+        names.append("lpips_alex")
+    except UserError as error:
+        logs.log.warning("no LPIPS is measured: %s", error)
     upscalers = [measure.from_baseline("bicubic", config.scale)]
     upscalers += [measure.from_model(NAMES[p], load(workdir, p)) for p in config.phases]
     total = len(upscalers) * len(holdout)
     with logs.progress("evaluation", total) as bar:
         rows, per_image = measure.measure(
-            upscalers, holdout, dataset="held out", scale=config.scale, on_image=bar.advance
+            upscalers,
+            holdout,
+            dataset="held out",
+            scale=config.scale,
+            metrics=names,
+            on_image=bar.advance,
         )
     try:
         shown = holdout[:SHEET_PHOTOS]
         made = [{u.name: u.upscale(example.lr) for u in upscalers} for example in shown]
         pictures.sheet(workdir / "comparison.png", shown, made, scale=config.scale)
-        pictures.curves(workdir / "curves.png", logs.read_metrics(workdir / "metrics.jsonl"))
+        plots.curves(workdir / "curves.png", logs.read_metrics(workdir / "metrics.jsonl"))
     except ImportError:
         logs.log.warning("matplotlib is not installed: no comparison sheet and curves are made")
     report.write(workdir, rows, per_image, device=device, versions=phases.versions())

@@ -13,6 +13,7 @@ from kdgan_jax.zoo import origin
 from kdgan_jax.zoo.model import Model
 
 ROLES = ("student", *PHASES)
+WEIGHTS = "ema", "raw"
 
 
 def load(path: str | Path, role: str = "student", *, ema: bool = True) -> Model:
@@ -22,16 +23,20 @@ def load(path: str | Path, role: str = "student", *, ema: bool = True) -> Model:
       path: the workdir of a run (`runs/kd`), one of its checkpoints
         (`runs/kd/checkpoints/distill/1500`), or the origin's SavedModel.
       role: of a workdir: "student" is the newest student there is, "distill" the one before the
-        adversarial phase, "adversarial" the one after it, "teacher" the teacher. A path may name
-        it itself: "runs/kd:teacher".
+        adversarial phase, "adversarial" the one after it, "teacher" the teacher.
       ema: the averaged weights, which are those evaluated; False gives the raw ones.
+
+    A path may name both itself: "runs/kd:teacher", "runs/kd:raw", "runs/kd:teacher:raw".
 
     Raises:
       UserError: there is no such path, role or checkpoint, or the checkpoint is damaged.
     """
-    name, _, suffix = str(path).rpartition(":")
-    if name and suffix in ROLES:
-        path, role = name, suffix
+    *name, last = str(path).split(":")
+    if name and last in WEIGHTS:
+        path, ema = ":".join(name), last == "ema"
+        *name, last = name
+    if name and last in ROLES:
+        path, role = ":".join(name), last
     folder = Path(path)
     if origin.is_origin(folder):
         return origin.load(folder)

@@ -15,12 +15,15 @@ TILE = 128  # side of a tile in LR pixels, if the network's receptive radius all
 
 
 @functools.lru_cache(maxsize=32)
-def _compiled(module: Any) -> Callable[[Any, np.ndarray], Any]:
-    """Returns (params, LR (1, h, w, 3) uint8) -> SR uint8, compiled once per module and shape."""
+def _compiled(module: Any, rounded: bool) -> Callable[[Any, np.ndarray], Any]:
+    """Returns (params, LR (1, h, w, 3) uint8) -> SR, compiled once per module and shape.
+
+    SR is uint8 if `rounded`, else float32 as the network gives it.
+    """
 
     def predict(params: Any, lr: Any) -> Any:
         sr, _ = module.apply({"params": params}, lr.astype(jnp.float32) / 255)
-        return jnp.floor(jnp.clip(sr, 0, 1) * 255 + 0.5).astype(jnp.uint8)
+        return jnp.floor(jnp.clip(sr, 0, 1) * 255 + 0.5).astype(jnp.uint8) if rounded else sr
 
     return jax.jit(predict)
 
@@ -75,13 +78,20 @@ class Model:
         Raises:
           ValueError: the image is not uint8 RGB.
         """
+        return self._run(image, True, on_tile)
+
+    def predict(self, image: np.ndarray) -> np.ndarray:
+        """Returns what `upscale` rounds: float32, 1 for white, not clipped."""
+        return self._run(image, False, lambda: None)
+
+    def _run(self, image: np.ndarray, rounded: bool, on_tile: Callable[[], None]) -> np.ndarray:
         image = np.asarray(image)
         if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or not image.size:
             raise ValueError(
                 f"image is {image.dtype}{image.shape}; upscale takes uint8 RGB (height, width, 3)"
             )
         tile, margin = self.tiling()
-        predict, params = _compiled(self.module), jax.device_put(self.params)
+        predict, params = _compiled(self.module, rounded), jax.device_put(self.params)
         return tiles.run(
             lambda part: np.asarray(predict(params, part[None]))[0],
             image,

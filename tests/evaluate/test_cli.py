@@ -1,3 +1,4 @@
+import csv
 import json
 
 import numpy as np
@@ -5,7 +6,9 @@ import pytest
 from PIL import Image
 
 from kdgan_jax import bicubic
-from kdgan_jax.evaluate import metrics
+from kdgan_jax.data import photos
+from kdgan_jax.evaluate import metrics, pictures
+from kdgan_jax.evaluate.baselines import BASELINES
 from kdgan_jax.evaluate.cli import main
 
 
@@ -23,14 +26,25 @@ def folder(tmp_path_factory, photo):
 def out(tmp_path_factory, folder, smoke_run):
     """What the command leaves for bicubic, the run's student and its teacher under a label."""
     out = tmp_path_factory.mktemp("out") / "deep"
-    main(
+    code = main(
         [
             f"--models=bicubic,{smoke_run},big={smoke_run}:teacher",
             f"--data={folder}",
             f"--out={out}",
+            "--self_ensemble",
+            "--compare=big+,big",
+            "--compare=big,bicubic",
         ]
     )
+    assert code == 0
     return out
+
+
+@pytest.fixture(scope="module")
+def per_image(out):
+    """The rows of per_image.csv."""
+    with (out / "per_image.csv").open() as file:
+        return list(csv.DictReader(file))
 
 
 @pytest.fixture(scope="module")
@@ -47,34 +61,125 @@ def leaves(capsys, *arguments):
     return line
 
 
-def test_rows_are_the_models_in_order(results, smoke_run):
-    assert [row["model"] for row in results["rows"]] == ["bicubic", str(smoke_run), "big"]
-    assert [row["params"] for row in results["rows"]] == [0, 4328, 4920]
+def test_rows_are_the_models_in_order_each_trained_one_with_its_ensemble(results, smoke_run):
+    student = str(smoke_run)
+    models = ["bicubic", student, f"{student}+", "big", "big+"]
+    assert [row["model"] for row in results["rows"]] == models
+    assert [row["params"] for row in results["rows"]] == [0, 4328, 4328, 4920, 4920]
+    costs = [row["multi_adds_720p"] for row in results["rows"]]
+    assert costs[0] == 0 < costs[1]
+    assert (costs[2], costs[4]) == (8 * costs[1], 8 * costs[3])
     assert {(row["dataset"], row["images"], row["scale"]) for row in results["rows"]} == {
         ("tiny", 2, 4)
     }
 
 
-def test_figures_of_bicubic_are_those_of_the_metrics(results, folder):
+def test_figures_of_bicubic_are_those_of_the_metrics(results, per_image, folder):
     images = [np.asarray(Image.open(path)) for path in sorted(folder.iterdir())]
-    values = [metrics.psnr_y(bicubic.upscale(bicubic.downscale(hr, 4), 4), hr, 4) for hr in images]
-    own = [row for row in results["per_image"] if row["model"] == "bicubic"]
+    own = [row for row in per_image if row["model"] == "bicubic"]
     assert [row["image"] for row in own] == ["0", "1"]
-    np.testing.assert_allclose([row["psnr_y"] for row in own], values, rtol=1e-12)
-    np.testing.assert_allclose(results["rows"][0]["psnr_y"], np.mean(values), rtol=1e-12)
+    for name, metric in metrics.METRICS.items():
+        values = [metric(bicubic.upscale(bicubic.downscale(hr, 4), 4), hr, 4) for hr in images]
+        np.testing.assert_allclose([float(row[name]) for row in own], values, rtol=1e-12)
+        np.testing.assert_allclose(results["rows"][0][name], np.mean(values), rtol=1e-12)
 
 
-def test_markdown_has_a_line_per_model(out):
+def test_comparisons_are_the_paired_differences(results, per_image):
+    found = {(row["a"], row["b"], row["metric"]): row for row in results["comparisons"]}
+    assert {key[:2] for key in found} == {("big+", "big"), ("big", "bicubic")}
+    for (a, b, metric), row in found.items():
+        one, other = (
+            np.array([float(r[metric]) for r in per_image if r["model"] == model])
+            for model in (a, b)
+        )
+        assert row["difference"] == pytest.approx(np.mean(one - other))
+        assert row["low"] <= row["difference"] <= row["high"]
+
+
+def test_markdown_has_a_line_per_model_and_the_comparisons(out):
     text = (out / "results.md").read_text()
     assert "| model | tiny (2) |" in text
     assert "| bicubic | " in text
-    assert "| big | " in text
+    assert "| big+ | " in text
+    assert "| big - bicubic | tiny (2) | psnr_y | " in text
 
 
-def test_comparison_sheet_is_a_picture(out):
-    with Image.open(out / "tiny.png") as image:
+@pytest.mark.parametrize("name", ["sheet", "tradeoff", "gains"])
+def test_every_set_has_its_pictures(out, name):
+    with Image.open(out / f"tiny_{name}.png") as image:
         image.load()
         assert min(image.size) > 100
+
+
+def test_the_raw_weights_are_another_model(folder, smoke_run, tmp_path):
+    main(
+        [
+            f"--models={smoke_run}:teacher,{smoke_run}:teacher:raw",
+            f"--data={folder}",
+            f"--out={tmp_path}/out",
+            "--metrics=psnr_y",
+        ]
+    )
+    averaged, raw = json.loads((tmp_path / "out/results.json").read_text())["rows"]
+    assert averaged["psnr_y"] != raw["psnr_y"]
+    assert averaged["ssim_y"] is averaged["lpips_vgg"] is None
+
+
+def spied_sheet(monkeypatch):
+    """Returns a list that will hold (photos' names, box) of every sheet made."""
+    made = []
+
+    def spy(path, shown, results, *, scale, box):
+        made.append(([example.name for example in shown], box))
+
+    monkeypatch.setattr(pictures, "sheet", spy)
+    return made
+
+
+def test_photos_and_box_of_the_sheet_may_be_named(folder, tmp_path, monkeypatch):
+    made = spied_sheet(monkeypatch)
+    given = [f"--data={folder}", f"--out={tmp_path}", "--models=nearest", "--metrics=psnr_y"]
+    assert main([*given, "--images=1", "--crop=4,8,40,20"]) == 0
+    assert main(given) == 0
+    assert made == [(["1"], pictures.Box(4, 8, 40, 20)), (["0", "1"], None)]
+
+
+def test_a_set_that_fails_is_named_and_the_others_are_measured(folder, tmp_path, photo, capsys):
+    (tmp_path / "cut").mkdir()
+    Image.fromarray(photo).save(tmp_path / "cut/a.png")
+    data = (tmp_path / "cut/a.png").read_bytes()
+    (tmp_path / "cut/a.png").write_bytes(data[: len(data) // 2])  # its header is whole
+    (tmp_path / "last").mkdir()
+    Image.fromarray(photo).save(tmp_path / "last/b.png")
+    arguments = [f"--data={folder},{tmp_path}/cut,{tmp_path}/last", "--models=nearest"]
+    assert main([*arguments, f"--out={tmp_path}/out", "--metrics=psnr_y"]) == 1
+    rows = json.loads((tmp_path / "out/results.json").read_text())["rows"]
+    assert [row["dataset"] for row in rows] == ["tiny", "last"]
+    (line,) = [m for m in capsys.readouterr().err.splitlines() if m.startswith("failed")]
+    assert line.startswith(f"failed: cut: {tmp_path}/cut/a.png: truncated")
+
+
+def test_sets_are_read_one_photo_at_a_time(folder, tmp_path, monkeypatch, photo):
+    (tmp_path / "other").mkdir()
+    Image.fromarray(photo[:64, :64]).save(tmp_path / "other/a.png")
+    read, load = [], photos.load
+    monkeypatch.setattr(photos, "load", lambda p, scale: read.append(p.name) or load(p, scale))
+    seen = []
+    monkeypatch.setitem(
+        BASELINES,
+        "nearest",
+        lambda lr, scale: seen.append(len(read)) or lr.repeat(4, 0).repeat(4, 1),
+    )
+    main(
+        [
+            f"--data={folder},{tmp_path}/other",
+            "--models=nearest",
+            f"--out={tmp_path}/out",
+            "--metrics=psnr_y",
+        ]
+    )
+    assert seen[0] == 1  # one was read when the first was upscaled
+    assert seen == sorted(seen)
 
 
 def test_several_sets_are_measured_apart(folder, tmp_path, photo):
@@ -83,7 +188,7 @@ def test_several_sets_are_measured_apart(folder, tmp_path, photo):
     main([f"--data={folder},{tmp_path}/other", "--models=nearest", f"--out={tmp_path}/out"])
     rows = json.loads((tmp_path / "out/results.json").read_text())["rows"]
     assert [(row["dataset"], row["images"]) for row in rows] == [("tiny", 2), ("other", 1)]
-    assert (tmp_path / "out/other.png").is_file()
+    assert (tmp_path / "out/other_sheet.png").is_file()
 
 
 def test_unknown_model_is_refused_with_a_suggestion(capsys, folder, tmp_path):
@@ -98,6 +203,46 @@ def test_model_of_another_scale_is_refused(capsys, folder, tmp_path, smoke_run):
         capsys, f"--models={smoke_run}", f"--data={folder}", f"--out={tmp_path}/out", "--scale=2"
     )
     assert f"{smoke_run} is of scale 4, but --scale=2" in line
+
+
+@pytest.mark.parametrize(
+    ("more", "expected"),
+    [
+        (["--compare=bicubic,nearst"], "--compare: 'nearst' is not among the models; did you mean"),
+        (["--compare=bicubic"], "--compare=bicubic must name two models, A,B"),
+        (["--reference=lanczos"], "--reference: 'lanczos' is not among the models"),
+        (["--metrics=psnr_y,lpips"], "metric='lpips' is unknown; did you mean 'lpips_"),
+        (["--metrics=ssim_y"], "--metrics=ssim_y lacks psnr_y"),
+        (["--images=10"], "--images=10: no such photos"),
+        (["--crop=1,2,3"], "--crop=1,2,3 must be x,y,w,h"),
+        (["--crop=1,2,3,-4"], "--crop=1,2,3,-4 must be x,y,w,h"),
+        (["--crop=60,0,40,10"], "--crop=60,0,40,10 is not inside 0 of 96x64"),
+        (["--crop=0,0,0,10"], "--crop=0,0,0,10 is not inside 0 of 96x64"),
+    ],
+)
+def test_wrong_options_are_refused_before_anything_runs(capsys, folder, tmp_path, more, expected):
+    line = leaves(
+        capsys, "--models=nearest,bicubic", f"--data={folder}", f"--out={tmp_path}/out", *more
+    )
+    assert line.startswith(f"error: {expected}")
+    assert not (tmp_path / "out").exists()
+
+
+def test_photos_too_small_to_be_measured_are_named_at_once(capsys, tmp_path, photo):
+    (tmp_path / "in").mkdir()
+    Image.fromarray(photo[:30, :64]).save(tmp_path / "in/a.png")
+    arguments = ["--models=nearest", f"--data={tmp_path}/in", f"--out={tmp_path}/out"]
+    line = leaves(capsys, *arguments)
+    assert f"{tmp_path}/in/a.png: 64x28 is too small to be measured; sides must be at" in line
+    assert main([*arguments, "--metrics=psnr_y,ssim_y"]) == 0
+
+
+def test_a_forest_that_is_not_trained_is_answered_with_the_command(capsys, folder, tmp_path):
+    line = leaves(
+        capsys, f"--models=forest:{tmp_path}/no", f"--data={folder}", f"--out={tmp_path}/out"
+    )
+    assert f"{tmp_path}/no" in line
+    assert "python -m kdgan_jax.forest" in line
 
 
 @pytest.mark.parametrize("models", ["nearest,nearest", "x=RUN,x=RUN:teacher"])

@@ -21,7 +21,7 @@ def untrained(name, scale=4, **kwargs):
 @pytest.mark.parametrize(
     ("model", "parameters", "giga"),
     [
-        # Published: SRCNN 9-5-5 57 K and 52.7 G; EDSR-baseline 1,370 K / 316.3 G at x2 and 1,518 K /
+        # Published: SRCNN 57 K and 52.7 G; EDSR-baseline 1,370 K / 316.3 G at x2, 1,518 K /
         # 114.0 to 114.5 G at x4; the origin's student by hand (METHODS.md) 36,483 and 33.5 G.
         (untrained("srcnn"), 57_281, 52.7),
         (untrained("srcnn", scale=2), 57_281, 52.7),

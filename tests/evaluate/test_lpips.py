@@ -3,12 +3,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from golden.pairs import PAIRS
 
 from kdgan_jax import bicubic
 from kdgan_jax.data import photos
 from kdgan_jax.errors import UserError
 from kdgan_jax.evaluate import lpips
-from golden.pairs import PAIRS
 
 GOLDEN = json.loads((Path(__file__).parents[1] / "golden" / "lpips.json").read_text())
 

@@ -66,7 +66,7 @@ def test_identical_images_have_infinite_psnr_and_ssim_1(pair):
     assert metrics.ssim_y(hr, hr.copy(), 4) == pytest.approx(1, abs=1e-6)
 
 
-@pytest.mark.parametrize("metric", metrics.METRICS)
+@pytest.mark.parametrize("metric", ["psnr_y", "ssim_y", "psnr_rgb"])
 def test_the_border_is_left_out_and_no_more(pair, metric):
     hr, measure = pair[1], metrics.METRICS[metric]
     border = hr.copy()
@@ -76,6 +76,48 @@ def test_the_border_is_left_out_and_no_more(pair, metric):
         inside = hr.copy()
         inside[line] ^= 255
         assert measure(inside, hr, 4) < measure(hr, hr, 4) - 1e-5
+
+
+@pytest.mark.parametrize("metric", ["lpips_alex", "lpips_vgg"])
+def test_lpips_leaves_nothing_out(pair, metric):
+    hr = pair[1]
+    corner = hr.copy()
+    corner[:4, :4] ^= 255
+    assert metrics.METRICS[metric](corner, hr, 4) > metrics.METRICS[metric](hr, hr, 4) + 1e-4
+
+
+@pytest.mark.parametrize("size", [(11, 11), (127, 128), (129, 138), (130, 266)])
+def test_ssim_does_not_depend_on_the_size_it_was_compiled_for(photo, size, monkeypatch):
+    hr = photo[: size[0], : size[1]]
+    padded = metrics.ssim_y(noisy(hr), hr, 0)
+    monkeypatch.setattr(metrics, "BUCKET", 1)
+    metrics._window.cache_clear()
+    # One pixel of 11x11 moments in float32; means over more pixels agree better.
+    assert metrics.ssim_y(noisy(hr), hr, 0) == pytest.approx(padded, abs=2e-5)
+    metrics._window.cache_clear()
+
+
+def test_ssim_is_compiled_for_few_sizes(photo):
+    before = metrics._ssim._cache_size()
+    for side in range(160, 200, 5):
+        metrics.ssim_y(photo[:side, :side], photo[:side, :side], 0)
+    assert metrics._ssim._cache_size() <= before + 1
+
+
+def test_the_smallest_side_is_that_of_the_pickiest_metric():
+    assert metrics.smallest_side(["psnr_y"], 4) == 9
+    assert metrics.smallest_side(["psnr_y", "ssim_y"], 4) == 19
+    assert metrics.smallest_side(["psnr_y", "lpips_vgg"], 2) == 16
+    assert metrics.smallest_side(metrics.METRICS, 4) == 31
+
+
+def test_unknown_metrics_and_missing_weights_are_named(monkeypatch):
+    with pytest.raises(UserError, match="metric='psnr' is unknown; did you mean 'psnr_"):
+        metrics.check(["psnr"])
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    metrics.check(["psnr_y", "ssim_y"])
+    with pytest.raises(UserError, match=r"alexnet\.ckpt are missing"):
+        metrics.check(["psnr_y", "lpips_alex"])
 
 
 @pytest.mark.parametrize(("metric", "least"), [("psnr_y", 9), ("psnr_rgb", 9), ("ssim_y", 19)])

@@ -49,31 +49,34 @@ def test_a_sheet_is_a_png_with_the_photo_in_it(tmp_path, photo, side):
     assert [p.name for p in tmp_path.iterdir()] == ["sheet.png"]
 
 
-def test_a_sheet_has_a_line_per_photo_and_a_column_per_model(tmp_path, photo):
+def test_a_sheet_has_a_line_per_photo_and_breaks_many_models_into_lines(tmp_path, photo):
     shown = example(photo, 64)
     results = made(shown)
+    many = results | {f"model {i}": shown.hr for i in range(12)}
     pictures.sheet(tmp_path / "one.png", [shown], [results], scale=4)
     pictures.sheet(tmp_path / "two.png", [shown] * 2, [results] * 2, scale=4)
-    pictures.sheet(tmp_path / "wide.png", [shown], [results | {"x": shown.hr}], scale=4)
-    one, two, wide = (written(tmp_path / f"{name}.png").shape for name in ("one", "two", "wide"))
+    pictures.sheet(tmp_path / "many.png", [shown], [many], scale=4)
+    one, two, many = (written(tmp_path / f"{name}.png").shape for name in ("one", "two", "many"))
     assert two[0] > 1.6 * one[0]
-    assert wide[1] > 1.1 * one[1]
+    assert many[0] > 1.6 * one[0]
+    assert abs(many[1] - one[1]) < 0.05 * one[1]  # as wide as a page
 
 
-def row(phase, step, **scalars):
-    return {"phase": phase, "step": step, **scalars}
+def test_a_box_that_is_given_is_shown(tmp_path, photo):
+    shown = example(photo, 120)
+    shown.hr[:], shown.hr[20:40, 60:100] = 255, (0, 200, 0)
+    green = []
+    for box in (pictures.Box(60, 20, 40, 20), pictures.Box(0, 60, 40, 20)):
+        made = [{"same": shown.hr}]
+        pictures.sheet(tmp_path / "box.png", [shown], made, scale=4, box=box)
+        pixels = written(tmp_path / "box.png").astype(int)
+        green.append((np.abs(pixels - (0, 200, 0)).max(axis=-1) < 8).mean())
+    assert green[0] > 5 * green[1] > 0  # it is in the whole photo, and fills the crops of its box
 
 
-def test_curves_are_a_png_with_the_points_in_it(tmp_path):
-    rows = [row("teacher", s, pixel=1 / s, holdout_psnr_y=20 + s) for s in range(1, 9)]
-    pictures.curves(tmp_path / "one.png", rows)
-    one = written(tmp_path / "one.png")
-    pictures.curves(tmp_path / "two.png", [*rows, row("distill", 5, pixel=0.1, distill=0.2)])
-    assert written(tmp_path / "two.png").shape[1] > 1.5 * one.shape[1]  # a column per phase
-    pictures.curves(tmp_path / "fewer.png", [{**r, "holdout_psnr_y": 21} for r in rows])
-    assert (written(tmp_path / "fewer.png") != one).any()
-
-
-def test_curves_do_without_evaluation_and_with_a_loss_of_zero(tmp_path):
-    pictures.curves(tmp_path / "curves.png", [row("gan", 1, pixel=0.0, adversarial=0.7)])
-    assert written(tmp_path / "curves.png").size
+def test_a_chosen_box_is_inside_the_photo(photo):
+    for side in (40, 300):
+        shown = example(photo, side)
+        box = pictures.choose_box(shown, list(made(shown).values()), 4)
+        assert box.width == box.height == min(pictures.CROP, side // 4 * 4)
+        assert max(box.left, box.top) + box.width <= side

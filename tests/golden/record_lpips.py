@@ -14,8 +14,9 @@ import torch
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from kdgan_jax.io import imagenet
 from golden.pairs import PAIRS
+
+from kdgan_jax.io import imagenet
 
 # torchvision's operators need CUDA in some wheels; declared here, it imports without them.
 _library = torch.library.Library("torchvision", "DEF")

@@ -57,6 +57,14 @@ def test_averaged_weights_are_the_default(smoke_run):
         chex.assert_trees_all_equal(averaged.params, raw.params)
 
 
+def test_path_may_name_the_raw_weights(smoke_run):
+    for role in ("student", "teacher"):
+        raw = load(smoke_run, role, ema=False).params
+        chex.assert_trees_all_equal(load(f"{smoke_run}:{role}:raw").params, raw)
+    chex.assert_trees_all_equal(load(f"{smoke_run}:raw").params, load(smoke_run, ema=False).params)
+    chex.assert_trees_all_equal(load(f"{smoke_run}:ema", ema=False).params, load(smoke_run).params)
+
+
 def test_package_offers_load():
     assert kdgan_jax.load is load
 

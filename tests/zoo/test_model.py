@@ -3,6 +3,7 @@ import numpy as np
 import pytest
 
 from kdgan_jax import models
+from kdgan_jax.zoo.ensemble import quantise
 from kdgan_jax.zoo.model import Model, _compiled
 
 
@@ -39,7 +40,7 @@ def test_tiles_give_what_the_whole_image_gives(photo, name, kwargs, ties):
     calls = []
     tiled = model.upscale(image, on_tile=lambda: calls.append(1)).astype(int)
     assert len(calls) == 4
-    whole = np.asarray(_compiled(model.module)(model.params, image[None]))[0]
+    whole = np.asarray(_compiled(model.module, True)(model.params, image[None]))[0]
     assert np.count_nonzero(tiled != whole) <= ties
     assert np.abs(tiled - whole).max() <= 1
 
@@ -74,6 +75,23 @@ def test_other_weights_are_not_compiled_again(model, photo):
     other = model.with_params(jax.tree.map(lambda leaf: leaf * 2, model.params))
     image = photo[:9, :11]
     first = model.upscale(image)
-    before = _compiled(model.module)._cache_size()
+    before = _compiled(model.module, True)._cache_size()
     assert not np.array_equal(other.upscale(image), first)
-    assert _compiled(other.module)._cache_size() == before
+    assert _compiled(other.module, True)._cache_size() == before
+
+
+def test_prediction_is_what_upscale_rounds(model, photo):
+    image = photo[:19, :23]
+    prediction = model.predict(image)
+    assert (prediction.dtype, prediction.shape) == (np.float32, (76, 92, 3))
+    np.testing.assert_array_equal(quantise(prediction), model.upscale(image))
+    assert len(np.unique(prediction)) > len(np.unique(model.upscale(image)))
+
+
+def test_large_images_of_many_sizes_share_one_compilation(model, photo):
+    compiled = _compiled(model.module, True)
+    model.upscale(photo[:140, :150])
+    before = compiled._cache_size()
+    for height, width in ((131, 200), (150, 129), (200, 201), (128, 300)):
+        model.upscale(photo[:height, :width])
+    assert compiled._cache_size() == before

@@ -1,0 +1,93 @@
+"""A run of evaluation: set after set, tables after each, so that a failure loses nothing done."""
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from kdgan_jax import devices
+from kdgan_jax.data import photos
+from kdgan_jax.errors import UserError
+from kdgan_jax.evaluate import measure, pictures, plots, report, significance
+from kdgan_jax.io import logs
+
+SHEET_PHOTOS = 3
+
+
+class Plan(NamedTuple):
+    """What is to be measured, and how it is to be shown.
+
+    Attributes:
+      upscalers: the models.
+      sets: photos by the set's name.
+      shown: of each set, the photos on its sheet.
+      out: folder for what is made.
+      scale: HR over LR.
+      metrics: names out of `metrics.METRICS`.
+      pairs: models to compare.
+      reference: the model over which gains are shown.
+      box: what the sheets enlarge; None where the models differ most.
+    """
+
+    upscalers: list[measure.Upscaler]
+    sets: dict[str, list[photos.Photo]]
+    shown: dict[str, list[photos.Photo]]
+    out: Path
+    scale: int
+    metrics: list[str]
+    pairs: list[tuple[str, str]]
+    reference: str
+    box: pictures.Box | None
+
+
+def examples(found: Sequence[photos.Photo], scale: int) -> Iterator[measure.Example]:
+    """Yields the photos decoded, one at a time."""
+    for photo in found:
+        yield measure.Example(photo.name, *photos.load(photo, scale))
+
+
+def run(plan: Plan) -> list[str]:
+    """Measures and writes what `plan` says; returns the names of the sets that failed."""
+    plan.out.mkdir(parents=True, exist_ok=True)
+    rows: list[dict[str, Any]] = []
+    per_image: list[dict[str, Any]] = []
+    failed = []
+    for name, found in plan.sets.items():
+        try:
+            more = _measure(plan, name, found)
+            rows, per_image = rows + more[0], per_image + more[1]
+            compared = [
+                row for pair in plan.pairs for row in significance.compare(per_image, *pair)
+            ]
+            report.write(plan.out, rows, per_image, compared, device=devices.describe(1))
+            try:
+                _illustrate(plan, name, *more)
+            except ImportError:
+                logs.log.warning("matplotlib is not installed: no sheets and plots are made")
+        except (UserError, OSError, MemoryError, RuntimeError) as error:
+            failed.append(name)
+            logs.log.error("failed: %s: %s", name, error if str(error) else repr(error))
+    return failed
+
+
+def _measure(plan: Plan, name: str, found: list[photos.Photo]) -> tuple[Any, Any]:
+    with logs.progress(name, len(found) * len(plan.upscalers)) as bar:
+        return measure.measure(
+            plan.upscalers,
+            examples(found, plan.scale),
+            dataset=name,
+            scale=plan.scale,
+            metrics=plan.metrics,
+            on_image=bar.advance,
+        )
+
+
+def _illustrate(plan: Plan, name: str, rows: Any, per_image: Any) -> None:
+    """Makes the set's sheet and plots; the sheet's few photos are upscaled once more."""
+    if plan.shown[name]:
+        shown = list(examples(plan.shown[name], plan.scale))
+        made = [{u.name: u.upscale(example.lr) for u in plan.upscalers} for example in shown]
+        sheet = plan.out / f"{name}_sheet.png"
+        pictures.sheet(sheet, shown, made, scale=plan.scale, box=plan.box)
+    plots.tradeoff(plan.out / f"{name}_tradeoff.png", rows)
+    if len(plan.upscalers) > 1:
+        plots.gains(plan.out / f"{name}_gains.png", per_image, plan.reference)
