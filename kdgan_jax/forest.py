@@ -11,18 +11,14 @@ from typing import Any
 
 import ml_collections
 import numpy as np
-from absl import app, flags
-from ml_collections import config_flags
 
 from kdgan_jax import bicubic, colour
 from kdgan_jax import config as base
 from kdgan_jax.data import photos as sources
-from kdgan_jax.errors import UserError, leave
-from kdgan_jax.io import files, logs
+from kdgan_jax.errors import UserError
+from kdgan_jax.io import commands, files, logs
 from kdgan_jax.models import SCALES
 from kdgan_jax.zoo import forest as zoo
-
-FLAGS = flags.FLAGS
 
 
 def default() -> ml_collections.ConfigDict:
@@ -272,28 +268,5 @@ def run(config: Any, workdir: str | Path) -> None:
     logs.log.info("held out (%d): %s; %.0f s of training", len(rows), said, seconds)
 
 
-def parse(argv: list[str]) -> list[str]:
-    """Parses the flags; a missing file, unknown field or variant is one line."""
-    try:  # the default's overrides are read as it is defined
-        config_flags.DEFINE_config_file("config", "configs/forest.py", "FILE, or FILE:VARIANT")
-        flags.DEFINE_string("workdir", "runs/forest", "Folder that the forest is written to")
-        rest, _ = FLAGS(argv), FLAGS.config.trees  # fails if there is no such file, or another's
-        return rest
-    except (flags.Error, AttributeError, KeyError, OSError, TypeError, ValueError) as error:
-        reason = [line.strip() for line in str(error).splitlines() if line.strip()][-1]
-        leave(f"flags: {reason.removeprefix('kdgan_jax.errors.UserError: ')}")
-
-
-def main(argv: list[str]) -> None:
-    """Trains what the flags name; a user's error is one line and exit code 2."""
-    if argv[1:]:
-        raise app.UsageError(f"unexpected arguments: {' '.join(argv[1:])}")
-    logs.setup()
-    try:
-        run(FLAGS.config, FLAGS.workdir)
-    except UserError as error:
-        leave(error)
-
-
 if __name__ == "__main__":
-    app.run(main, flags_parser=parse)
+    commands.start(run, default(), workdir="runs/forest")

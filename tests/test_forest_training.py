@@ -229,15 +229,18 @@ def test_empty_source_is_refused(tmp_path):
         forest.run(config, tmp_path)
 
 
+SMOKE = "--config=configs/forest.py:smoke"
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
         (["--config=configs/forest.py:smok"], "did you mean 'smoke'"),
         (["--config=configs/none.py"], "configs/none.py"),
-        (["--config=configs/kd.py"], "trees"),
-        (["--config.tres=3"], "tres"),
-        (["--config.trees=0"], "config.trees=0 must be from 1"),
-        (["--wrkdir=x"], "wrkdir"),
+        (["--config=configs/kd.py"], "is for another command, it has no field"),
+        ([SMOKE, "--config.tres=3"], "tres"),
+        ([SMOKE, "--config.trees=0"], "config.trees=0 must be from 1"),
+        ([SMOKE, "--wrkdir=x"], "wrkdir"),
     ],
 )
 def test_wrong_flags_are_one_line(arguments, message, tmp_path):

@@ -234,6 +234,12 @@ print(sr.shape, sr.dtype, [m for m in sys.modules if m.startswith("tensorflow")]
     assert result.stdout == "(80, 120, 3) uint8 []\n"
 
 
+def test_help_names_the_flags():
+    result = run_module("kdgan_jax.main", "--help", check=False)
+    assert "--config: A file of configs/" in result.stdout
+    assert "--workdir: Folder that the run writes to" in result.stdout
+
+
 # Refused before any work: one line, exit code 2, and no workdir.
 
 
@@ -247,6 +253,7 @@ print(sr.shape, sr.dtype, [m for m in sys.modules if m.startswith("tensorflow")]
         ([SMOKE, "--config.teacher.checkpoint=EMPTY"], "EMPTY: holds no checkpoint of 'teacher'"),
         (["--config=configs/kd.py:smok"], "did you mean 'smoke'"),
         (["--config=configs/dk.py"], "configs/dk.py: no such file"),
+        (["--config=configs/forest.py"], "is for another command, it has no field"),
     ],
 )
 def test_user_errors_are_one_line(tmp_path, arguments, message):

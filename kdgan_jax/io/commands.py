@@ -1,0 +1,68 @@
+"""Commands that train: `--config=FILE:VARIANT --config.FIELD=VALUE --workdir=FOLDER`."""
+
+import sys
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+from absl import app, flags
+from ml_collections import config_flags
+
+from kdgan_jax.errors import UserError, leave
+from kdgan_jax.io import logs
+
+
+def start(run: Callable[[Any, str], None], fields: Iterable[str], workdir: str | None) -> None:
+    """Parses the flags and calls `run(config, workdir)`; a user's error is one line, exit code 2.
+
+    Args:
+      run: what the command does.
+      fields: that its config must have: a file of another command is refused.
+      workdir: the flag's default; None requires it.
+    """
+    config_flags.DEFINE_config_file(
+        "config", None, "A file of configs/, with a variant after a colon: configs/kd.py:smoke"
+    )
+    flags.DEFINE_string("workdir", workdir, "Folder that the run writes to and resumes from")
+    flags.mark_flags_as_required(["config"] if workdir else ["config", "workdir"])
+    for name in ("config", "workdir"):  # --help shows the flags of the module that was started
+        flags.FLAGS.register_key_flag_for_module(sys.argv[0], flags.FLAGS[name])
+
+    def main(argv: list[str]) -> None:
+        if argv[1:]:
+            raise app.UsageError(f"unexpected arguments: {' '.join(argv[1:])}")
+        logs.setup()
+        config = flags.FLAGS.config
+        lacking = [field for field in fields if field not in config]
+        if lacking:
+            leave(f"--config: is for another command, it has no field {lacking[0]!r}")
+        try:
+            run(config, flags.FLAGS.workdir)
+        except UserError as error:
+            leave(error)
+
+    app.run(main, flags_parser=_parse)
+
+
+def _parse(argv: list[str]) -> list[str]:
+    """Parses the flags; a missing file, unknown field or variant is one line, too."""
+    for argument in argv:
+        name, _, value = argument.lstrip("-").partition("=")
+        if name == "config" and value and not Path(value.split(":")[0]).is_file():
+            leave(f"--config={value}: no such file; the project's are in configs/")
+    try:
+        return flags.FLAGS(argv)
+    except (flags.Error, AttributeError, KeyError, TypeError, ValueError) as error:
+        leave(_reason(error))
+
+
+def _reason(error: BaseException) -> str:
+    """Returns what went wrong, out of the exceptions that absl and ml_collections wrap it in."""
+    message: object = error
+    while isinstance(message, BaseException) and message.args:
+        message = message.args[0]
+    lines = [line for line in str(message).splitlines() if line.strip()]
+    if "Traceback" in str(message):  # of what get_config raised
+        return lines[-1].removeprefix("kdgan_jax.errors.UserError: ")
+    text = "; ".join(lines)
+    return text if isinstance(error, flags.Error) else f"--config has no field or value {text}"
