@@ -29,6 +29,11 @@ TIMEOUTS = (
 )
 
 
+def cores() -> int:
+    """Returns how many CPU cores this process may use."""
+    return (len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count()) or 1
+
+
 def configure() -> None:
     """Prepares JAX before its first use: one CPU device per core, and a compilation cache.
 
@@ -36,8 +41,7 @@ def configure() -> None:
     cache that the environment already names is left alone.
     """
     if "JAX_NUM_CPU_DEVICES" not in os.environ:
-        cores = len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count()
-        jax.config.update("jax_num_cpu_devices", cores or 1)
+        jax.config.update("jax_num_cpu_devices", cores())
     if "xla_cpu_collective_call" not in os.environ.get("XLA_FLAGS", ""):
         os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {TIMEOUTS}".strip()
     if jax.config.values["jax_compilation_cache_dir"] is None:
@@ -74,8 +78,9 @@ def count(requested: int, batches: tuple[int, ...]) -> int:
 
 
 def describe(number: int) -> str:
-    """Returns "2 x cpu" or "1 x NVIDIA ..." for the log and the tables."""
-    return f"{number} x {jax.local_devices()[0].device_kind}"
+    """Returns "2 x cpu (2 cores)" or "1 x NVIDIA ..." for the log and the tables."""
+    kind = jax.local_devices()[0].device_kind
+    return f"{number} x {kind}" + (f" ({cores()} cores)" if kind == "cpu" else "")
 
 
 def mean(tree: Any) -> Any:

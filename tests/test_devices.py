@@ -59,7 +59,7 @@ def test_configure_leaves_what_the_environment_names(monkeypatch):
 
 
 def test_describe_gives_number_and_kind():
-    assert devices.describe(3) == "3 x cpu"
+    assert devices.describe(3) == f"3 x cpu ({devices.cores()} cores)"
 
 
 def test_shard_splits_the_leading_axis_in_order():

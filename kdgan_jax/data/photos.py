@@ -8,6 +8,7 @@ is searched at any depth for HR images; a folder that has `HR/` and `LRx{scale}/
 import hashlib
 import importlib.util
 import logging
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -120,6 +121,8 @@ def lr_folder(folder: Path, scale: int) -> Path | None:
 def folder(path: str | Path, scale: int) -> tuple[list[Photo], list[str]]:
     """Returns the photos below a folder, and a line for each file that cannot be used.
 
+    A photo's name is its path below the folder, without its suffix unless two differ in that alone.
+
     Raises:
       UserError: the folder is missing or holds no image.
     """
@@ -127,8 +130,11 @@ def folder(path: str | Path, scale: int) -> tuple[list[Photo], list[str]]:
     hr_root = root / "HR" if (root / "HR").is_dir() else root
     lr_root = lr_folder(root, scale) if hr_root != root else None
     found, bad = [], []
-    for hr in images.find(hr_root):
-        name = str(hr.relative_to(hr_root).with_suffix(""))
+    files = images.find(hr_root)
+    stems = Counter(hr.with_suffix("") for hr in files)
+    for hr in files:
+        below = hr.relative_to(hr_root)
+        name = str(below.with_suffix("") if stems[hr.with_suffix("")] == 1 else below)
         try:
             lr = lr_of(hr, hr_root, lr_root, scale) if lr_root else None
             found.append(_photo(hr, lr, scale, name))

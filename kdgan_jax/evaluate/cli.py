@@ -5,6 +5,7 @@ python -m kdgan_jax.evaluate --models=bicubic,runs/kd --data=Set5,Set14 --out=re
 
 import argparse
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from kdgan_jax import devices
@@ -13,27 +14,47 @@ from kdgan_jax.errors import UserError, leave, suggest
 from kdgan_jax.evaluate import measure, metrics, pictures, run
 from kdgan_jax.evaluate.baselines import BASELINES
 from kdgan_jax.io import logs
+from kdgan_jax.models import SCALES
 from kdgan_jax.zoo import forest
 from kdgan_jax.zoo.load import load
+
+
+def _words(flag: str, value: str) -> list[str]:
+    """Returns what `value` lists, separated by commas.
+
+    Raises:
+      UserError: an item is empty.
+    """
+    words = [word.strip() for word in value.split(",")]
+    if not all(words):
+        raise UserError(f"{flag}={value}: something is missing beside a comma")
+    return words
+
+
+def _labelled(word: str) -> tuple[str, str]:
+    """Returns (label, the rest) of "LABEL=REST"; no label is "", and a path may hold "="."""
+    label, equals, rest = word.partition("=")
+    return (label, rest) if equals and not Path(word).exists() else ("", word)
 
 
 def upscalers(word: str, scale: int, ensemble: bool) -> list[measure.Upscaler]:
     """Returns what `word` names: a baseline, a forest, or the path of a model (see `zoo.load`).
 
-    "LABEL=PATH" gives it another name in tables and pictures. With `ensemble` a trained model is
+    "LABEL=..." gives it another name in tables and pictures. With `ensemble` a trained model is
     followed by itself with self-ensemble, under its name and "+".
 
     Raises:
       UserError: it names nothing, or a model of another scale.
     """
-    if word in BASELINES:
-        return [measure.from_baseline(word, scale)]
-    label, _, path = word.rpartition("=")
+    label, path = _labelled(word)
+    name = label or path
+    if path in BASELINES:
+        return [replace(measure.from_baseline(path, scale), name=name)]
     model = _trained(path)
     if model.scale != scale:
         raise UserError(f"{path} is of scale {model.scale}, but --scale={scale}; evaluate it apart")
-    found = [measure.from_model(label or path, model)]
-    return [*found, measure.from_ensemble(f"{label or path}+", model)] if ensemble else found
+    found = [measure.from_model(name, model)]
+    return [*found, measure.from_ensemble(f"{name}+", model)] if ensemble else found
 
 
 def _trained(path: str) -> measure.Trained:
@@ -49,8 +70,8 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m kdgan_jax.evaluate",
         description="Measure models on folders of photos: tables, comparison sheets, plots.",
-        epilog="Exit code: 0, or 1 if some sets failed (each is named, the others are measured),"
-        " or 2 if nothing was.",
+        epilog="Exit code: 0, or 1 if sets failed (each is named, the others are measured), or 2 if"
+        " nothing was begun.",
     )
     add = parser.add_argument
     add(
@@ -63,10 +84,11 @@ def _parser() -> argparse.ArgumentParser:
     add(
         "--data",
         required=True,
-        help="folders separated by commas; each holds images, or HR/ and optionally LRx{scale}/",
+        help="folders separated by commas; each holds images, or HR/ and optionally LRx{scale}/."
+        " LABEL=DIR names a set in tables and files",
     )
     add("--out", required=True, help="folder for tables and pictures")
-    add("--scale", type=int, default=4, help="enlargement (default: %(default)s)")
+    add("--scale", type=int, default=4, choices=SCALES, help="enlargement (default: %(default)s)")
     add(
         "--metrics",
         default=",".join(metrics.METRICS),
@@ -118,18 +140,18 @@ def _plan(arguments: argparse.Namespace) -> run.Plan:
       UserError: something in the arguments, the models or the photos is wrong.
     """
     scale, out = arguments.scale, Path(arguments.out)
-    if (out / "checkpoints").is_dir():
-        raise UserError(f"--out={out} is the workdir of a run; choose another folder")
-    chosen = arguments.metrics.split(",")
+    chosen = _words("--metrics", arguments.metrics)
     metrics.check(chosen)
     if "psnr_y" not in chosen:
         raise UserError(f"--metrics={arguments.metrics} lacks psnr_y, which plots need; add it")
-    folders = arguments.data.split(",")
-    names = [Path(path).resolve().name for path in folders]
+    labelled = [_labelled(word) for word in _words("--data", arguments.data)]
+    folders = [path for _, path in labelled]
+    names = [label or Path(path).resolve().name for label, path in labelled]
     _refuse_twice("--data", arguments.data, names)
+    _check_out(out, folders)
     found = [
         u
-        for word in arguments.models.split(",")
+        for word in _words("--models", arguments.models)
         for u in upscalers(word, scale, arguments.self_ensemble)
     ]
     labels = [u.name for u in found]
@@ -139,11 +161,12 @@ def _plan(arguments: argparse.Namespace) -> run.Plan:
     _known("--reference", reference, labels)
     smallest = metrics.smallest_side(chosen, scale)
     sets = {n: _photos(path, scale, smallest) for n, path in zip(names, folders, strict=True)}
-    shown = {name: _shown(found, arguments.images) for name, found in sets.items()}
-    if arguments.images and not any(shown.values()):
-        known = [photo.name for found in sets.values() for photo in found]
-        word = arguments.images.split(",")[0]
-        raise UserError(f"--images={arguments.images}: no such photos{suggest(word, known)}")
+    wanted = _words("--images", arguments.images) if arguments.images else None
+    known = [photo.name for found in sets.values() for photo in found]
+    for word in wanted or []:
+        if word not in known:
+            raise UserError(f"--images: no photo is named {word!r}{suggest(word, known)}")
+    shown = {name: _shown(found, wanted) for name, found in sets.items()}
     box = _box(arguments.crop, [p for chosen in shown.values() for p in chosen])
     return run.Plan(found, sets, shown, out, scale, chosen, pairs, reference, box)
 
@@ -161,10 +184,21 @@ def _photos(path: str, scale: int, smallest: int) -> list[photos.Photo]:
     return found
 
 
-def _shown(found: list[photos.Photo], wanted: str | None) -> list[photos.Photo]:
-    if not wanted:
+def _check_out(out: Path, folders: list[str]) -> None:
+    """Refuses a folder for results that holds something else, or would be read as photos."""
+    if (out / "checkpoints").is_dir():
+        raise UserError(f"--out={out} is the workdir of a run; choose another folder")
+    if out.exists() and not out.is_dir():
+        raise UserError(f"--out={out} is a file; choose a folder")
+    for folder in folders:
+        if out.resolve().is_relative_to(Path(folder).resolve()):
+            raise UserError(f"--out={out} is inside --data={folder}; choose a folder elsewhere")
+
+
+def _shown(found: list[photos.Photo], wanted: list[str] | None) -> list[photos.Photo]:
+    if wanted is None:
         return found[: run.SHEET_PHOTOS]
-    return [photo for word in wanted.split(",") for photo in found if photo.name == word]
+    return [photo for word in wanted for photo in found if photo.name == word]
 
 
 def _box(crop: str | None, shown: list[photos.Photo]) -> pictures.Box | None:
@@ -186,7 +220,7 @@ def _box(crop: str | None, shown: list[photos.Photo]) -> pictures.Box | None:
 
 def _pair(words: str, labels: list[str]) -> tuple[str, str]:
     pair = words.split(",")
-    if len(pair) != 2:
+    if len(pair) != 2 or pair[0] == pair[1]:
         raise UserError(f"--compare={words} must name two models, A,B")
     for word in pair:
         _known("--compare", word, labels)

@@ -58,11 +58,24 @@ def _count(jaxpr: Jaxpr, live: Sequence[bool]) -> tuple[int, list[bool]]:
                 # Of inner programs all but the last inputs may be constants of their own.
                 known = inputs[-len(inner.invars) :] if inner.invars else []
                 count, inner_outputs = _count(inner, known)
+                while equation.primitive.name == "scan":  # a round takes what the last one made
+                    later = _carried(equation, known, inner_outputs)
+                    if later == known:
+                        break
+                    known = later
+                    count, inner_outputs = _count(inner, known)
                 total += count * repeats
                 if len(inner_outputs) == len(outputs):
                     outputs = inner_outputs
         depends.update(zip(equation.outvars, outputs, strict=True))
     return total, [not isinstance(v, Literal) and depends.get(v, False) for v in jaxpr.outvars]
+
+
+def _carried(equation: Any, known: list[bool], outputs: list[bool]) -> list[bool]:
+    """Returns `known` for the later rounds of a scan, whose carry may come to depend on inputs."""
+    constants, carried = equation.params["num_consts"], equation.params["num_carry"]
+    live = [a or b for a, b in zip(known[constants:], outputs[:carried], strict=False)]
+    return known[:constants] + live + known[constants + carried :]
 
 
 def _inner(equation: Any) -> list[tuple[Jaxpr, int]]:

@@ -14,6 +14,9 @@ from kdgan_jax.evaluate.metrics import METRICS
 from kdgan_jax.zoo.ensemble import quantise, self_ensemble
 from kdgan_jax.zoo.model import Model
 
+Rows = list[dict[str, Any]]  # of a table: per model and set, or per model, set and image
+LEAST_RUNS = 5  # of a set's first image, so that seconds are never those of one run
+
 
 class Example(NamedTuple):
     """One photo to be measured on: HR (H, W, 3) and LR (H / scale, W / scale, 3), uint8."""
@@ -80,6 +83,16 @@ def from_baseline(name: str, scale: int) -> Upscaler:
     return Upscaler(name, lambda lr: BASELINES[name](lr, scale), 0, 0)
 
 
+def _timed(upscaler: Upscaler, lr: np.ndarray, runs: int) -> tuple[np.ndarray, float]:
+    """Returns the enlarged image, and the median of the seconds that it took."""
+    taken = []
+    for _ in range(runs):
+        begin = time.perf_counter()
+        sr = upscaler.upscale(lr)
+        taken.append(time.perf_counter() - begin)
+    return sr, float(np.median(taken))
+
+
 def measure(
     upscalers: Sequence[Upscaler],
     examples: Iterable[Example],
@@ -88,11 +101,12 @@ def measure(
     scale: int,
     metrics: Sequence[str] = tuple(METRICS),
     on_image: Callable[[str], None] = lambda name: None,
-) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+) -> tuple[Rows, Rows]:
     """Returns (rows per model, rows per model and image).
 
-    Examples are taken one at a time and not kept. Seconds are the median over images; a model's
-    first image of each size goes through once before, so that no compilation is timed.
+    Examples are taken one at a time and not kept. Seconds are the median over images, the first of
+    which is run `LEAST_RUNS` times; a model's first image of each size goes through once before, so
+    that no compilation is timed.
 
     Args:
       upscalers: the models.
@@ -105,15 +119,13 @@ def measure(
     Raises:
       UserError: an image cannot be read or measured; names it.
     """
-    per_image: list[dict[str, Any]] = []
+    per_image: Rows = []
     seen: set[tuple[int, ...]] = set()
     for example in examples:
         for upscaler in upscalers:
             if example.lr.shape not in seen:
                 upscaler.upscale(example.lr)
-            begin = time.perf_counter()
-            sr = upscaler.upscale(example.lr)
-            seconds = time.perf_counter() - begin
+            sr, seconds = _timed(upscaler, example.lr, 1 if seen else LEAST_RUNS)
             try:
                 figures = {name: METRICS[name](sr, example.hr, scale) for name in metrics}
             except UserError as error:

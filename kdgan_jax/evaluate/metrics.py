@@ -51,7 +51,7 @@ def psnr_rgb(sr: np.ndarray, hr: np.ndarray, shave: int) -> float:
 BUCKET = 128
 
 
-@functools.lru_cache(maxsize=64)
+@functools.lru_cache(maxsize=4)  # 56 MB each for a 4K image
 def _window(size: int) -> np.ndarray:
     """Returns the matrix that blurs one axis of `size` pixels: 11 taps of sigma 1.5, valid.
 

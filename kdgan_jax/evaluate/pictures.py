@@ -1,13 +1,12 @@
 """Comparison sheets as papers print them: the whole photo, then one crop of every model."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from kdgan_jax.evaluate.measure import Example
-from kdgan_jax.evaluate.metrics import psnr_y, ssim_y
+from kdgan_jax.evaluate.measure import Example, Rows
 from kdgan_jax.io.files import replacing
 
 INK = "#d62728"
@@ -26,7 +25,11 @@ def most_different(pictures: Sequence[np.ndarray], side: int, step: int) -> tupl
       side: of the window, at most the pictures' sides.
       step: window positions are multiples of it.
     """
-    spread = np.std([p.astype(np.float32) for p in pictures], axis=0).mean(axis=-1)
+    mean, squares = np.zeros((2, *pictures[0].shape), np.float32)
+    for picture in pictures:
+        mean += picture / np.float32(len(pictures))
+        squares += np.square(picture, dtype=np.float32) / np.float32(len(pictures))
+    spread = np.sqrt(np.maximum(squares - np.square(mean), 0)).mean(axis=-1, dtype=np.float64)
     total = np.pad(spread.cumsum(0).cumsum(1), ((1, 0), (1, 0)))
     windows = (
         total[side:, side:] - total[:-side, side:] - total[side:, :-side] + total[:-side, :-side]
@@ -51,40 +54,69 @@ def choose_box(example: Example, pictures: Sequence[np.ndarray], scale: int) -> 
     return Box(left, top, side, side)
 
 
-def sheet(
-    path: Path,
-    examples: Sequence[Example],
-    results: Sequence[dict[str, np.ndarray]],
+class Line(NamedTuple):
+    """What a sheet shows of one photo: all that is kept of it."""
+
+    name: str
+    hr: np.ndarray
+    box: Box
+    panels: list[tuple[str, np.ndarray, str]]  # title, crop, what stands below it
+
+
+def line(
+    example: Example,
+    pictures: dict[str, np.ndarray],
+    rows: Rows,
     *,
     scale: int,
     box: Box | None = None,
-) -> None:
-    """Writes a PNG: of each photo the whole HR with a box, then the box in LR, every model and HR.
+) -> Line:
+    """Returns what a sheet shows of `example`: LR with its own pixels, every model, HR.
 
     Args:
-      path: of the PNG.
-      examples: the photos.
-      results: for each photo the models' pictures by name.
-      scale: HR over LR; the LR crop is shown with its own pixels.
-      box: what to enlarge, inside every photo; None takes where the models differ most.
+      example: the photo.
+      pictures: the models' pictures by name.
+      rows: per model and image, from `measure.measure`; their figures stand below the crops.
+      scale: HR over LR.
+      box: what to enlarge, inside the photo; None takes where the models differ most.
+    """
+    box = box or choose_box(example, list(pictures.values()), scale)
+    right, bottom = box.left + box.width, box.top + box.height
+    low_rows = slice(box.top // scale, -(-bottom // scale))
+    low_columns = slice(box.left // scale, -(-right // scale))
+    own = {row["model"]: row for row in rows if row["image"] == example.name}
+    with_ssim = all(row["ssim_y"] is not None for row in own.values())
+    panels = [("LR", example.lr[low_rows, low_columns].copy(), "")]
+    for name, sr in pictures.items():
+        figures = f"{own[name]['psnr_y']:.2f}"
+        figures += f" / {own[name]['ssim_y']:.4f}" if with_ssim else ""
+        panels.append((name, sr[box.top : bottom, box.left : right].copy(), figures))
+    hr = example.hr[box.top : bottom, box.left : right].copy()
+    panels.append(("HR", hr, "PSNR / SSIM" if with_ssim else "PSNR"))
+    return Line(example.name, example.hr, box, panels)
+
+
+def sheet(path: Path, lines: Sequence[Line]) -> None:
+    """Writes a PNG: of each photo the whole HR with a box, then the box of every model.
+
+    Figures are those of the whole photo.
     """
     from matplotlib.figure import Figure
 
-    boxes = [
-        box or choose_box(example, list(made.values()), scale)
-        for example, made in zip(examples, results, strict=True)
-    ]
-    number = len(results[0]) + 2
-    lines = -(-number // MOST_PANELS)
-    columns = -(-number // lines)
+    number = len(lines[0].panels)
+    rows = -(-number // MOST_PANELS)
+    columns = -(-number // rows)
     side = WIDTH / (columns + WHOLE)  # of a crop, in inches
-    tall = side * max(b.height / b.width for b in boxes) + TEXT
-    height = len(examples) * max(lines * tall, WHOLE * side + TEXT)
-    figure = Figure(figsize=(WIDTH, height), dpi=130)
+    tall = side * max(one.box.height / one.box.width for one in lines) + TEXT
+    heights = [
+        max(rows * tall, WHOLE * side * one.hr.shape[0] / one.hr.shape[1] + TEXT) for one in lines
+    ]
+    figure = Figure(figsize=(WIDTH, sum(heights)), dpi=130)
     grid = figure.add_gridspec(
-        len(examples),
+        len(lines),
         2,
         width_ratios=[WHOLE, columns],
+        height_ratios=heights,
         wspace=0.03,
         hspace=0.1,
         left=0,
@@ -92,32 +124,18 @@ def sheet(
         bottom=0,
         top=1,
     )
-    for i, (example, pictures, own) in enumerate(zip(examples, results, boxes, strict=True)):
+    for i, one in enumerate(lines):
         whole = figure.add_subplot(grid[i, 0])
-        whole.imshow(example.hr)
-        whole.add_patch(_outline(own))
-        _label(whole, Path(example.name).name, "")
-        cells = grid[i, 1].subgridspec(lines, columns, wspace=0.04, hspace=TEXT / (tall - TEXT))
-        for j, (name, picture, figures) in enumerate(_panels(example, pictures, own, scale)):
+        whole.imshow(one.hr)
+        whole.add_patch(_outline(one.box))
+        _label(whole, Path(one.name).name, "")
+        cells = grid[i, 1].subgridspec(rows, columns, wspace=0.04, hspace=TEXT / (tall - TEXT))
+        for j, (name, picture, figures) in enumerate(one.panels):
             axes = figure.add_subplot(cells[divmod(j, columns)])
             axes.imshow(picture, interpolation="nearest")
             _label(axes, name, figures)
     with replacing(path) as temporary:
         figure.savefig(temporary, format="png", bbox_inches="tight")
-
-
-def _panels(
-    example: Example, pictures: dict[str, np.ndarray], box: Box, scale: int
-) -> Iterator[tuple[str, np.ndarray, str]]:
-    """Yields (title, crop, what stands below it)."""
-    right, bottom = box.left + box.width, box.top + box.height
-    low_rows = slice(box.top // scale, -(-bottom // scale))
-    low_columns = slice(box.left // scale, -(-right // scale))
-    yield "LR", example.lr[low_rows, low_columns], ""
-    for name, sr in pictures.items():
-        figures = f"{psnr_y(sr, example.hr, scale):.2f} / {ssim_y(sr, example.hr, scale):.4f}"
-        yield name, sr[box.top : bottom, box.left : right], figures
-    yield "HR", example.hr[box.top : bottom, box.left : right], "PSNR / SSIM"
 
 
 def _label(axes: Any, above: str, below: str) -> None:

@@ -6,10 +6,10 @@ from typing import Any
 
 import numpy as np
 
+from kdgan_jax.evaluate.measure import Rows
 from kdgan_jax.evaluate.pictures import INK
 from kdgan_jax.io.files import replacing
 
-Rows = list[dict[str, Any]]
 COSTS = {"params": "parameters", "multi_adds_720p": "multi-adds for a 1280x720 output"}
 
 
@@ -67,14 +67,16 @@ def tradeoff(path: Path, rows: Rows) -> None:
     figure.suptitle(f"{rows[0]['dataset']}, x{rows[0]['scale']}", fontsize=11)
     rows = [row for row in rows if np.isfinite(row["psnr_y"])]
     for axes, (field, title) in zip(grid, COSTS.items(), strict=True):
-        dear = [row for row in rows if row[field]]
-        axes.plot([r[field] for r in dear], [r["psnr_y"] for r in dear], "o", color=INK)
+        costly = [row for row in rows if row[field]]
+        axes.plot([r[field] for r in costly], [r["psnr_y"] for r in costly], "o", color=INK)
         for row in rows:
             if row[field] == 0:
                 axes.axhline(row["psnr_y"], color="grey", linestyle="--", linewidth=1)
-        if dear:
+        if costly:
             axes.set_xscale("log")
-            axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+            costs_found = [r[field] for r in costly]
+            wide = max(costs_found) > 100 * min(costs_found)
+            axes.xaxis.set_major_locator(LogLocator(subs=(1,) if wide else (1, 2, 5)))
             axes.xaxis.set_major_formatter(EngFormatter())  # 50 k, 10 G
             axes.xaxis.set_minor_formatter(NullFormatter())
         else:
@@ -86,7 +88,7 @@ def tradeoff(path: Path, rows: Rows) -> None:
     for axes, field in zip(grid, COSTS, strict=True):
         left = axes.get_xlim()[0]
         points = [(r["model"], r[field], r["psnr_y"]) for r in rows if r[field]]
-        _name(axes, points, [(r["model"], left, r["psnr_y"]) for r in rows if r[field] == 0])
+        _write_names(axes, points, [(r["model"], left, r["psnr_y"]) for r in rows if r[field] == 0])
     with replacing(path) as temporary:
         figure.savefig(temporary, format="png")
 
@@ -107,7 +109,7 @@ PLACES = [
 ]
 
 
-def _name(axes: Any, points: Sequence[Point], lines: Sequence[Point]) -> None:
+def _write_names(axes: Any, points: Sequence[Point], lines: Sequence[Point]) -> None:
     """Writes names at points and at the left ends of lines, where least of them overlaps."""
     renderer = axes.figure.canvas.get_renderer()
     frame = axes.get_window_extent(renderer)
@@ -154,7 +156,8 @@ def _shared(a: Any, b: Any) -> float:
 def gains(path: Path, per_image: Rows, reference: str) -> None:
     """Writes how the gain over `reference` is distributed over images as PNG.
 
-    A box per model (quartiles and median; whiskers at 1.5 of the box), and a dot per image.
+    A box per model (quartiles and median; whiskers at 1.5 of the box), and a dot per image. Images
+    on which either is exact are left out; where no other is left, nothing is written.
 
     Args:
       path: of the PNG.
@@ -170,8 +173,10 @@ def gains(path: Path, per_image: Rows, reference: str) -> None:
         differences = np.array([a - b for a, b in own if np.isfinite(a) and np.isfinite(b)])
         if model != reference and len(differences):
             found[model] = differences
+    if not found:
+        return
     names = list(found)
-    figure = Figure(figsize=(10, 1.3 + 0.42 * max(len(names), 1)), dpi=110, layout="constrained")
+    figure = Figure(figsize=(10, 1.3 + 0.42 * len(names)), dpi=110, layout="constrained")
     axes = figure.subplots()
     axes.boxplot(
         list(found.values()),

@@ -6,13 +6,17 @@ import math
 from pathlib import Path
 from typing import Any
 
+from kdgan_jax.evaluate.measure import Rows
 from kdgan_jax.evaluate.metrics import PROTOCOL
 from kdgan_jax.io.files import write_json, write_text
 
-Rows = list[dict[str, Any]]
-
 # What a set's cell of the Markdown table shows, in this order, if it was measured.
-SHOWN = {"psnr_y": ("PSNR", ".2f"), "ssim_y": ("SSIM", ".4f"), "lpips_alex": ("LPIPS", ".3f")}
+SHOWN = {"psnr_y": ("PSNR", ".2f"), "ssim_y": ("SSIM", ".4f"), "lpips_alex": ("LPIPS-Alex", ".3f")}
+
+
+# With fewer images a table says that bootstrap intervals are too narrow.
+FEW = 20
+COVERAGE = "the 95 % intervals hold 84 % of the time at 5 images, 92 % at 14"
 
 
 def _number(value: float | None, form: str) -> str:
@@ -26,13 +30,20 @@ def _giga(value: int | None) -> str:
     return f"{value / 1e9:.1f} G" if value >= 1e9 else f"{value / 1e9:.2f} G" if value else "0"
 
 
+def _seconds(value: float) -> str:
+    return f"{value:.0f}" if value >= 10 else f"{value:.2g}" if value >= 0.001 else "< 0.001"
+
+
 def shown(rows: Rows) -> list[str]:
     """Returns the metrics that the Markdown table shows: those of `SHOWN` that were measured."""
     return [name for name in SHOWN if any(row[name] is not None for row in rows)]
 
 
 def markdown(rows: Rows) -> str:
-    """Returns a table with one line per model: PSNR / SSIM / LPIPS for every data set."""
+    """Returns a table with one line per model: PSNR / SSIM / LPIPS for every data set.
+
+    Seconds are those of the set that takes longest.
+    """
     datasets = list(dict.fromkeys(row["dataset"] for row in rows))
     images = {row["dataset"]: row["images"] for row in rows}
     metrics = shown(rows)
@@ -51,7 +62,7 @@ def markdown(rows: Rows) -> str:
         ]
         some = next(iter(own.values()))
         seconds = max(row["seconds_per_image"] for row in own.values())
-        costs = [f"{some['params']:,}", _giga(some["multi_adds_720p"]), f"{seconds:.2f}"]
+        costs = [f"{some['params']:,}", _giga(some["multi_adds_720p"]), _seconds(seconds)]
         lines.append(" | ".join([f"| {model}", *cells, *costs]) + " |")
     return "\n".join(lines) + "\n"
 
@@ -66,6 +77,12 @@ def comparisons_markdown(comparisons: Rows) -> str:
             f"| {row['a']} - {row['b']} | {row['dataset']} ({row['images']}) | {row['metric']}"
             f" | {_number(row['difference'], digits)} | {interval} |"
         )
+    small = {row["dataset"]: row["images"] for row in comparisons if row["images"] < FEW}
+    if small:
+        lines += ["", f"Too narrow for few images ({', '.join(small)}): {COVERAGE}."]
+    left_out = sum(row["left_out"] for row in comparisons)
+    if left_out:
+        lines += ["", f"Left out because one of the two is exact: {left_out} differences."]
     return "\n".join(lines) + "\n"
 
 
@@ -106,7 +123,8 @@ def write(
     facts = "".join(f"; {name} {v}" for name, v in about.items() if isinstance(v, str))
     names = " / ".join(SHOWN[name][0] for name in shown(rows))
     text = f"{names} at x{rows[0]['scale']}, {PROTOCOL}{facts}. PSNR in dB; multi-adds for a"
-    text += f" 1280x720 output.\n\n{markdown(rows)}"
+    text += " 1280x720 output; seconds are a median over the set that takes longest.\n\n"
+    text += markdown(rows)
     if comparisons:
         text += f"\nPaired over images, bootstrap:\n\n{comparisons_markdown(comparisons)}"
     write_text(folder / "results.md", text)

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from kdgan_jax import devices
 from kdgan_jax.data import photos
@@ -48,28 +48,29 @@ def examples(found: Sequence[photos.Photo], scale: int) -> Iterator[measure.Exam
 def run(plan: Plan) -> list[str]:
     """Measures and writes what `plan` says; returns the names of the sets that failed."""
     plan.out.mkdir(parents=True, exist_ok=True)
-    rows: list[dict[str, Any]] = []
-    per_image: list[dict[str, Any]] = []
+    rows: measure.Rows = []
+    per_image: measure.Rows = []
     failed = []
     for name, found in plan.sets.items():
         try:
             more = _measure(plan, name, found)
-            rows, per_image = rows + more[0], per_image + more[1]
-            compared = [
-                row for pair in plan.pairs for row in significance.compare(per_image, *pair)
-            ]
-            report.write(plan.out, rows, per_image, compared, device=devices.describe(1))
-            try:
-                _illustrate(plan, name, *more)
-            except ImportError:
-                logs.log.warning("matplotlib is not installed: no sheets and plots are made")
         except (UserError, OSError, MemoryError, RuntimeError) as error:
             failed.append(name)
             logs.log.error("failed: %s: %s", name, error if str(error) else repr(error))
+            continue
+        rows, per_image = rows + more[0], per_image + more[1]
+        compared = [row for pair in plan.pairs for row in significance.compare(per_image, *pair)]
+        report.write(plan.out, rows, per_image, compared, device=devices.describe(1))
+        try:
+            _illustrate(plan, name, *more)
+        except ImportError:
+            logs.log.warning("matplotlib is not installed: no sheets and plots are made")
+        except Exception as error:  # whatever it is, the figures are there
+            logs.log.warning("%s: its pictures could not be made (%r)", name, error)
     return failed
 
 
-def _measure(plan: Plan, name: str, found: list[photos.Photo]) -> tuple[Any, Any]:
+def _measure(plan: Plan, name: str, found: list[photos.Photo]) -> tuple[measure.Rows, measure.Rows]:
     with logs.progress(name, len(found) * len(plan.upscalers)) as bar:
         return measure.measure(
             plan.upscalers,
@@ -81,13 +82,14 @@ def _measure(plan: Plan, name: str, found: list[photos.Photo]) -> tuple[Any, Any
         )
 
 
-def _illustrate(plan: Plan, name: str, rows: Any, per_image: Any) -> None:
+def _illustrate(plan: Plan, name: str, rows: measure.Rows, per_image: measure.Rows) -> None:
     """Makes the set's sheet and plots; the sheet's few photos are upscaled once more."""
     if plan.shown[name]:
-        shown = list(examples(plan.shown[name], plan.scale))
-        made = [{u.name: u.upscale(example.lr) for u in plan.upscalers} for example in shown]
-        sheet = plan.out / f"{name}_sheet.png"
-        pictures.sheet(sheet, shown, made, scale=plan.scale, box=plan.box)
+        lines = []
+        for example in examples(plan.shown[name], plan.scale):
+            made = {u.name: u.upscale(example.lr) for u in plan.upscalers}
+            lines.append(pictures.line(example, made, per_image, scale=plan.scale, box=plan.box))
+        pictures.sheet(plan.out / f"{name}_sheet.png", lines)
     plots.tradeoff(plan.out / f"{name}_tradeoff.png", rows)
     if len(plan.upscalers) > 1:
         plots.gains(plan.out / f"{name}_gains.png", per_image, plan.reference)

@@ -1,16 +1,15 @@
 """Is a difference between two models more than the luck of the photos?"""
 
-from typing import Any
-
 import numpy as np
 
+from kdgan_jax.evaluate.measure import Rows
 from kdgan_jax.evaluate.metrics import METRICS
 
 RESAMPLES = 9999
 CONFIDENCE = 0.95
 
 
-def compare(per_image: list[dict[str, Any]], a: str, b: str) -> list[dict[str, Any]]:
+def compare(per_image: Rows, a: str, b: str) -> Rows:
     """Returns one row per set and metric: the paired difference `a` - `b` with its interval.
 
     The interval is the 95 % percentile bootstrap over images (Efron & Tibshirani 1993, chapter

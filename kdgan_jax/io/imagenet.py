@@ -78,24 +78,22 @@ def _layers(convolutions: dict[str, Any], names: Iterable[str]) -> Convolutions:
     return {name: convolutions[f"Conv_{i}"] for i, name in enumerate(names)}
 
 
-@functools.lru_cache(maxsize=1)
 def vgg16() -> Convolutions:
     """Returns VGG16's 13 convolutions by the names of `kdgan_jax.models.vgg.LAYERS`."""
     return _layers(_read("vgg16.ckpt")["VGG16_0"], LAYERS)
 
 
-@functools.lru_cache(maxsize=1)
 def alexnet() -> Convolutions:
     """Returns AlexNet's 5 convolutions by the names of `kdgan_jax.models.alexnet.LAYERS`."""
     return _layers(_read("alexnet.ckpt")["AlexNet_0"], alexnet_model.LAYERS)
 
 
-@functools.lru_cache(maxsize=2)
 def lpips_heads(name: str) -> list[np.ndarray]:
     """Returns LPIPS' weights (C,) of five layers, from "vgg16.ckpt" or "alexnet.ckpt"."""
     tree = _read(name)
     return [tree[f"NetLinLayer_{i}"]["Conv_0"]["kernel"].reshape(-1) for i in range(5)]
 
 
+@functools.lru_cache(maxsize=2)
 def _read(name: str) -> Any:
     return unpickle_arrays(weight_file(name).read_bytes())

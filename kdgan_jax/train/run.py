@@ -191,9 +191,11 @@ def _report(config: Any, workdir: Path, holdout: list[measure.Example], device: 
             on_image=bar.advance,
         )
     try:
-        shown = holdout[:SHEET_PHOTOS]
-        made = [{u.name: u.upscale(example.lr) for u in upscalers} for example in shown]
-        pictures.sheet(workdir / "comparison.png", shown, made, scale=config.scale)
+        lines = []
+        for example in holdout[:SHEET_PHOTOS]:
+            made = {u.name: u.upscale(example.lr) for u in upscalers}
+            lines.append(pictures.line(example, made, per_image, scale=config.scale))
+        pictures.sheet(workdir / "comparison.png", lines)
         plots.curves(workdir / "curves.png", logs.read_metrics(workdir / "metrics.jsonl"))
     except ImportError:
         logs.log.warning("matplotlib is not installed: no comparison sheet and curves are made")

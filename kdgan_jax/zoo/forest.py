@@ -22,6 +22,7 @@ from kdgan_jax import bicubic, colour
 from kdgan_jax.errors import UserError
 from kdgan_jax.io.files import replacing
 from kdgan_jax.models import SCALES
+from kdgan_jax.zoo.ensemble import quantise
 
 FILE = "forest.safetensors"  # in a workdir
 FORMAT = "kdgan_jax.forest 1"
@@ -217,7 +218,7 @@ class Forest:
 
     def upscale(self, image: np.ndarray) -> np.ndarray:
         """Returns `image` (h, w, 3) uint8 enlarged: what `predict` gives, in uint8."""
-        return np.floor(np.clip(self.predict(image), 0, 1) * 255 + 0.5).astype(np.uint8)
+        return quantise(self.predict(image))
 
     def save(self, path: str | Path) -> None:
         """Writes the forest to `path`, a safetensors file."""

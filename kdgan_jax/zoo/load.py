@@ -31,13 +31,18 @@ def load(path: str | Path, role: str = "student", *, ema: bool = True) -> Model:
     Raises:
       UserError: there is no such path, role or checkpoint, or the checkpoint is damaged.
     """
-    *name, last = str(path).split(":")
-    if name and last in WEIGHTS:
-        path, ema = ":".join(name), last == "ema"
-        *name, last = name
-    if name and last in ROLES:
-        path, role = ":".join(name), last
-    folder = Path(path)
+    folder, words = _split(str(path))
+    for word in words:
+        if word in WEIGHTS:
+            ema = word == "ema"
+        else:
+            pick(dict.fromkeys((*ROLES, *WEIGHTS)), word, f"role in {str(path)!r}")
+            role = word
+    if words and (origin.is_origin(folder) or (folder / "meta.json").is_file()):
+        known = WEIGHTS if (folder / "meta.json").is_file() else ()
+        for word in words:
+            if word not in known:
+                raise UserError(f"{path}: {folder} is a single model; leave out {':' + word!r}")
     if origin.is_origin(folder):
         return origin.load(folder)
     if (folder / "meta.json").is_file():
@@ -54,6 +59,15 @@ def load(path: str | Path, role: str = "student", *, ema: bool = True) -> Model:
     if there:
         hint = f"there is '{folder}:{there[0]}'"
     raise UserError(f"{folder}: {what}; {hint}")
+
+
+def _split(path: str) -> tuple[Path, list[str]]:
+    """Returns a path and the words after it: "runs/kd:teacher:raw" gives teacher and raw."""
+    words: list[str] = []
+    while ":" in path and not Path(path).exists():
+        path, _, word = path.rpartition(":")
+        words.insert(0, word)
+    return Path(path), words
 
 
 def _load_checkpoint(folder: Path, ema: bool) -> Model:

@@ -75,6 +75,14 @@ def test_folder_is_searched_at_any_depth(tmp_path, photo):
     assert bad == []
 
 
+def test_names_are_told_apart_where_only_the_suffix_differs(tmp_path, photo):
+    for name in ("a.png", "a.bmp", "b.png"):
+        Image.fromarray(photo[:16, :16]).save(tmp_path / name)
+    found, bad = photos.folder(tmp_path, 4)
+    assert [one.name for one in found] == ["a.bmp", "a.png", "b"]
+    assert bad == []
+
+
 def test_lr_of_a_folder_of_hr_is_matlab_bicubic(tmp_path, photo):
     save(tmp_path / "a.png", photo)
     ((found,), _) = photos.folder(tmp_path, 4)

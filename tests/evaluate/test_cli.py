@@ -126,13 +126,11 @@ def test_the_raw_weights_are_another_model(folder, smoke_run, tmp_path):
 
 
 def spied_sheet(monkeypatch):
-    """Returns a list that will hold (photos' names, box) of every sheet made."""
+    """Returns a list that will hold (photo's name, box) of every line of every sheet made."""
     made = []
-
-    def spy(path, shown, results, *, scale, box):
-        made.append(([example.name for example in shown], box))
-
-    monkeypatch.setattr(pictures, "sheet", spy)
+    monkeypatch.setattr(
+        pictures, "sheet", lambda path, lines: made.append([(one.name, one.box) for one in lines])
+    )
     return made
 
 
@@ -141,7 +139,9 @@ def test_photos_and_box_of_the_sheet_may_be_named(folder, tmp_path, monkeypatch)
     given = [f"--data={folder}", f"--out={tmp_path}", "--models=nearest", "--metrics=psnr_y"]
     assert main([*given, "--images=1", "--crop=4,8,40,20"]) == 0
     assert main(given) == 0
-    assert made == [(["1"], pictures.Box(4, 8, 40, 20)), (["0", "1"], None)]
+    assert made[0] == [("1", pictures.Box(4, 8, 40, 20))]
+    assert [name for name, _ in made[1]] == ["0", "1"]
+    assert {box[2:] for _, box in made[1]} == {(64, 64)}
 
 
 def test_a_set_that_fails_is_named_and_the_others_are_measured(folder, tmp_path, photo, capsys):
@@ -178,8 +178,9 @@ def test_sets_are_read_one_photo_at_a_time(folder, tmp_path, monkeypatch, photo)
             "--metrics=psnr_y",
         ]
     )
-    assert seen[0] == 1  # one was read when the first was upscaled
-    assert seen == sorted(seen)
+    # Of the first set 2 photos, then 2 again for its sheet; of the second 1 and 1. Each is upscaled
+    # to warm up, five times if it is the first of a set, else once, before the next is read.
+    assert seen == [1] * 6 + [2] + [3, 4] + [5] * 6 + [6]
 
 
 def test_several_sets_are_measured_apart(folder, tmp_path, photo):
@@ -213,7 +214,9 @@ def test_model_of_another_scale_is_refused(capsys, folder, tmp_path, smoke_run):
         (["--reference=lanczos"], "--reference: 'lanczos' is not among the models"),
         (["--metrics=psnr_y,lpips"], "metric='lpips' is unknown; did you mean 'lpips_"),
         (["--metrics=ssim_y"], "--metrics=ssim_y lacks psnr_y"),
-        (["--images=10"], "--images=10: no such photos"),
+        (["--images=1,10"], "--images: no photo is named '10'"),
+        (["--compare=bicubic,bicubic"], "--compare=bicubic,bicubic must name two models"),
+        (["--metrics=psnr_y,"], "--metrics=psnr_y,: something is missing beside a comma"),
         (["--crop=1,2,3"], "--crop=1,2,3 must be x,y,w,h"),
         (["--crop=1,2,3,-4"], "--crop=1,2,3,-4 must be x,y,w,h"),
         (["--crop=60,0,40,10"], "--crop=60,0,40,10 is not inside 0 of 96x64"),
@@ -226,6 +229,69 @@ def test_wrong_options_are_refused_before_anything_runs(capsys, folder, tmp_path
     )
     assert line.startswith(f"error: {expected}")
     assert not (tmp_path / "out").exists()
+
+
+def test_results_are_not_put_among_the_photos_or_over_a_file(capsys, folder, tmp_path):
+    for out, expected in (
+        (folder, "is inside --data="),
+        (folder / "deep/er", "is inside --data="),
+        (folder / "0.png", "is a file"),
+    ):
+        line = leaves(capsys, "--models=nearest", f"--data={folder}", f"--out={out}")
+        assert f"--out={out} {expected}" in line
+    assert sorted(p.name for p in folder.iterdir()) == ["0.png", "1.png"]
+
+
+def test_labels_name_models_and_sets_and_paths_may_hold_the_sign(folder, tmp_path, smoke_run):
+    (tmp_path / "a=b").symlink_to(smoke_run)
+    main(
+        [
+            f"--models=small=nearest, {tmp_path}/a=b,x=y={tmp_path}/a=b".replace("x=y", "xy"),
+            f"--data=one={folder},two={folder}",
+            f"--out={tmp_path}/out",
+            "--metrics=psnr_y",
+        ]
+    )
+    rows = json.loads((tmp_path / "out/results.json").read_text())["rows"]
+    assert [row["model"] for row in rows[:3]] == ["small", f"{tmp_path}/a=b", "xy"]
+    assert [row["dataset"] for row in rows] == ["one"] * 3 + ["two"] * 3
+    assert rows[1]["psnr_y"] == rows[2]["psnr_y"]
+
+
+def test_pictures_that_cannot_be_made_lose_no_figures(folder, tmp_path, monkeypatch, capsys):
+    def broken(*arguments, **more):
+        raise RuntimeError("no ink")
+
+    monkeypatch.setattr(pictures, "sheet", broken)
+    arguments = ["--models=nearest", f"--data={folder}", f"--out={tmp_path}/out"]
+    assert main([*arguments, "--metrics=psnr_y"]) == 0
+    assert (tmp_path / "out/results.json").is_file()
+    assert "tiny: its pictures could not be made" in capsys.readouterr().err
+
+
+def test_flat_photos_and_small_ones_are_measured_with_pictures(tmp_path, photo):
+    (tmp_path / "flat").mkdir()
+    Image.fromarray(np.full((32, 32, 3), 90, np.uint8)).save(tmp_path / "flat/a.png")
+    (tmp_path / "small").mkdir()
+    Image.fromarray(photo[:16, :16]).save(tmp_path / "small/a.png")
+    data = f"--data={tmp_path}/flat,{tmp_path}/small"
+    arguments = ["--models=nearest,bicubic", data, f"--out={tmp_path}/out", "--metrics=psnr_y"]
+    assert main(arguments) == 0
+    rows = json.loads((tmp_path / "out/results.json").read_text())["rows"]
+    assert [row["psnr_y"] == "inf" for row in rows] == [True, True, False, False]
+    made = sorted(p.name for p in (tmp_path / "out").glob("*.png"))
+    assert made == ["flat_sheet.png", "flat_tradeoff.png"] + [
+        f"small_{name}.png" for name in ("gains", "sheet", "tradeoff")
+    ]
+
+
+def test_a_scale_that_no_network_has_is_refused(capsys, folder, tmp_path):
+    arguments = ["--models=nearest", f"--data={folder}", f"--out={tmp_path}/out"]
+    for scale in ("0", "-1", "5"):
+        with pytest.raises(SystemExit) as left:
+            main([*arguments, f"--scale={scale}"])
+        assert left.value.code == 2
+        assert "--scale" in capsys.readouterr().err
 
 
 def test_photos_too_small_to_be_measured_are_named_at_once(capsys, tmp_path, photo):

@@ -85,7 +85,13 @@ def test_programs_inside_programs_are_counted_as_often_as_they_run():
     def loop(x, k):
         return jax.lax.scan(lambda carry, _: (carry @ k, None), x, None, length=6)[0]
 
+    def from_nothing(x, k):  # the product's operand depends on the image from the second round on
+        start = (jnp.zeros((5, 7)), jnp.zeros((5, 7)))
+        body = lambda carry, _: ((carry[1] @ k, x), None)  # noqa: E731
+        return jax.lax.scan(body, start, None, length=6)[0]
+
     assert count(loop, (5, 7), (7, 7)) == 6 * 5 * 7 * 7
+    assert count(from_nothing, (5, 7), (7, 7)) == 6 * 5 * 7 * 7
     assert count(jax.checkpoint(jax.nn.silu), (5, 7)) == 0
     with pytest.raises(NotImplementedError, match="while"):
         count(lambda x: jax.lax.while_loop(lambda v: v.sum() < 1, lambda v: v + v @ v, x), (3, 3))

@@ -90,6 +90,12 @@ def image_rows(model, values):
     ]
 
 
+def test_where_every_image_is_exact_there_is_no_plot_of_gains(tmp_path):
+    inf = [float("inf")] * 2
+    plots.gains(tmp_path / "g.png", image_rows("bicubic", inf) + image_rows("a", inf), "bicubic")
+    assert list(tmp_path.iterdir()) == []
+
+
 @pytest.mark.parametrize("values", [[28.0, 29, 33], [28.0, float("inf"), 27], [30.0]])
 def test_gains_are_taken_over_the_reference(tmp_path, monkeypatch, values):
     from matplotlib.axes import Axes

@@ -68,7 +68,7 @@ def test_a_set_that_a_model_lacks_is_a_dash():
 
 def test_seconds_are_the_slowest_sets():
     rows = [row("m", "Set5", seconds_per_image=2.0), row("m", "Set14", seconds_per_image=1.0)]
-    assert cells(report.markdown(rows).splitlines()[2])[-1] == "2.00"
+    assert cells(report.markdown(rows).splitlines()[2])[-1] == "2"
 
 
 PER_IMAGE = [{"model": "bicubic", "dataset": "Set5", "image": "baby", "psnr_y": 31.78}]
@@ -99,7 +99,7 @@ def test_results_hold_the_protocol_the_rows_and_what_was_said_about_them(tmp_pat
         "rows": ROWS,
     }
     text = (tmp_path / "results.md").read_text()
-    start = f"PSNR / SSIM / LPIPS at x4, {metrics.PROTOCOL}; device 1 CPU. PSNR in dB"
+    start = f"PSNR / SSIM / LPIPS-Alex at x4, {metrics.PROTOCOL}; device 1 CPU. PSNR in dB"
     assert text.startswith(start)
     assert text.endswith(report.markdown(ROWS))
 
@@ -119,10 +119,27 @@ def test_csv_files_hold_the_same_rows(tmp_path):
 
 def test_comparisons_stand_below_the_table_and_in_the_json(tmp_path):
     report.write(tmp_path, ROWS, PER_IMAGE, [COMPARISON])
-    last = (tmp_path / "results.md").read_text().splitlines()[-1]
+    *_, last, _, note = (tmp_path / "results.md").read_text().splitlines()
     expected = ["runs/kd - bicubic", "Set5 (5)", "psnr_y", "+1.500", "+1.250 to -"]
     assert cells(last) == expected
+    assert note.startswith("Too narrow for few images (Set5): the 95 % intervals hold 84 %")
     assert json.loads((tmp_path / "results.json").read_text())["comparisons"] == [COMPARISON]
+
+
+def test_notes_below_comparisons_are_there_where_they_hold():
+    many = report.comparisons_markdown([{**COMPARISON, "images": 100}])
+    assert "Too narrow" not in many
+    assert "Left out" not in many
+    some = report.comparisons_markdown([{**COMPARISON, "images": 98, "left_out": 2}])
+    assert some.endswith("Left out because one of the two is exact: 2 differences.\n")
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"), [(0.00002, "< 0.001"), (0.0123, "0.012"), (1.26, "1.3"), (61.4, "61")]
+)
+def test_seconds_have_two_digits(seconds, text):
+    table = report.markdown([row("m", "Set5", seconds_per_image=seconds)])
+    assert cells(table.splitlines()[2])[-1] == text
 
 
 def test_infinity_is_valid_json_and_csv(tmp_path):

@@ -14,10 +14,10 @@ from kdgan_jax.models.vgg import LAYERS
 
 @pytest.fixture
 def fresh():
-    """`vgg16` without what an earlier test has read."""
-    imagenet.vgg16.cache_clear()
+    """Weights without what an earlier test has read."""
+    imagenet._read.cache_clear()
     yield
-    imagenet.vgg16.cache_clear()
+    imagenet._read.cache_clear()
 
 
 def test_vgg16_has_13_convolutions_of_the_papers_shapes():

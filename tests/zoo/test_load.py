@@ -65,6 +65,15 @@ def test_path_may_name_the_raw_weights(smoke_run):
     chex.assert_trees_all_equal(load(f"{smoke_run}:ema", ema=False).params, load(smoke_run).params)
 
 
+def test_a_word_that_does_not_apply_is_refused(smoke_run):
+    single = smoke_run / "checkpoints/teacher/4"
+    with pytest.raises(UserError, match=r"is a single model; leave out ':distill'"):
+        load(f"{single}:distill")
+    with pytest.raises(UserError, match=r"'techer' is unknown; did you mean 'teacher'"):
+        load(f"{smoke_run}:techer")
+    chex.assert_trees_all_equal(load(f"{single}:raw").params, load(single, ema=False).params)
+
+
 def test_package_offers_load():
     assert kdgan_jax.load is load
 
