@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # The figures of the README's benchmark table: four trainings on real photos, then one evaluation.
-# About an hour and a half on 2 CPU cores; every training resumes where it was stopped.
+# About an hour on 2 CPU cores; every training resumes where it was stopped.
 #   launch/benchmark.sh DATA     DATA holds train/, benchmark/ and seed_generator/
 set -euo pipefail
 data=${1:?usage: launch/benchmark.sh DATA}
