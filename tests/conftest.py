@@ -32,7 +32,28 @@ TINY = {
     "srresnet": {"features": 8, "blocks": 1},
     "edsr": {"features": 8, "blocks": 1},
     "compact": {"features": 8, "depth": 2},
+    "fsrcnn": {"features": 8, "narrow": 4, "depth": 2},
+    "espcn": {"features": (8, 4)},
+    "vdsr": {"features": 8, "depth": 3},
+    "rrdb": {"features": 8, "blocks": 1, "growth": 4, "unshuffle": 1},
+    "rcan": {"features": 8, "groups": 1, "blocks": 1, "reduction": 4},
+    "imdn": {"features": 8, "blocks": 1},
+    "pan": {"features": 8, "last_features": 6, "blocks": 1},
+    "carn_m": {"features": 8, "blocks": 1},
+    "rlfn": {"features": 8, "blocks": 1, "attention": 4},
+    "bsrn": {"features": 8, "blocks": 1},
+    "vapsr": {"features": 8, "blocks": 1, "attention": 12},
+    "smfanet": {"features": 8, "blocks": 1},
+    "plainusr": {"features": (8, 6, 4), "depth": 2, "attention": 3},
+    "fast_srgan": {"features": 8, "blocks": 1},
+    "hit_srf": {"features": 32, "groups": 1, "heads": 2, "windows": (4, 8, 16)},
 }
+
+
+# The networks that are trained here, and published ones: those have tests of their own, too.
+OURS = "srcnn", "kdgan_student", "srresnet", "edsr", "compact"
+# (name, scale) of what every network is tried at: all scales of ours, one of the others.
+TRIED = [(name, scale) for name in TINY for scale in ((2, 3, 4) if name in OURS else (4,))]
 
 
 @pytest.fixture(scope="session")

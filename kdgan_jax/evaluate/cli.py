@@ -50,18 +50,18 @@ def upscalers(word: str, scale: int, ensemble: bool) -> list[measure.Upscaler]:
     name = label or path
     if path in BASELINES:
         return [replace(measure.from_baseline(path, scale), name=name)]
-    model = _trained(path)
+    model = _trained(path, scale)
     if model.scale != scale:
         raise UserError(f"{path} is of scale {model.scale}, but --scale={scale}; evaluate it apart")
     found = [measure.from_model(name, model)]
     return [*found, measure.from_ensemble(f"{name}+", model)] if ensemble else found
 
 
-def _trained(path: str) -> measure.Trained:
+def _trained(path: str, scale: int) -> measure.Trained:
     if path == "forest" or path.startswith("forest:"):
         return forest.load(path.removeprefix("forest").removeprefix(":") or "runs/forest")
     try:
-        return load(path)
+        return load(path, scale=scale)
     except UserError as error:
         raise UserError(f"{error}{suggest(path, [*BASELINES, 'forest'])}") from None
 
@@ -113,6 +113,11 @@ def _parser() -> argparse.ArgumentParser:
         "--crop",
         metavar="x,y,w,h",
         help="the box on the sheets, in HR pixels (default: where the models differ most)",
+    )
+    add(
+        "--resume",
+        action="store_true",
+        help="keep each model's rows in OUT/rows, and take those that an earlier run left there",
     )
     return parser
 
@@ -168,7 +173,8 @@ def _plan(arguments: argparse.Namespace) -> run.Plan:
             raise UserError(f"--images: no photo is named {word!r}{suggest(word, known)}")
     shown = {name: _shown(found, wanted) for name, found in sets.items()}
     box = _box(arguments.crop, [p for chosen in shown.values() for p in chosen])
-    return run.Plan(found, sets, shown, out, scale, chosen, pairs, reference, box)
+    resume = arguments.resume
+    return run.Plan(found, sets, shown, out, scale, chosen, pairs, reference, box, resume)
 
 
 def _photos(path: str, scale: int, smallest: int) -> list[photos.Photo]:

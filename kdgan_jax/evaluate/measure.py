@@ -8,9 +8,9 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 
 from kdgan_jax.errors import UserError
-from kdgan_jax.evaluate import costs
 from kdgan_jax.evaluate.baselines import BASELINES
 from kdgan_jax.evaluate.metrics import METRICS
+from kdgan_jax.zoo import costs
 from kdgan_jax.zoo.ensemble import quantise, self_ensemble
 from kdgan_jax.zoo.model import Model
 
@@ -37,6 +37,10 @@ class Trained(Protocol):
     def parameters(self) -> int:
         """Number of trained numbers."""
 
+    @property
+    def digest(self) -> str:
+        """A hash of its weights and of what they are weights of."""
+
     def upscale(self, image: np.ndarray) -> np.ndarray:
         """Returns `image`, uint8 RGB, enlarged, uint8."""
 
@@ -53,18 +57,20 @@ class Upscaler:
       upscale: the function.
       parameters: number of trained numbers.
       multi_adds: multiply-accumulates for a 1280 x 720 output; None where they are not counted.
+      digest: a hash of what its results depend on.
     """
 
     name: str
     upscale: Callable[[np.ndarray], np.ndarray]
     parameters: int
     multi_adds: int | None
+    digest: str = ""
 
 
 def from_model(name: str, model: Trained) -> Upscaler:
     """Returns a trained model as an upscaler."""
     multi_adds = costs.multi_adds_720p(model) if isinstance(model, Model) else None
-    return Upscaler(name, model.upscale, model.parameters, multi_adds)
+    return Upscaler(name, model.upscale, model.parameters, multi_adds, model.digest)
 
 
 def from_ensemble(name: str, model: Trained) -> Upscaler:
@@ -75,12 +81,13 @@ def from_ensemble(name: str, model: Trained) -> Upscaler:
         lambda lr: quantise(self_ensemble(model.predict, lr)),
         plain.parameters,
         None if plain.multi_adds is None else 8 * plain.multi_adds,
+        f"{plain.digest}+",
     )
 
 
 def from_baseline(name: str, scale: int) -> Upscaler:
     """Returns the entry `name` of `BASELINES` as an upscaler."""
-    return Upscaler(name, lambda lr: BASELINES[name](lr, scale), 0, 0)
+    return Upscaler(name, lambda lr: BASELINES[name](lr, scale), 0, 0, name)
 
 
 def _timed(upscaler: Upscaler, lr: np.ndarray, runs: int) -> tuple[np.ndarray, float]:

@@ -7,7 +7,7 @@ from typing import NamedTuple
 from kdgan_jax import devices
 from kdgan_jax.data import photos
 from kdgan_jax.errors import UserError
-from kdgan_jax.evaluate import measure, pictures, plots, report, significance
+from kdgan_jax.evaluate import cache, measure, pictures, plots, report, significance
 from kdgan_jax.io import logs
 
 SHEET_PHOTOS = 3
@@ -26,6 +26,7 @@ class Plan(NamedTuple):
       pairs: models to compare.
       reference: the model over which gains are shown.
       box: what the sheets enlarge; None where the models differ most.
+      resume: keep every model's rows as soon as it is measured, and take those that are there.
     """
 
     upscalers: list[measure.Upscaler]
@@ -37,6 +38,7 @@ class Plan(NamedTuple):
     pairs: list[tuple[str, str]]
     reference: str
     box: pictures.Box | None
+    resume: bool
 
 
 def examples(found: Sequence[photos.Photo], scale: int) -> Iterator[measure.Example]:
@@ -70,16 +72,33 @@ def run(plan: Plan) -> list[str]:
     return failed
 
 
-def _measure(plan: Plan, name: str, found: list[photos.Photo]) -> tuple[measure.Rows, measure.Rows]:
+def _measure(
+    plan: Plan, name: str, found: Sequence[photos.Photo]
+) -> tuple[measure.Rows, measure.Rows]:
+    """Returns the rows of one set; to resume, model after model, else photo after photo."""
+    groups = [[u] for u in plan.upscalers] if plan.resume else [plan.upscalers]
+    digest = cache.set_digest(found) if plan.resume else ""
+    rows: measure.Rows = []
+    per_image: measure.Rows = []
     with logs.progress(name, len(found) * len(plan.upscalers)) as bar:
-        return measure.measure(
-            plan.upscalers,
-            examples(found, plan.scale),
-            dataset=name,
-            scale=plan.scale,
-            metrics=plan.metrics,
-            on_image=bar.advance,
-        )
+        for group in groups:
+            kept = cache.place(plan.out / "rows", group[0], digest, plan.scale, plan.metrics)
+            more = cache.load(kept, group[0].name, name) if plan.resume else None
+            if more:
+                bar.skip(len(found))
+            else:
+                more = measure.measure(
+                    group,
+                    examples(found, plan.scale),
+                    dataset=name,
+                    scale=plan.scale,
+                    metrics=plan.metrics,
+                    on_image=bar.advance,
+                )
+                if plan.resume:
+                    cache.store(kept, *more)
+            rows, per_image = rows + more[0], per_image + more[1]
+    return rows, per_image
 
 
 def _illustrate(plan: Plan, name: str, rows: measure.Rows, per_image: measure.Rows) -> None:

@@ -117,6 +117,13 @@ class Progress:
             self._note,
         )
 
+    def skip(self, number: int) -> None:
+        """Counts `number` that were done at an earlier time."""
+        self.start += number
+        self.done += number
+        if self._bar:
+            self._bar.update(self._task, advance=number)
+
     def close(self) -> None:
         """Leaves the finished bar on the screen."""
         if self._bar:

@@ -13,12 +13,27 @@ import jax
 from jax import Array
 
 from kdgan_jax.errors import UserError, pick, suggest
+from kdgan_jax.models.bsrn import BSRN
+from kdgan_jax.models.carn import CARNM
 from kdgan_jax.models.compact import Compact
 from kdgan_jax.models.discriminator import OriginDiscriminator, VGGDiscriminator
 from kdgan_jax.models.edsr import EDSR
+from kdgan_jax.models.espcn import ESPCN
+from kdgan_jax.models.fast_srgan import FastSRGAN
+from kdgan_jax.models.fsrcnn import FSRCNN
+from kdgan_jax.models.hit_srf import HiTSRF
+from kdgan_jax.models.imdn import IMDN
 from kdgan_jax.models.kdgan_student import KDGANStudent
+from kdgan_jax.models.pan import PAN
+from kdgan_jax.models.plainusr import PlainUSR
+from kdgan_jax.models.rcan import RCAN
+from kdgan_jax.models.rlfn import RLFN
+from kdgan_jax.models.rrdb import RRDBNet
+from kdgan_jax.models.smfanet import SMFANet
 from kdgan_jax.models.srcnn import SRCNN
 from kdgan_jax.models.srresnet import SRResNet
+from kdgan_jax.models.vapsr import VapSR
+from kdgan_jax.models.vdsr import VDSR
 
 GENERATORS: dict[str, Any] = {
     "srcnn": SRCNN,
@@ -26,6 +41,21 @@ GENERATORS: dict[str, Any] = {
     "srresnet": SRResNet,
     "edsr": EDSR,
     "compact": Compact,
+    "fsrcnn": FSRCNN,
+    "espcn": ESPCN,
+    "vdsr": VDSR,
+    "rrdb": RRDBNet,
+    "rcan": RCAN,
+    "imdn": IMDN,
+    "pan": PAN,
+    "carn_m": CARNM,
+    "rlfn": RLFN,
+    "bsrn": BSRN,
+    "vapsr": VapSR,
+    "smfanet": SMFANet,
+    "plainusr": PlainUSR,
+    "fast_srgan": FastSRGAN,
+    "hit_srf": HiTSRF,
 }
 DISCRIMINATORS: dict[str, Any] = {"origin": OriginDiscriminator, "vgg": VGGDiscriminator}
 SCALES = 2, 3, 4
@@ -63,7 +93,8 @@ def discriminator(name: str, kwargs: dict[str, Any], **more: Any) -> nn.Module:
 
 
 def init(module: nn.Module, key: Array, size: int) -> Any:
-    """Returns fresh parameters for images of `size` x `size` pixels."""
+    """Returns fresh parameters; images have `size` x `size` pixels, or as many as it needs."""
+    size = max(size, getattr(module, "smallest", 1))
     return jax.jit(module.init)(key, jax.numpy.zeros((1, size, size, 3)))["params"]
 
 

@@ -1,8 +1,14 @@
 """The fast student: plain 3x3 convolutions at LR resolution, pixel shuffle last.
 
-The shape of Real-ESRGAN's small network (SRVGGNetCompact; Wang et al. 2021): the nearest-enlarged
-input is added, so that training starts from an interpolation.
+Real-ESRGAN's small network, SRVGGNetCompact (Wang et al., "Real-ESRGAN: Training Real-World Blind
+Super-Resolution with Pure Synthetic Data", ICCVW 2021): the nearest-enlarged input is added, so
+that training starts from an interpolation. Published with 64 features and a depth of 16
+(realesr-animevideov3, 621,424 parameters) or 32 (realesr-general-x4v3, 1,213,296).
 """
+
+import math
+from collections.abc import Mapping
+from typing import Any
 
 import flax.linen as nn
 from jax import Array
@@ -16,7 +22,7 @@ class Compact(nn.Module):
     Attributes:
       scale: enlargement, 2, 3 or 4.
       features: channels of every hidden layer.
-      depth: convolutions between the first and the last.
+      depth: convolutions between the first and the last; num_conv in Real-ESRGAN.
     """
 
     scale: int = 4
@@ -36,3 +42,24 @@ class Compact(nn.Module):
             x = taps[f"conv{i + 1}"] = PReLU()(Conv(self.features)(x))
         x = Conv(3 * self.scale**2, gain=0.01)(x)
         return nearest(lr, self.scale) + pixel_shuffle(x, self.scale), taps
+
+    @staticmethod
+    def torch_key(key: str) -> str:
+        """Returns the key in Real-ESRGAN's files: convolutions and slopes in turn in one list."""
+        layer, *_, kind = key.split(".")
+        name, _, number = layer.rpartition("_")
+        return f"body.{2 * int(number) + (name == 'PReLU')}.{kind}"
+
+    @staticmethod
+    def detect(shapes: Mapping[str, tuple[int, ...]]) -> dict[str, Any] | None:
+        """Returns the arguments of the SRVGGNetCompact with entries of `shapes`, else None."""
+        last = 2 * (len(shapes) // 3)  # two entries of a convolution, one of a PReLU
+        names = {f"body.{i}.weight" for i in range(last + 1)}
+        names |= {f"body.{i}.bias" for i in range(0, last + 1, 2)}
+        if last < 2 or set(shapes) != names:
+            return None
+        return {
+            "scale": math.isqrt(shapes[f"body.{last}.weight"][0] // 3),
+            "features": shapes["body.0.weight"][0],
+            "depth": last // 2 - 1,
+        }

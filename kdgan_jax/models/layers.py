@@ -37,6 +37,36 @@ class Conv(nn.Module):
         )(x)
 
 
+def conv(
+    features: int,
+    kernel: int = 3,
+    *,
+    name: str,
+    stride: int = 1,
+    pad: int | None = None,
+    groups: int = 1,
+    dilation: int = 1,
+    bias: bool = True,
+) -> nn.Conv:
+    """Returns a convolution of a published network, under the name that its file has for it.
+
+    Zero padding is symmetric, and keeps the size at stride 1 unless `pad` says otherwise. Initial
+    kernels are PyTorch's default, which these networks were trained from.
+    """
+    pad = dilation * (kernel // 2) if pad is None else pad
+    return nn.Conv(
+        features,
+        (kernel, kernel),
+        strides=(stride, stride),
+        padding=((pad, pad), (pad, pad)),
+        kernel_dilation=(dilation, dilation),
+        feature_group_count=groups,
+        use_bias=bias,
+        kernel_init=nn.initializers.variance_scaling(1 / 3, "fan_in", "uniform"),
+        name=name,
+    )
+
+
 class PReLU(nn.Module):
     """Parametric ReLU with one slope per channel (He et al. 2015), as PyTorch's PReLU(C)."""
 
@@ -63,11 +93,23 @@ def nearest(x: Array, scale: int) -> Array:
     return x.repeat(scale, axis=1).repeat(scale, axis=2)
 
 
-def bicubic_upsample(x: Array, scale: int) -> Array:
-    """Maps (B, h, w, C) to (B, h * scale, w * scale, C) by MATLAB's bicubic, unrounded."""
+def bicubic_upsample(x: Array, scale: int, rounded: bool = False) -> Array:
+    """Maps (B, h, w, C) to (B, h * scale, w * scale, C) by MATLAB's bicubic.
+
+    Unrounded, or `rounded` to 8 bits after each of its two passes as MATLAB does with images of
+    8 bits: `x` in [0, 1] then gives exactly `bicubic.upscale` / 255. The sums are exact because
+    the weights are multiples of 1/128 and 1/1024 at scales 2 and 4, which float32 adds without
+    error, and of 1/27 at scale 3, which is never near a half.
+    """
     rows = bicubic.matrix(x.shape[1], scale)
     columns = bicubic.matrix(x.shape[2], scale)
-    return jnp.einsum("Yy,Xx,byxc->bYXc", rows, columns, x, precision="highest")
+    if not rounded:
+        return jnp.einsum("Yy,Xx,byxc->bYXc", rows, columns, x, precision="highest")
+    levels = jnp.round(x * 255)
+    for product, matrix in ("Yy,byxc->bYxc", rows), ("Xx,byxc->byXc", columns):
+        total = jnp.einsum(product, matrix, levels, precision="highest")
+        levels = jnp.clip(jnp.floor(total + 0.5), 0, 255)  # half up, not half to even
+    return levels / 255
 
 
 class ShuffleUpsampler(nn.Module):

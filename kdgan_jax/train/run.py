@@ -93,7 +93,7 @@ def _given_teacher(config: Any, workdir: Path) -> Model | None:
     taken = phases.finished(workdir, "teacher", config.train.teacher.steps)
     if not config.teacher.checkpoint or taken:
         return None
-    teacher = load(config.teacher.checkpoint, "teacher")
+    teacher = load(config.teacher.checkpoint, "teacher", scale=config.scale)
     if teacher.scale != config.scale:
         raise UserError(
             f"config.teacher.checkpoint={config.teacher.checkpoint!r} is of scale {teacher.scale},"

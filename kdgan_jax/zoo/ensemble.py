@@ -1,4 +1,4 @@
-"""Self-ensemble: the mean over the eight flips and rotations of an image, "+" in papers."""
+"""What upscalers of every kind share: which image they take, rounding, self-ensemble."""
 
 from collections.abc import Callable
 from typing import Any
@@ -6,10 +6,24 @@ from typing import Any
 import numpy as np
 
 
+def checked(image: np.ndarray) -> np.ndarray:
+    """Returns `image` if it can be upscaled.
+
+    Raises:
+      ValueError: it is not uint8 RGB.
+    """
+    image = np.asarray(image)
+    if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or not image.size:
+        raise ValueError(
+            f"image is {image.dtype}{image.shape}; upscale takes uint8 RGB (height, width, 3)"
+        )
+    return image
+
+
 def self_ensemble(predict: Callable[[np.ndarray], np.ndarray], lr: np.ndarray) -> np.ndarray:
     """Returns the mean of `predict` over the eight symmetries of `lr`, each turned back.
 
-    Lim et al. 2017 (EDSR+). Costs eight predictions.
+    The "+" of papers (Lim et al. 2017, EDSR+). Costs eight predictions.
 
     Args:
       predict: maps uint8 (h, w, 3) to float (h * scale, w * scale, 3).

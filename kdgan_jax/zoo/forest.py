@@ -8,6 +8,7 @@ Chroma is MATLAB's bicubic. NumPy alone, no scikit-learn.
 """
 
 import dataclasses
+import hashlib
 import json
 from collections.abc import Iterator
 from pathlib import Path
@@ -22,7 +23,7 @@ from kdgan_jax import bicubic, colour
 from kdgan_jax.errors import UserError
 from kdgan_jax.io.files import replacing
 from kdgan_jax.models import SCALES
-from kdgan_jax.zoo.ensemble import quantise
+from kdgan_jax.zoo.ensemble import checked, quantise
 
 FILE = "forest.safetensors"  # in a workdir
 FORMAT = "kdgan_jax.forest 1"
@@ -146,6 +147,11 @@ class Forest:
         arrays = self.mean, self.components, self.basis, self.matrices
         return sum(a.size for a in arrays) + 2 * int((self.left >= 0).sum())
 
+    @property
+    def digest(self) -> str:
+        """A hash of all that is stored."""
+        return hashlib.sha256(b"".join(getattr(self, n).tobytes() for n in ARRAYS)).hexdigest()
+
     def apply(self, x: np.ndarray) -> np.ndarray:
         """Returns the leaves (n, trees) int32 that `x` (n, d) float32 falls into.
 
@@ -204,11 +210,7 @@ class Forest:
         Raises:
           ValueError: the image is not uint8 RGB.
         """
-        image = np.asarray(image)
-        if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or not image.size:
-            raise ValueError(
-                f"image is {image.dtype}{image.shape}; a forest takes uint8 RGB (height, width, 3)"
-            )
+        image = checked(image)
         luma = enlarge(colour.luma(image), self.scale)
         luma += self.residual(luma)
         rgb = bicubic.upscale(image, self.scale)

@@ -1,4 +1,4 @@
-"""Models from paths: a run's workdir, one checkpoint of it, or the origin's SavedModel."""
+"""Models from paths: runs and their checkpoints, our own files, and what others have published."""
 
 from pathlib import Path
 
@@ -9,22 +9,26 @@ from kdgan_jax import models
 from kdgan_jax.config import PHASES
 from kdgan_jax.errors import UserError, pick
 from kdgan_jax.io import checkpoint
-from kdgan_jax.zoo import origin
+from kdgan_jax.zoo import imported, native, origin
 from kdgan_jax.zoo.model import Model
 
 ROLES = ("student", *PHASES)
 WEIGHTS = "ema", "raw"
 
 
-def load(path: str | Path, role: str = "student", *, ema: bool = True) -> Model:
+def load(
+    path: str | Path, role: str = "student", *, ema: bool = True, scale: int | None = None
+) -> Model:
     """Returns the trained model at `path`, on the host; it runs on whatever device is there.
 
     Args:
       path: the workdir of a run (`runs/kd`), one of its checkpoints
-        (`runs/kd/checkpoints/distill/1500`), or the origin's SavedModel.
+        (`runs/kd/checkpoints/distill/1500`), the origin's SavedModel, a file of our own
+        (`.safetensors`), or a published one (`imported.READERS`).
       role: of a workdir: "student" is the newest student there is, "distill" the one before the
         adversarial phase, "adversarial" the one after it, "teacher" the teacher.
       ema: the averaged weights, which are those evaluated; False gives the raw ones.
+      scale: for published files that serve several scales.
 
     A path may name both itself: "runs/kd:teacher", "runs/kd:raw", "runs/kd:teacher:raw".
 
@@ -38,14 +42,18 @@ def load(path: str | Path, role: str = "student", *, ema: bool = True) -> Model:
         else:
             pick(dict.fromkeys((*ROLES, *WEIGHTS)), word, f"role in {str(path)!r}")
             role = word
-    if words and (origin.is_origin(folder) or (folder / "meta.json").is_file()):
-        known = WEIGHTS if (folder / "meta.json").is_file() else ()
+    if words and (folder.is_file() or origin.is_origin(folder) or _is_checkpoint(folder)):
+        known = WEIGHTS if _is_checkpoint(folder) else ()
         for word in words:
             if word not in known:
                 raise UserError(f"{path}: {folder} is a single model; leave out {':' + word!r}")
+    if imported.is_foreign(folder):
+        return imported.load(folder, scale=scale)
+    if folder.is_file():
+        return native.load(folder)
     if origin.is_origin(folder):
         return origin.load(folder)
-    if (folder / "meta.json").is_file():
+    if _is_checkpoint(folder):
         return _load_checkpoint(folder, ema)
     pick(dict.fromkeys(ROLES), role, "role")
     for phase in ("adversarial", "distill") if role == "student" else (role,):
@@ -55,10 +63,14 @@ def load(path: str | Path, role: str = "student", *, ema: bool = True) -> Model:
             return _load_checkpoint(checkpoints / str(found[-1]), ema)
     there = [p for p in PHASES if checkpoint.steps(checkpoint.phase_folder(folder, p))]
     what = "no such folder" if not folder.is_dir() else f"holds no checkpoint of {role!r}"
-    hint = "give the --workdir of a run, one of its checkpoints, or a SavedModel"
+    hint = "give the --workdir of a run, one of its checkpoints, or a file of weights"
     if there:
         hint = f"there is '{folder}:{there[0]}'"
     raise UserError(f"{folder}: {what}; {hint}")
+
+
+def _is_checkpoint(folder: Path) -> bool:
+    return (folder / "meta.json").is_file()
 
 
 def _split(path: str) -> tuple[Path, list[str]]:

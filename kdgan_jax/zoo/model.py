@@ -1,8 +1,11 @@
 """A trained network with its weights, ready to upscale pictures."""
 
 import functools
+import hashlib
+import json
+import sys
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import jax
@@ -10,6 +13,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from kdgan_jax import models, tiles
+from kdgan_jax.errors import UserError
+from kdgan_jax.zoo.ensemble import checked
 
 TILE = 128  # side of a tile in LR pixels, if the network's receptive radius allows it
 
@@ -37,12 +42,14 @@ class Model:
       kwargs: its arguments.
       scale: its enlargement.
       params: its weights, host or device arrays.
+      about: what is known of it: source, licence, how it was made.
     """
 
     name: str
     kwargs: dict[str, Any]
     scale: int
     params: Any
+    about: dict[str, str] = field(default_factory=dict)
 
     @property
     def module(self) -> Any:
@@ -59,12 +66,28 @@ class Model:
         """Number of trainable numbers."""
         return models.parameters(self.params)
 
+    @property
+    def digest(self) -> str:
+        """A hash of the weights and of the network that they belong to."""
+        found = hashlib.sha256(json.dumps(self.spec, sort_keys=True).encode())
+        for leaf in jax.tree.leaves(self.params):
+            found.update(np.asarray(leaf).tobytes())
+        return found.hexdigest()
+
     def with_params(self, params: Any) -> "Model":
         """Returns the same network with other weights; nothing is compiled again."""
         return replace(self, params=params)
 
+    def with_about(self, **about: str) -> "Model":
+        """Returns the same model with more known of it."""
+        return replace(self, about=self.about | about)
+
     def tiling(self) -> tuple[int, int]:
-        """Returns (tile, margin) in LR pixels."""
+        """Returns (tile, margin) in LR pixels; a network that must see all has one tile."""
+        module = self.module
+        # One that sorts pixels onto a grid (RRDB for x2) would need tiles that start on it.
+        if getattr(module, "whole_image", False) or getattr(module, "grid", 1) > 1:
+            return sys.maxsize, 0
         margin = self.module.receptive_radius
         return max(TILE, 4 * margin), margin
 
@@ -73,10 +96,12 @@ class Model:
     ) -> np.ndarray:
         """Returns `image` (h, w, 3) uint8 enlarged to (h * scale, w * scale, 3) uint8.
 
-        Large images go through in tiles, with the same result as whole.
+        Large images go through in tiles, with the same result as whole, unless the network's output
+        depends on the whole image.
 
         Raises:
           ValueError: the image is not uint8 RGB.
+          UserError: it is too small for the network.
         """
         return self._run(image, True, on_tile)
 
@@ -85,10 +110,12 @@ class Model:
         return self._run(image, False, lambda: None)
 
     def _run(self, image: np.ndarray, rounded: bool, on_tile: Callable[[], None]) -> np.ndarray:
-        image = np.asarray(image)
-        if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or not image.size:
-            raise ValueError(
-                f"image is {image.dtype}{image.shape}; upscale takes uint8 RGB (height, width, 3)"
+        image = checked(image)
+        smallest = getattr(self.module, "smallest", 1)
+        if min(image.shape[:2]) < smallest:
+            raise UserError(
+                f"an image of {image.shape[1]}x{image.shape[0]} is too small for {self.name}; sides"
+                f" must be at least {smallest} pixels"
             )
         tile, margin = self.tiling()
         predict, params = _compiled(self.module, rounded), jax.device_put(self.params)

@@ -2,16 +2,24 @@ import functools
 
 import jax
 import jax.numpy as jnp
+import luma_checks
 import numpy as np
 import pytest
-from conftest import TINY
+import recorded
+from conftest import OURS, TINY, TRIED
 
 from kdgan_jax import bicubic, models
 from kdgan_jax.errors import UserError
 from kdgan_jax.models import layers
+from kdgan_jax.zoo import foreign
 
 every_network = pytest.mark.parametrize("name", models.GENERATORS)
 every_scale = pytest.mark.parametrize("scale", models.SCALES)
+every_network_and_scale = pytest.mark.parametrize(("name", "scale"), TRIED)
+every_neighbourhood = pytest.mark.parametrize(
+    ("name", "scale"),
+    [(n, s) for n, s in TRIED if not getattr(models.GENERATORS[n], "whole_image", False)],
+)
 
 
 @functools.cache
@@ -31,19 +39,18 @@ def count(name, scale=4, **kwargs):
     return models.parameters(jax.eval_shape(module.init, jax.random.key(0), image(8, 8))["params"])
 
 
-@every_network
-@every_scale
+@every_network_and_scale
 def test_output_is_scale_times_an_odd_sized_input(name, scale):
     module, variables = tiny(name, scale)
-    sr, _ = jax.jit(module.apply)(variables, image(7, 11))
-    assert (sr.shape, sr.dtype) == ((2, 7 * scale, 11 * scale, 3), jnp.float32)
+    sr, _ = jax.jit(module.apply)(variables, image(17, 23))
+    assert (sr.shape, sr.dtype) == ((2, 17 * scale, 23 * scale, 3), jnp.float32)
     assert jnp.isfinite(sr).all()
 
 
 @every_network
 def test_features_are_named_arrays_of_the_batch(name):
     module, variables = tiny(name, 4)
-    _, features = jax.jit(module.apply)(variables, image(7, 11))
+    _, features = jax.jit(module.apply)(variables, image(17, 23))
     assert features
     for array in features.values():
         assert array.ndim == 4
@@ -51,15 +58,14 @@ def test_features_are_named_arrays_of_the_batch(name):
         assert jnp.isfinite(array).all()
 
 
-@every_network
+@pytest.mark.parametrize("name", OURS)
 def test_jit_equals_eager(name):
     module, variables = tiny(name, 3)
-    eager, jitted = (f(variables, image(7, 11)) for f in (module.apply, jax.jit(module.apply)))
+    eager, jitted = (f(variables, image(17, 23)) for f in (module.apply, jax.jit(module.apply)))
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5), eager, jitted)
 
 
-@every_network
-@every_scale
+@every_neighbourhood
 def test_no_pixel_beyond_the_receptive_radius_matters(name, scale):
     module, variables = tiny(name, scale)
     radius = module.receptive_radius
@@ -151,3 +157,107 @@ def test_lists_out_of_json_build_the_same_network_as_tuples():
     kwargs = {"kernels": [9, 3, 5], "features": [8, 4]}
     tuples = {"kernels": (9, 3, 5), "features": (8, 4)}
     assert models.generator("srcnn", kwargs, 4) == models.generator("srcnn", tuples, 4)
+
+
+@pytest.mark.parametrize(
+    ("name", "scale", "kwargs"),
+    [
+        ("srcnn", 2, {"kernels": (9, 3, 5), "features": (8, 4)}),
+        ("srcnn", 2, {"kernels": (5, 1, 3), "features": (4, 6), "luma_only": False}),
+        ("compact", 4, {"features": 8, "depth": 3}),
+        ("compact", 3, {"features": 4, "depth": 0}),
+        ("compact", 2, {"features": 64, "depth": 16}),
+        ("edsr", 4, {"features": 8, "blocks": 2}),
+        ("edsr", 3, {"features": 4, "blocks": 1}),
+        ("edsr", 2, {"features": 256, "blocks": 1, "residual_scale": 0.1}),
+    ],
+)
+def test_weights_are_recognised_and_come_back(name, scale, kwargs):
+    module = models.generator(name, kwargs, scale)
+    params = models.init(module, jax.random.key(0), 16)
+    state = foreign.to_state(module, params)
+    found, arguments = foreign.detect(state)
+    fixed = {
+        "srcnn": {"keep_border": True, "rounded": True, "luma_only": True},
+        "compact": {},
+        "edsr": {"image_range": 255.0, "residual_scale": 1.0},
+    }
+    assert (found, arguments) == (name, {"scale": scale} | fixed[name] | kwargs)
+    jax.tree.map(np.testing.assert_array_equal, foreign.to_params(module, state), params)
+
+
+@pytest.mark.parametrize(
+    ("name", "arguments"),
+    [
+        ("compact", {"scale": 4, "features": 8, "depth": 3}),
+        (
+            "edsr",
+            {"scale": 4, "features": 8, "blocks": 2, "residual_scale": 1.0, "image_range": 255.0},
+        ),
+    ],
+)
+def test_random_weights_give_what_pytorch_gives(name, arguments):
+    found, kwargs, error, top = recorded.compare(f"{name}_x4")
+    assert (found, kwargs) == (name, arguments)
+    assert error < 1e-5 * max(top, 1)
+
+
+@pytest.mark.parametrize(
+    ("depth", "published"), [(16, 621_424), (32, 1_213_296)]
+)  # realesr-animevideov3 and realesr-general-x4v3
+def test_compact_has_as_many_parameters_as_real_esrgans(depth, published):
+    assert count("compact", features=64, depth=depth) == published
+
+
+def test_published_srcnn_gives_the_published_output(shared):
+    path = shared / "weights" / "srcnn_keras.h5"
+    name, module, _ = luma_checks.published(path)
+    kwargs = {"kernels": (9, 3, 5), "features": (128, 64), "keep_border": True, "rounded": True}
+    assert (name, module) == ("srcnn", models.generator("srcnn", kwargs, 2))
+    assert luma_checks.golden_error(shared, path) < 1e-5
+
+
+@pytest.mark.parametrize("name", ["compact", "edsr", "srcnn"])
+def test_no_other_file_is_claimed(shared, name):
+    published = {"srcnn": {"srcnn_keras"}}
+    assert luma_checks.claimed(shared, name) == published.get(name, set())
+
+
+def test_srcnn_keeps_the_enlarged_border():
+    kwargs = {"kernels": (9, 3, 5), "features": (8, 4), "keep_border": True, "rounded": True}
+    module = models.generator("srcnn", kwargs, 2)
+    assert module.smallest == 7
+    params = models.init(module, jax.random.key(0), 8)
+    lr = np.random.default_rng(0).integers(0, 256, (1, 7, 11, 3), np.uint8)
+    sr, _ = module.apply({"params": params}, jnp.asarray(lr, jnp.float32) / 255)
+    kept = np.abs(sr[0] * 255 - bicubic.upscale(lr[0], 2)).max(axis=-1) < 1e-3
+    assert kept[:6].all()
+    assert kept[-6:].all()
+    assert kept[:, :6].all()
+    assert kept[:, -6:].all()
+    assert not kept[6:-6, 6:-6].any()
+
+
+@pytest.mark.parametrize("scale", [2, 4])
+def test_tiles_of_srcnn_with_a_kept_border_give_the_whole(scale):
+    kwargs = {"kernels": (9, 3, 5), "features": (8, 4), "keep_border": True, "rounded": True}
+    luma_checks.assert_tiles("srcnn", kwargs, scale)
+
+
+@pytest.mark.parametrize(
+    ("name", "tree"),
+    [
+        ("srcnn", {"Conv_0": "conv", "Conv_1": "conv", "Conv_2": "conv"}),
+        ("compact", {**{f"Conv_{i}": "conv" for i in range(4)}}),
+        ("edsr", {**{f"Conv_{i}": "conv" for i in range(5)}}),
+    ],
+)
+def test_trees_of_earlier_checkpoints_load(name, tree):
+    params = tiny(name, 4)[1]["params"]
+    assert {layer: next(iter(params[layer])) for layer in tree} == tree
+    others = {"compact": {f"PReLU_{i}" for i in range(3)}, "edsr": {"ShuffleUpsampler_0"}}
+    assert params.keys() - tree.keys() == others.get(name, set())
+
+
+def test_every_network_is_tried():
+    assert set(TINY) == set(models.GENERATORS)

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from kdgan_jax import models
-from kdgan_jax.evaluate import costs
+from kdgan_jax.zoo import costs
 from kdgan_jax.zoo.model import Model
 
 

@@ -1,0 +1,53 @@
+"""Rows that were measured before, so that a table of hours goes on where it was stopped.
+
+A file per model and set, named by what its figures depend on: the model's weights, the photos'
+bytes, the scale, the metrics and the protocol.
+"""
+
+import hashlib
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from kdgan_jax.data.photos import Photo
+from kdgan_jax.evaluate.measure import Rows, Upscaler
+from kdgan_jax.evaluate.metrics import PROTOCOL
+from kdgan_jax.io.files import sha256, write_json
+
+
+def set_digest(photos: Sequence[Photo]) -> str:
+    """Returns a hash of the photos' names and bytes."""
+    digest = hashlib.sha256()
+    for photo in photos:
+        for part in (photo.hr, photo.lr):
+            if isinstance(part, np.ndarray):
+                known = hashlib.sha256(part.tobytes()).hexdigest()
+            else:
+                known = sha256(part) if part else "made from HR"
+            digest.update(f"{photo.name} {known}\n".encode())
+    return digest.hexdigest()
+
+
+def place(
+    folder: Path, upscaler: Upscaler, photos: str, scale: int, metrics: Sequence[str]
+) -> Path:
+    """Returns where the rows of `upscaler` on the set with the hash `photos` are kept."""
+    facts = json.dumps([upscaler.digest, photos, scale, sorted(metrics), PROTOCOL])
+    return folder / f"{hashlib.sha256(facts.encode()).hexdigest()[:24]}.json"
+
+
+def load(path: Path, model: str, dataset: str) -> tuple[Rows, Rows] | None:
+    """Returns (row, rows per image) kept at `path`, under today's names; None if there are none."""
+    if not path.is_file():
+        return None
+    kept = json.loads(path.read_text())
+    names = {"model": model, "dataset": dataset}
+    return [kept["row"] | names], [row | names for row in kept["per_image"]]
+
+
+def store(path: Path, rows: Rows, per_image: Rows) -> None:
+    """Keeps the row of one model on one set, and its rows per image."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_json(path, {"row": rows[0], "per_image": per_image})

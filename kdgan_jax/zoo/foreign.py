@@ -1,0 +1,117 @@
+"""Weights between PyTorch's names and layout and ours, for every architecture by one rule.
+
+A module of ours that has a published file names its parts as the file does, so that the path of a
+parameter, joined by dots, is the file's key; only the last word differs: "weight" there is a
+kernel, a norm's scale or a PReLU's slope here. Kernels are (out, in, h, w) there, (h, w, in, out)
+here.
+"""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+from safetensors.numpy import save as to_bytes
+
+from kdgan_jax import models
+from kdgan_jax.errors import UserError
+from kdgan_jax.io.files import replacing
+from kdgan_jax.zoo.model import Model
+
+State = Mapping[str, np.ndarray]
+WEIGHTS = "kernel", "scale", "slope"  # what we call the parameters that PyTorch calls "weight"
+
+
+def key(module: Any, path: tuple[Any, ...]) -> str:
+    """Returns the PyTorch key of the parameter of `module` at `path` of its tree."""
+    words = [part.key for part in path]
+    words[-1] = "weight" if words[-1] in WEIGHTS else words[-1]
+    name = ".".join(words)
+    return module.torch_key(name) if hasattr(module, "torch_key") else name
+
+
+def shapes(module: Any) -> Any:
+    """Returns the tree of `module`'s parameters as `jax.ShapeDtypeStruct`."""
+    side = max(16, getattr(module, "smallest", 1))
+    image = jax.ShapeDtypeStruct((1, side, side, 3), np.float32)
+    return jax.eval_shape(module.init, jax.random.key(0), image)["params"]
+
+
+def _to_ours(array: np.ndarray, shape: tuple[int, ...]) -> np.ndarray | None:
+    """Returns `array` in our layout, None if it does not fit `shape`."""
+    if array.ndim == 4 and len(shape) == 4:
+        array = array.transpose(2, 3, 1, 0)
+    elif array.ndim == 2 and len(shape) in (2, 4):  # a linear layer, which may be a 1x1 kernel here
+        array = array.T.reshape((1,) * (len(shape) - 2) + array.T.shape)
+    elif array.size == np.prod(shape):
+        array = array.reshape(shape)  # (1, C, 1, 1) for one number per channel, and the like
+    return np.ascontiguousarray(array, np.float32) if array.shape == shape else None
+
+
+def to_params(module: Any, state: State) -> Any:
+    """Returns `module`'s parameters out of PyTorch's `state`; entries that it lacks are left.
+
+    Raises:
+      UserError: entries are missing or of other shapes; names the first few.
+    """
+    wrong: list[str] = []
+
+    def take(path: tuple[Any, ...], target: Any) -> np.ndarray:
+        name = key(module, path)
+        found = _to_ours(state[name], target.shape) if name in state else None
+        if found is None:
+            there = f"is {state[name].shape}" if name in state else "is missing"
+            wrong.append(f"{name} {there}, needed {target.shape} (height, width, in, out)")
+            return np.zeros(0)
+        return found
+
+    params = jax.tree_util.tree_map_with_path(take, shapes(module))
+    if wrong:
+        more = f" and {len(wrong) - 3} more" if len(wrong) > 3 else ""
+        raise UserError(f"weights do not fit: {'; '.join(wrong[:3])}{more}")
+    return params
+
+
+def to_state(module: Any, params: Any) -> dict[str, np.ndarray]:
+    """Returns `params` by PyTorch's keys and in its layout."""
+    state = {}
+    for path, leaf in jax.tree_util.tree_leaves_with_path(params):
+        array = np.asarray(leaf, np.float32)
+        if array.ndim == 4:
+            array = array.transpose(3, 2, 0, 1)
+        elif array.ndim == 2:
+            array = array.T
+        state[key(module, path)] = np.ascontiguousarray(array)
+    return state
+
+
+def save(path: str | Path, model: Model) -> None:
+    """Writes `model` by PyTorch's keys and in its layout, as programs for PyTorch's models load it.
+
+    Raises:
+      UserError: its architecture has no PyTorch names.
+    """
+    if not hasattr(model.module, "detect"):
+        raise UserError(f"{model.name} has no names in PyTorch's world; leave out --pytorch")
+    with replacing(path) as temporary:
+        temporary.write_bytes(to_bytes(to_state(model.module, model.params), {"format": "pt"}))
+
+
+def shapes_of(state: State) -> dict[str, tuple[int, ...]]:
+    """Returns the shapes of the entries of `state`."""
+    return {name: array.shape for name, array in state.items()}
+
+
+def detect(state: State) -> tuple[str, dict[str, Any]] | None:
+    """Returns (name in GENERATORS, arguments with scale) of the network that `state` belongs to.
+
+    None if no architecture recognises it. Of a file with several scales (CARN) it is the largest.
+    """
+    found = shapes_of(state)
+    for name, module in models.GENERATORS.items():
+        if hasattr(module, "detect"):
+            kwargs = module.detect(found)
+            if kwargs is not None:
+                return name, kwargs
+    return None

@@ -1,0 +1,91 @@
+"""Networks that others have published, out of the formats that they published them in."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from safetensors import SafetensorError
+from safetensors.numpy import load_file
+
+from kdgan_jax import models
+from kdgan_jax.errors import UserError, pick
+from kdgan_jax.io import frozen_graph, keras, pytorch
+from kdgan_jax.io.files import sha256
+from kdgan_jax.models.rrdb import modern_keys
+from kdgan_jax.zoo import foreign, native, published
+from kdgan_jax.zoo.model import Model
+
+
+def _safetensors(path: str | Path) -> dict[str, np.ndarray]:
+    try:
+        return load_file(path)
+    except (SafetensorError, OSError, TypeError) as error:
+        raise UserError(f"{path}: is no safetensors file that can be used ({error})") from None
+
+
+# Readers of weights by suffix: entries by name, in PyTorch's layout.
+READERS: dict[str, Callable[[str | Path], dict[str, np.ndarray]]] = {
+    ".pth": pytorch.read,
+    ".pt": pytorch.read,
+    ".safetensors": _safetensors,
+    ".h5": keras.read,
+    ".pb": frozen_graph.read,
+}
+
+
+def is_foreign(path: Path) -> bool:
+    """Returns whether `path` is a file of one of the `READERS` that is not our own."""
+    if path.suffix.lower() not in READERS or not path.is_file():
+        return False
+    return path.suffix != ".safetensors" or native.header(path).get("format") != native.FORMAT
+
+
+def load(path: str | Path, architecture: str | None = None, scale: int | None = None) -> Model:
+    """Returns the network whose weights are at `path`; architecture and arguments are detected.
+
+    Args:
+      path: a file of one of the `READERS`.
+      architecture: a name of `GENERATORS`, if the file's is not to be detected.
+      scale: for a file that serves several scales (`serves_scales` of its network); others have
+        their own.
+
+    Raises:
+      UserError: the file cannot be read, or belongs to no architecture that is known.
+    """
+    path = Path(path)
+    state = modern_keys(pick(READERS, path.suffix.lower(), f"the suffix of {path}")(path))
+    name, own = _recognise(path, state, architecture)
+    if scale in getattr(models.GENERATORS[name], "serves_scales", ()):
+        own["scale"] = scale
+    module = models.generator(name, own, own.pop("scale"), field=str(path))
+    try:
+        params = foreign.to_params(module, state)
+    except UserError as error:
+        raise UserError(f"{path}: as {name}, {error}") from None
+    digest = sha256(path)
+    return Model(name, own, module.scale, params, published.about(digest) | {"sha256": digest})
+
+
+def _recognise(
+    path: Path, state: dict[str, np.ndarray], architecture: str | None
+) -> tuple[str, dict[str, Any]]:
+    if architecture:
+        module = pick(models.GENERATORS, architecture, "--arch")
+        kwargs = module.detect(foreign.shapes_of(state)) if hasattr(module, "detect") else None
+        if kwargs is None:
+            raise UserError(f"{path}: holds no {architecture}; it has {_some(state)}")
+        return architecture, kwargs
+    found = foreign.detect(state)
+    if found is None:
+        known = [name for name, module in models.GENERATORS.items() if hasattr(module, "detect")]
+        raise UserError(
+            f"{path}: belongs to no architecture that is known ({', '.join(sorted(known))}); it has"
+            f" {_some(state)}"
+        )
+    return found
+
+
+def _some(state: dict[str, np.ndarray]) -> str:
+    entries = [f"{name} {array.shape}" for name, array in list(state.items())[:3]]
+    return f"{len(state)} entries such as {', '.join(entries)}"

@@ -1,0 +1,86 @@
+"""Our own file of one model: safetensors, with what rebuilds the network in its header.
+
+Entries are parameters by their path ("Conv_0/conv/kernel", float32). It is small, opens anywhere
+without orbax, and nothing in it can run.
+"""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save as to_bytes
+
+from kdgan_jax import models
+from kdgan_jax.errors import UserError
+from kdgan_jax.io.files import replacing
+from kdgan_jax.zoo import foreign
+from kdgan_jax.zoo.model import Model
+
+FORMAT = "kdgan_jax.model 1"
+
+
+def _path(path: tuple[Any, ...]) -> str:
+    return "/".join(part.key for part in path)
+
+
+def save(path: str | Path, model: Model) -> None:
+    """Writes `model` to `path`, with `model.about` (source, licence, ...) in the header."""
+    entries = {
+        _path(key): np.ascontiguousarray(leaf, np.float32)
+        for key, leaf in jax.tree_util.tree_leaves_with_path(model.params)
+    }
+    header = {
+        **model.about,
+        "format": FORMAT,
+        "architecture": model.name,
+        "kwargs": json.dumps(model.kwargs),
+        "scale": str(model.scale),
+        "parameters": str(model.parameters),
+        "colour": "RGB from 0 to 1, in and out",
+    }
+    with replacing(path) as temporary:
+        temporary.write_bytes(to_bytes(entries, header))
+
+
+def header(path: str | Path) -> dict[str, str]:
+    """Returns the header of a safetensors file, of whatever origin.
+
+    Raises:
+      UserError: it is no safetensors file.
+    """
+    try:
+        with safe_open(path, framework="numpy") as opened:
+            return opened.metadata() or {}
+    except (SafetensorError, OSError) as error:
+        raise UserError(f"{path}: is no safetensors file that can be used ({error})") from None
+
+
+def load(path: str | Path) -> Model:
+    """Returns the model at `path`, as `save` wrote it.
+
+    Raises:
+      UserError: the file is damaged, of another format, or its entries do not fit its network.
+    """
+    about = header(path)
+    try:
+        if about.pop("format", None) != FORMAT:
+            raise ValueError(f"its format is not {FORMAT!r}")
+        name, scale = about.pop("architecture"), int(about.pop("scale"))
+        kwargs = json.loads(about.pop("kwargs"))
+        module = models.generator(name, kwargs, scale)
+        with safe_open(path, framework="numpy") as opened:
+            entries = {key: opened.get_tensor(key) for key in opened.keys()}  # noqa: SIM118
+    except (SafetensorError, KeyError, OSError, TypeError, ValueError) as error:
+        raise UserError(f"{path}: is no model that can be used ({error})") from None
+    shapes = foreign.shapes(module)
+    wanted = {_path(k): leaf.shape for k, leaf in jax.tree_util.tree_leaves_with_path(shapes)}
+    for key in sorted(wanted.keys() | entries.keys()):
+        there = entries.get(key)
+        if there is None or there.shape != wanted.get(key) or there.dtype != np.float32:
+            raise UserError(f"{path}: {key!r} is missing, too much, or of another shape or type")
+    params = jax.tree_util.tree_map_with_path(lambda k, _: entries[_path(k)], shapes)
+    about = {k: v for k, v in about.items() if k not in ("parameters", "colour")}
+    return Model(name, kwargs, scale, params, about)

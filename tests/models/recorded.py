@@ -1,0 +1,35 @@
+"""Networks that `tests/golden/record_spandrel.py` has recorded."""
+
+from pathlib import Path
+
+import jax
+import numpy as np
+
+from kdgan_jax import models
+from kdgan_jax.zoo import foreign
+
+GOLDEN = Path(__file__).parents[1] / "golden"
+
+
+def state(stem):
+    """Returns the recorded weights in PyTorch's layout."""
+    with np.load(GOLDEN / f"spandrel_{stem}.npz") as file:
+        entries = {k: file[k].astype(np.float32) for k in file.files if k.startswith("state/")}
+    return {key.removeprefix("state/"): array for key, array in entries.items()}
+
+
+def compare(stem, rename=dict):
+    """Returns (name, arguments, largest difference from PyTorch, largest output)."""
+    entries = rename(state(stem))
+    name, kwargs = foreign.detect(entries)
+    module = models.generator(name, kwargs, kwargs["scale"])
+    params = foreign.to_params(module, entries)
+    assert foreign.to_state(module, params).keys() == entries.keys()
+    with np.load(GOLDEN / f"spandrel_{stem}.npz") as file:
+        lr, expected = file["input"], file["output"]
+    sr = np.asarray(jax.jit(module.apply)({"params": params}, lr)[0])
+    assert sr.shape == expected.shape
+    assert np.std(expected) > 0.01  # the input shows
+    error, top = float(np.abs(sr - expected).max()), float(np.abs(expected).max())
+    print(f"{stem}: {error:.2e} of {top:.2f}")
+    return name, kwargs, error, top

@@ -1,0 +1,89 @@
+import functools
+
+import checks
+import jax
+import numpy as np
+import pytest
+
+from kdgan_jax import models, tiles
+from kdgan_jax.io import pytorch
+from kdgan_jax.models.carn import MEAN
+from kdgan_jax.zoo import foreign
+
+TINY = {"features": 8, "blocks": 2, "groups": 2}
+
+
+def test_parameter_count_is_the_published_one():
+    one, two, three = (checks.count("carn_m", scale=scale) for scale in models.SCALES)
+    assert three == 294_171
+    upsampler = 9 * 16 * 256 + 256  # of x2; of groups of 16 channels
+    everything_else = one - upsampler
+    assert one + (two - everything_else) + (three - everything_else) == 414_811  # of the file
+
+
+@pytest.mark.parametrize("scale", models.SCALES)
+def test_output_is_scale_times_an_odd_size(scale):
+    checks.assert_enlarges("carn_m", scale=scale, **TINY)
+
+
+@pytest.mark.parametrize(
+    ("kwargs", "scale"), [(TINY, 4), (TINY, 2), ({"blocks": 1, "groups": 1}, 3)]
+)
+def test_weights_are_recognised_and_come_back(kwargs, scale):
+    checks.assert_round_trip("carn_m", scale=scale, **kwargs)
+
+
+def test_every_parameter_but_the_mean_has_a_finite_gradient():
+    still = checks.assert_gradients("carn_m", **TINY)
+    shifts = "add_mean.shifter", "sub_mean.shifter"
+    assert sorted(still) == [f"{shift}/{part}" for shift in shifts for part in ("bias", "kernel")]
+
+
+def test_the_mean_is_taken_away_and_added():
+    module, variables = checks.build("carn_m", scale=2, **TINY)
+    # What is left of a mean image is the biases, which are 0 at first.
+    sr, taps = module.apply(variables, np.full((1, 9, 9, 3), MEAN, np.float32))
+    np.testing.assert_allclose(sr, np.broadcast_to(MEAN, sr.shape), atol=1e-6)
+    np.testing.assert_allclose(taps["head"], 0, atol=1e-6)
+
+
+@pytest.mark.parametrize("scale", models.SCALES)
+def test_tiles_are_the_whole(scale):
+    module, variables = checks.build("carn_m", scale=scale, **TINY)
+    # Initial biases are 0, which would hide that padding differs from image inside.
+    rng = np.random.default_rng(0)
+    variables = jax.tree.map(lambda p: p + rng.normal(0, 0.05, p.shape).astype("f4"), variables)
+    apply = jax.jit(lambda lr: module.apply(variables, lr[None])[0][0])
+    lr = np.asarray(checks.image(51, 47, batch=1))[0]
+    tiled = tiles.run(
+        lambda part: np.asarray(apply(part)),
+        lr,
+        scale=scale,
+        tile=37,
+        margin=module.receptive_radius,
+    )
+    np.testing.assert_allclose(tiled, apply(lr), atol=1e-5)
+
+
+@functools.cache
+def state(shared):
+    return pytorch.read(shared / "weights" / "carn_m.pth")
+
+
+def test_of_a_file_for_several_scales_the_largest_is_taken(shared):
+    arguments = {"scale": 4, "features": 64, "blocks": 3, "groups": 4}
+    assert foreign.detect(state(shared)) == ("carn_m", arguments)
+
+
+@pytest.mark.parametrize("scale", models.SCALES)
+def test_published_weights_give_the_published_output(shared, scale):
+    module = models.generator("carn_m", {}, scale)
+    params = foreign.to_params(module, state(shared))
+    apply = jax.jit(lambda lr: module.apply({"params": params}, lr)[0])
+    golden = np.load(shared / "golden" / f"carn_m_x{scale}.npz")
+    for crop in "ab":
+        np.testing.assert_allclose(apply(golden[f"x_{crop}"]), golden[f"y_{crop}"], atol=1e-5)
+
+
+def test_no_other_file_is_claimed(shared):
+    assert checks.claimed(shared, "carn_m") == {"carn_m"}

@@ -1,0 +1,70 @@
+import checks
+import jax
+import numpy as np
+import pytest
+
+from kdgan_jax import tiles
+
+TINY = {"features": 8, "blocks": 1, "attention": 12}
+SMALL = {"features": 32, "blocks": 11, "groups": 2}  # VapSR-S
+
+
+def test_parameter_counts_are_the_published_ones():
+    assert checks.count("vapsr") == 342_220
+    assert checks.count("vapsr", **SMALL) == 154_956
+    assert checks.count("vapsr", scale=2, blocks=20) == 329_236  # 329K in the paper
+    assert checks.count("vapsr", scale=3, blocks=20) == 336_811  # 337K
+
+
+@pytest.mark.parametrize("scale", [3])  # 4 is in test_generators.py
+def test_output_is_scale_times_an_odd_size(scale):
+    checks.assert_enlarges("vapsr", scale=scale, **TINY)
+
+
+@pytest.mark.parametrize("scale", [3])  # 4 is in test_generators.py
+def test_a_state_is_recognised_and_comes_back(scale):
+    checks.assert_round_trip("vapsr", scale=scale, **TINY)
+    checks.assert_round_trip("vapsr", scale=scale, features=6, blocks=2, attention=4, groups=2)
+
+
+def test_every_parameter_is_used():
+    assert checks.assert_gradients("vapsr", **TINY) == []
+
+
+def test_tiles_are_the_whole():
+    module, variables = checks.build("vapsr", **TINY)
+    # Initial biases are 0, which would hide that padding differs from image inside.
+    rng = np.random.default_rng(0)
+    variables = jax.tree.map(lambda p: p + rng.normal(0, 0.05, p.shape).astype("f4"), variables)
+    apply = jax.jit(module.apply)
+    lr = np.asarray(checks.image(40, 43, batch=1))[0]
+    tiled = tiles.run(
+        lambda part: np.asarray(apply(variables, part[None])[0][0]),
+        lr,
+        scale=4,
+        tile=32,
+        margin=module.receptive_radius,
+    )
+    np.testing.assert_allclose(tiled, apply(variables, lr[None])[0][0], atol=1e-5)
+
+
+def test_no_pixel_beyond_the_receptive_radius_matters_and_the_last_one_does():
+    module, variables = checks.build("vapsr", **TINY)
+    radius = module.receptive_radius
+    size, centre = 2 * radius + 5, radius + 2
+    before = checks.image(size, size, batch=1)
+    apply = jax.jit(module.apply)
+    after = apply(variables, before.at[:, centre, centre].add(9.0))[0]
+    rows, columns = np.nonzero((after != apply(variables, before)[0]).any(axis=(0, 3)))
+    assert rows.min() // 4 in (centre - radius, centre - radius + 1)
+    assert columns.max() // 4 in (centre + radius, centre + radius - 1)
+
+
+def test_only_its_own_files_are_claimed(shared):
+    assert checks.claimed(shared, "vapsr") == {"vapsr_x4", "vapsr_s_x4"}
+
+
+# The same networks in float64 differ from the files' float32 outputs by up to 3e-6.
+@pytest.mark.parametrize("file", ["vapsr_x4.pth", "vapsr_s_x4.pth"])
+def test_published_weights_give_published_outputs(shared, file):
+    assert checks.golden_error(shared, file) < 1e-5
