@@ -12,9 +12,22 @@ from kdgan_jax.zoo import foreign
 
 
 def build(name, scale=4, **kwargs):
-    """Returns (module, fresh variables)."""
+    """Returns (module, random variables), drawn by NumPy: compiling `init` takes seconds each."""
     module = models.generator(name, kwargs, scale)
-    return module, {"params": models.init(module, jax.random.key(0), 16)}
+    return module, {"params": drawn(module)}
+
+
+def drawn(module):
+    """Returns random parameters of the size that PyTorch's default has, biases included."""
+    random = np.random.default_rng(0)
+
+    def draw(path, leaf):
+        if path[-1].key == "scale":  # of a norm, through which all must go
+            return np.ones(leaf.shape, np.float32)
+        inputs = int(np.prod(leaf.shape[:-1])) if len(leaf.shape) > 1 else 25
+        return random.normal(0, (3 * inputs) ** -0.5, leaf.shape).astype(np.float32)
+
+    return jax.tree_util.tree_map_with_path(draw, foreign.shapes(module))
 
 
 def count(name, scale=4, **kwargs):

@@ -40,7 +40,8 @@ def test_every_parameter_but_the_mean_has_a_finite_gradient():
 
 
 def test_the_mean_is_taken_away_and_added():
-    module, variables = checks.build("carn_m", scale=2, **TINY)
+    module = models.generator("carn_m", TINY, 2)
+    variables = {"params": models.init(module, jax.random.key(0), 9)}
     # What is left of a mean image is the biases, which are 0 at first.
     sr, taps = module.apply(variables, np.full((1, 9, 9, 3), MEAN, np.float32))
     np.testing.assert_allclose(sr, np.broadcast_to(MEAN, sr.shape), atol=1e-6)

@@ -34,6 +34,13 @@ def image(height, width):
     return jax.random.uniform(jax.random.key(1), (2, height, width, 3))
 
 
+@functools.cache
+def applied(name, scale):
+    """Returns (SR, features) of a small network on an odd-sized image."""
+    module, variables = tiny(name, scale)
+    return jax.jit(module.apply)(variables, image(17, 23))
+
+
 def count(name, scale=4, **kwargs):
     module = models.generator(name, kwargs, scale)
     return models.parameters(jax.eval_shape(module.init, jax.random.key(0), image(8, 8))["params"])
@@ -41,16 +48,14 @@ def count(name, scale=4, **kwargs):
 
 @every_network_and_scale
 def test_output_is_scale_times_an_odd_sized_input(name, scale):
-    module, variables = tiny(name, scale)
-    sr, _ = jax.jit(module.apply)(variables, image(17, 23))
+    sr, _ = applied(name, scale)
     assert (sr.shape, sr.dtype) == ((2, 17 * scale, 23 * scale, 3), jnp.float32)
     assert jnp.isfinite(sr).all()
 
 
 @every_network
 def test_features_are_named_arrays_of_the_batch(name):
-    module, variables = tiny(name, 4)
-    _, features = jax.jit(module.apply)(variables, image(17, 23))
+    _, features = applied(name, 4)
     assert features
     for array in features.values():
         assert array.ndim == 4
