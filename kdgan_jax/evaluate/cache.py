@@ -34,7 +34,7 @@ def place(
     folder: Path, upscaler: Upscaler, photos: str, scale: int, metrics: Sequence[str]
 ) -> Path:
     """Returns where the rows of `upscaler` on the set with the hash `photos` are kept."""
-    facts = json.dumps([upscaler.digest, photos, scale, sorted(metrics), PROTOCOL])
+    facts = json.dumps([upscaler.digest(), photos, scale, sorted(metrics), PROTOCOL])
     return folder / f"{hashlib.sha256(facts.encode()).hexdigest()[:24]}.json"
 
 

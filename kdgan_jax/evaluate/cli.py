@@ -79,7 +79,8 @@ def _parser() -> argparse.ArgumentParser:
         required=True,
         help=f"separated by commas: {', '.join(BASELINES)}; forest (runs/forest) or forest:PATH; a"
         " run's workdir or checkpoint (runs/kd, runs/kd:teacher, runs/kd:distill; with :raw the"
-        " weights that are not averaged). LABEL=PATH names a model in tables and pictures",
+        " weights that are not averaged); a file of weights, ours or published. LABEL=PATH names a"
+        " model in tables and pictures",
     )
     add(
         "--data",

@@ -57,20 +57,20 @@ class Upscaler:
       upscale: the function.
       parameters: number of trained numbers.
       multi_adds: multiply-accumulates for a 1280 x 720 output; None where they are not counted.
-      digest: a hash of what its results depend on.
+      digest: gives a hash of what its results depend on; asked for only to keep them.
     """
 
     name: str
     upscale: Callable[[np.ndarray], np.ndarray]
     parameters: int
     multi_adds: int | None
-    digest: str = ""
+    digest: Callable[[], str] = lambda: ""
 
 
 def from_model(name: str, model: Trained) -> Upscaler:
     """Returns a trained model as an upscaler."""
     multi_adds = costs.multi_adds_720p(model) if isinstance(model, Model) else None
-    return Upscaler(name, model.upscale, model.parameters, multi_adds, model.digest)
+    return Upscaler(name, model.upscale, model.parameters, multi_adds, lambda: model.digest)
 
 
 def from_ensemble(name: str, model: Trained) -> Upscaler:
@@ -81,13 +81,13 @@ def from_ensemble(name: str, model: Trained) -> Upscaler:
         lambda lr: quantise(self_ensemble(model.predict, lr)),
         plain.parameters,
         None if plain.multi_adds is None else 8 * plain.multi_adds,
-        f"{plain.digest}+",
+        lambda: f"{model.digest}+",
     )
 
 
 def from_baseline(name: str, scale: int) -> Upscaler:
     """Returns the entry `name` of `BASELINES` as an upscaler."""
-    return Upscaler(name, lambda lr: BASELINES[name](lr, scale), 0, 0, name)
+    return Upscaler(name, lambda lr: BASELINES[name](lr, scale), 0, 0, lambda: name)
 
 
 def _timed(upscaler: Upscaler, lr: np.ndarray, runs: int) -> tuple[np.ndarray, float]:

@@ -48,7 +48,7 @@ class VapSR(nn.Module):
     Attributes:
       scale: enlargement, 2, 3 or 4.
       features: channels; 48 in VapSR, 32 in VapSR-S.
-      blocks: 21 in VapSR (20 at scales 2 and 3), 11 in VapSR-S.
+      blocks: 21 in VapSR at x4, 11 in VapSR-S.
       attention: channels inside the attention.
       groups: of the last convolution before the upsampler; 1 in VapSR, 2 in VapSR-S.
     """

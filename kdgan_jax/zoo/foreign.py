@@ -12,7 +12,6 @@ from typing import Any
 
 import jax
 import numpy as np
-from safetensors.numpy import save as to_bytes
 
 from kdgan_jax import models
 from kdgan_jax.errors import UserError
@@ -92,6 +91,8 @@ def save(path: str | Path, model: Model) -> None:
     Raises:
       UserError: its architecture has no PyTorch names.
     """
+    from safetensors.numpy import save as to_bytes
+
     if not hasattr(model.module, "detect"):
         raise UserError(f"{model.name} has no names in PyTorch's world; leave out --pytorch")
     with replacing(path) as temporary:

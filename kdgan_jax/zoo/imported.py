@@ -5,8 +5,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from safetensors import SafetensorError
-from safetensors.numpy import load_file
 
 from kdgan_jax import models
 from kdgan_jax.errors import UserError, pick
@@ -18,6 +16,9 @@ from kdgan_jax.zoo.model import Model
 
 
 def _safetensors(path: str | Path) -> dict[str, np.ndarray]:
+    from safetensors import SafetensorError
+    from safetensors.numpy import load_file
+
     try:
         return load_file(path)
     except (SafetensorError, OSError, TypeError) as error:

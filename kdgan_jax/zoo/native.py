@@ -10,8 +10,6 @@ from typing import Any
 
 import jax
 import numpy as np
-from safetensors import SafetensorError, safe_open
-from safetensors.numpy import save as to_bytes
 
 from kdgan_jax import models
 from kdgan_jax.errors import UserError
@@ -28,6 +26,8 @@ def _path(path: tuple[Any, ...]) -> str:
 
 def save(path: str | Path, model: Model) -> None:
     """Writes `model` to `path`, with `model.about` (source, licence, ...) in the header."""
+    from safetensors.numpy import save as to_bytes
+
     entries = {
         _path(key): np.ascontiguousarray(leaf, np.float32)
         for key, leaf in jax.tree_util.tree_leaves_with_path(model.params)
@@ -51,6 +51,8 @@ def header(path: str | Path) -> dict[str, str]:
     Raises:
       UserError: it is no safetensors file.
     """
+    from safetensors import SafetensorError, safe_open
+
     try:
         with safe_open(path, framework="numpy") as opened:
             return opened.metadata() or {}
@@ -64,6 +66,8 @@ def load(path: str | Path) -> Model:
     Raises:
       UserError: the file is damaged, of another format, or its entries do not fit its network.
     """
+    from safetensors import SafetensorError, safe_open
+
     about = header(path)
     try:
         if about.pop("format", None) != FORMAT:

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from kdgan_jax import models
+from kdgan_jax import models, tiles
 from kdgan_jax.io import pytorch
 from kdgan_jax.zoo import foreign
 
@@ -63,6 +63,21 @@ def assert_round_trip(name, scale=4, **kwargs):
     assert arguments.keys() >= kwargs.keys()
     back = foreign.to_params(module, state)
     jax.tree.map(np.testing.assert_array_equal, back, variables["params"])
+
+
+def assert_tiles(name, scale, size, tile, **kwargs):
+    """An image of `size` in tiles, whose margin is the receptive radius, is that on the whole."""
+    module, variables = build(name, scale, **kwargs)
+    apply = jax.jit(lambda lr: module.apply(variables, lr[None])[0][0])
+    lr = np.asarray(image(*size, batch=1))[0]
+    tiled = tiles.run(
+        lambda part: np.asarray(apply(part)),
+        lr,
+        scale=scale,
+        tile=tile,
+        margin=module.receptive_radius,
+    )
+    np.testing.assert_allclose(tiled, apply(lr), atol=1e-5)
 
 
 def assert_gradients(name, **kwargs):

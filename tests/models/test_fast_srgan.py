@@ -3,6 +3,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from kdgan_jax import models
 from kdgan_jax.models import fast_srgan
 
 TINY = {"features": 8, "blocks": 1}
@@ -17,7 +18,7 @@ def test_output_is_scale_times_an_odd_size(scale):
     checks.assert_enlarges("fast_srgan", scale=scale, **TINY)
 
 
-@pytest.mark.parametrize("scale", [3])  # 4 is in test_generators.py
+@pytest.mark.parametrize("scale", models.SCALES)
 def test_a_state_is_recognised_and_comes_back(scale):
     checks.assert_round_trip("fast_srgan", scale=scale, **TINY)
     checks.assert_round_trip("fast_srgan", scale=scale, features=4, blocks=3)

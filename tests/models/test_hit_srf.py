@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from kdgan_jax import models
 from kdgan_jax.models import correlation
 
 TINY = {"features": 32, "groups": 1, "heads": 2, "windows": (4, 8, 16)}
@@ -19,7 +20,7 @@ def test_output_is_scale_times_an_odd_size(scale):
     checks.assert_enlarges("hit_srf", scale=scale, **TINY)
 
 
-@pytest.mark.parametrize("scale", [3])  # 4 is in test_generators.py
+@pytest.mark.parametrize("scale", models.SCALES)
 def test_a_state_is_recognised_and_comes_back(scale):
     checks.assert_round_trip("hit_srf", scale=scale, **TINY)
 

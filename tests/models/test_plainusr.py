@@ -3,6 +3,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from kdgan_jax import models
 from kdgan_jax.models import plainusr
 
 TINY = {"features": (8, 6, 4), "depth": 2, "attention": 3}
@@ -18,7 +19,7 @@ def test_output_is_scale_times_an_odd_size(scale):
     checks.assert_enlarges("plainusr", scale=scale, **TINY)
 
 
-@pytest.mark.parametrize("scale", [3])  # 4 is in test_generators.py
+@pytest.mark.parametrize("scale", models.SCALES)
 def test_a_state_is_recognised_and_comes_back(scale):
     checks.assert_round_trip("plainusr", scale=scale, **TINY)
     checks.assert_round_trip("plainusr", scale=scale, features=(5, 4, 4), depth=3, attention=2)

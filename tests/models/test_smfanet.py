@@ -22,7 +22,7 @@ def test_output_is_scale_times_an_odd_size(scale):
     checks.assert_enlarges("smfanet", scale=scale, **TINY)
 
 
-@pytest.mark.parametrize("scale", [3])  # 4 is in test_generators.py
+@pytest.mark.parametrize("scale", models.SCALES)
 def test_a_state_is_recognised_and_comes_back(scale):
     checks.assert_round_trip("smfanet", scale=scale, **TINY)
     checks.assert_round_trip("smfanet", scale=scale, features=4, blocks=2, expansion=3)
