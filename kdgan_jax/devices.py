@@ -83,6 +83,16 @@ def describe(number: int) -> str:
     return f"{number} x {kind}" + (f" ({cores()} cores)" if kind == "cpu" else "")
 
 
+def memory() -> int:
+    """Returns the bytes of memory of one device; on a CPU those of the machine."""
+    stats = jax.local_devices()[0].memory_stats() or {}
+    if "bytes_limit" in stats:
+        return int(stats["bytes_limit"])
+    if hasattr(os, "sysconf") and "SC_PHYS_PAGES" in os.sysconf_names:
+        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    return 8 * 2**30
+
+
 def mean(tree: Any) -> Any:
     """Returns the mean over devices of every leaf; for use inside a step made by `parallel`."""
     return jax.lax.pmean(tree, AXIS)

@@ -6,6 +6,7 @@ with the image's edges, so the padding that the network sees there is the image'
 size means one compilation, and features of one tile in memory, beside the image and its result.
 """
 
+import sys
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
@@ -21,30 +22,47 @@ class Span(NamedTuple):
     keep_to: int
 
 
-def spans(size: int, tile: int, margin: int) -> list[Span]:
+class Tiling(NamedTuple):
+    """How an image is cut.
+
+    Attributes:
+      tile: side of a tile in pixels; more than 2 * margin, and a multiple of `grid`.
+      margin: receptive radius of the network, in the same pixels.
+      grid: tiles start at its multiples, for a network that gathers squares of so many pixels.
+    """
+
+    tile: int
+    margin: int
+    grid: int = 1
+
+
+WHOLE = Tiling(sys.maxsize, 0)
+
+
+def spans(size: int, tiling: Tiling) -> list[Span]:
     """Returns the tiles that cover `size` pixels; kept parts are disjoint and cover all.
 
-    Args:
-      size: pixels along the axis.
-      tile: pixels of a tile; more than 2 * margin.
-      margin: receptive radius of the network, in the same pixels.
+    All are of one size, but the last is smaller where the grid does not let it end at the edge.
     """
+    tile, margin, grid = tiling
     if size <= tile:
         return [Span(0, size, 0, size)]
-    stride = tile - 2 * margin
+    stride = (tile - 2 * margin) // grid * grid
     if stride < 1:
         raise ValueError(f"tile={tile} must be more than twice the margin {margin}")
-    starts = [*range(0, size - tile, stride), size - tile]
+    last = -(-(size - tile) // grid) * grid
+    starts = [*range(0, last, stride), last]
     seams = [0, *(start + margin for start in starts[1:]), size]
     return [
-        Span(start, tile, seams[i] - start, seams[i + 1] - start) for i, start in enumerate(starts)
+        Span(start, min(tile, size - start), seams[i] - start, seams[i + 1] - start)
+        for i, start in enumerate(starts)
     ]
 
 
-def positions(shape: tuple[int, int], tile: int, margin: int) -> Iterator[tuple[Span, Span]]:
+def positions(shape: tuple[int, int], tiling: Tiling) -> Iterator[tuple[Span, Span]]:
     """Yields (rows, columns) of every tile of an image of `shape` (h, w)."""
-    for rows in spans(shape[0], tile, margin):
-        for columns in spans(shape[1], tile, margin):
+    for rows in spans(shape[0], tiling):
+        for columns in spans(shape[1], tiling):
             yield rows, columns
 
 
@@ -53,8 +71,7 @@ def run(
     lr: np.ndarray,
     *,
     scale: int,
-    tile: int,
-    margin: int,
+    tiling: Tiling,
     on_tile: Callable[[], None] = lambda: None,
 ) -> np.ndarray:
     """Returns the network's image (h * scale, w * scale, C) of `lr` (h, w, C), tile by tile.
@@ -63,12 +80,11 @@ def run(
       predict: maps one tile (a, b, C) to (a * scale, b * scale, C), any dtype.
       lr: the image.
       scale: the network's factor.
-      tile: side of a tile in pixels of `lr`.
-      margin: receptive radius in pixels of `lr`.
+      tiling: how `lr` is cut.
       on_tile: called after every tile.
     """
     out: np.ndarray | None = None
-    for rows, columns in positions(lr.shape[:2], tile, margin):
+    for rows, columns in positions(lr.shape[:2], tiling):
         part = lr[rows.start : rows.start + rows.size, columns.start : columns.start + columns.size]
         result = predict(part)
         if out is None:

@@ -71,9 +71,10 @@ def plan(inputs: Sequence[str], out: Path) -> list[tuple[Path, Path]]:
 def _tiles(source: Path, model: Model) -> int:
     """Returns how many tiles the image takes, 1 if it cannot be read (it is named later)."""
     try:
-        return sum(1 for _ in tiles.positions(images.size(source), *model.tiling()))
+        size = images.size(source)
     except UserError:
         return 1
+    return sum(1 for _ in tiles.positions(size, model.tiling(size)))
 
 
 def _upscale_file(

@@ -3,7 +3,7 @@
 import functools
 import hashlib
 import json
-import sys
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -12,11 +12,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from kdgan_jax import models, tiles
+from kdgan_jax import devices, models, tiles
 from kdgan_jax.errors import UserError
+from kdgan_jax.io.logs import log
 from kdgan_jax.zoo.ensemble import checked
 
 TILE = 128  # side of a tile in LR pixels, if the network's receptive radius allows it
+# What the hungriest network that must see all (Fast-SRGAN) takes for every LR pixel, on a CPU.
+WHOLE_IMAGE_BYTES = 8400
 
 
 @functools.lru_cache(maxsize=32)
@@ -82,22 +85,26 @@ class Model:
         """Returns the same model with more known of it."""
         return replace(self, about=self.about | about)
 
-    def tiling(self) -> tuple[int, int]:
-        """Returns (tile, margin) in LR pixels; a network that must see all has one tile."""
+    def tiling(self, size: tuple[int, int]) -> tiles.Tiling:
+        """Returns how an image of `size` (h, w) is cut.
+
+        A network whose output depends on the whole image gets it whole, unless that might not fit
+        into memory.
+        """
         module = self.module
-        # One that sorts pixels onto a grid (RRDB for x2) would need tiles that start on it.
-        if getattr(module, "whole_image", False) or getattr(module, "grid", 1) > 1:
-            return sys.maxsize, 0
-        margin = self.module.receptive_radius
-        return max(TILE, 4 * margin), margin
+        if not getattr(module, "whole_image", False):
+            margin, grid = module.receptive_radius, getattr(module, "grid", 1)
+            return tiles.Tiling(-(-max(TILE, 4 * margin) // grid) * grid, margin, grid)
+        most = math.isqrt(devices.memory() // 2 // WHOLE_IMAGE_BYTES)
+        return tiles.WHOLE if size[0] * size[1] <= most**2 else tiles.Tiling(most, most // 8)
 
     def upscale(
         self, image: np.ndarray, *, on_tile: Callable[[], None] = lambda: None
     ) -> np.ndarray:
         """Returns `image` (h, w, 3) uint8 enlarged to (h * scale, w * scale, 3) uint8.
 
-        Large images go through in tiles, with the same result as whole, unless the network's output
-        depends on the whole image.
+        Large images go through in tiles, with the same result as whole. A network whose output
+        depends on the whole image gets it whole, or with a warning if it might not fit.
 
         Raises:
           ValueError: the image is not uint8 RGB.
@@ -117,13 +124,21 @@ class Model:
                 f"an image of {image.shape[1]}x{image.shape[0]} is too small for {self.name}; sides"
                 f" must be at least {smallest} pixels"
             )
-        tile, margin = self.tiling()
+        size = image.shape[:2]
+        tiling = self.tiling(size)
+        if getattr(self.module, "whole_image", False) and tiling != tiles.WHOLE:
+            log.warning(
+                "%dx%d pixels may not fit into memory; %s, whose output depends on the whole image,"
+                " gets it in tiles of %d, whose seams may show",
+                *size[::-1],
+                self.name,
+                tiling.tile,
+            )
         predict, params = _compiled(self.module, rounded), jax.device_put(self.params)
         return tiles.run(
             lambda part: np.asarray(predict(params, part[None]))[0],
             image,
             scale=self.scale,
-            tile=tile,
-            margin=margin,
+            tiling=tiling,
             on_tile=on_tile,
         )

@@ -2,7 +2,8 @@ import jax
 import numpy as np
 import pytest
 
-from kdgan_jax import models
+from kdgan_jax import devices, models
+from kdgan_jax.zoo import foreign
 from kdgan_jax.zoo.ensemble import quantise
 from kdgan_jax.zoo.model import Model, _compiled
 
@@ -43,6 +44,33 @@ def test_tiles_give_what_the_whole_image_gives(photo, name, kwargs, ties):
     whole = np.asarray(_compiled(model.module, True)(model.params, image[None]))[0]
     assert np.count_nonzero(tiled != whole) <= ties
     assert np.abs(tiled - whole).max() <= 1
+
+
+def test_tiles_of_a_network_that_gathers_pixels_start_on_its_grid(photo):
+    kwargs, random = {"features": 4, "growth": 2, "blocks": 1}, np.random.default_rng(0)
+    shapes = foreign.shapes(models.generator("rrdb", kwargs, 2))
+    params = jax.tree.map(lambda s: random.normal(0, 0.1, s.shape).astype(np.float32), shapes)
+    model = Model("rrdb", kwargs, 2, params)
+    image = photo[:159, :171]
+    assert model.tiling(image.shape[:2]) == (156, 39, 2)
+    tiled = model.upscale(image).astype(int)
+    whole = np.asarray(_compiled(model.module, True)(model.params, image[None]))[0]
+    assert np.count_nonzero(tiled != whole) == 0
+
+
+def test_a_network_that_must_see_all_is_cut_only_where_memory_might_not_do(
+    photo, monkeypatch, caplog
+):
+    model = fresh("smfanet", features=8, blocks=1)
+    image = photo[:60, :70]
+    whole = model.upscale(image)
+    assert not caplog.records
+    monkeypatch.setattr(devices, "memory", lambda: 2 * 32 * 32 * 8400)
+    tiled = model.upscale(image)
+    assert (tiled.shape, tiled.dtype) == (whole.shape, np.uint8)
+    assert not np.array_equal(tiled, whole)
+    (said,) = caplog.messages
+    assert said.startswith("70x60 pixels may not fit into memory; smfanet, whose output depends")
 
 
 def test_upscale_rounds_and_clips(photo):
