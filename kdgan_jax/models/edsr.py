@@ -10,12 +10,19 @@ from typing import Any
 
 import flax.linen as nn
 import jax.numpy as jnp
+import numpy as np
 from jax import Array
 
 from kdgan_jax.models.layers import Conv, ShuffleUpsampler
 
 # Mean of DIV2K, subtracted from the input and added to the output (RGB in [0, 1]).
 MEAN = 0.4488, 0.4371, 0.4040
+PUBLISHED_RANGE = 255.0
+
+
+def _published_residual(features: int) -> float:
+    """Returns the residual scale of BasicSR's network of so many channels."""
+    return 0.1 if features == 256 else 1.0
 
 
 class EDSR(nn.Module):
@@ -66,6 +73,17 @@ class EDSR(nn.Module):
         # Linen numbers a block's outer convolution, the second, before the inner one.
         return f"body.{(number - 1) // 2}.conv{1 + number % 2}.{kind}"
 
+    def as_published(self, state: Mapping[str, Any]) -> dict[str, Any]:
+        """Returns `state`, by BasicSR's keys, for the arguments that `detect` takes for it.
+
+        A file says neither range nor residual scale, so they go into the weights.
+        """
+        gain = PUBLISHED_RANGE / self.image_range
+        factors = {"conv_first.weight": 1 / gain, "conv_last.weight": gain, "conv_last.bias": gain}
+        residual = self.residual_scale / _published_residual(self.features)
+        factors |= {key: residual for key in state if ".conv2." in key}
+        return {key: array * np.float32(factors.get(key, 1)) for key, array in state.items()}
+
     @staticmethod
     def detect(shapes: Mapping[str, tuple[int, ...]]) -> dict[str, Any] | None:
         """Returns the arguments of the EDSR whose file has entries of `shapes`, else None.
@@ -85,6 +103,6 @@ class EDSR(nn.Module):
             "scale": scale,
             "features": first[0],
             "blocks": blocks,
-            "residual_scale": 0.1 if first[0] == 256 else 1.0,
-            "image_range": 255.0,
+            "residual_scale": _published_residual(first[0]),
+            "image_range": PUBLISHED_RANGE,
         }

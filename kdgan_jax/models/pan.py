@@ -63,6 +63,11 @@ class PAN(nn.Module):
         """Pixels of the LR image that one output pixel sees on each side."""
         return 2 * self.blocks + 4  # head, blocks, trunk's end; all that follows reaches two
 
+    @property
+    def serves_scales(self) -> tuple[int, ...]:
+        """Scales that a file with these shapes may be of."""
+        return (4,) if self.scale == 4 else (2, 3)
+
     @nn.compact
     def __call__(self, lr: Array) -> tuple[Array, dict[str, Array]]:
         """Maps (B, h, w, 3) to ((B, h * scale, w * scale, 3), features at LR size)."""
@@ -82,7 +87,7 @@ class PAN(nn.Module):
     def detect(shapes: Mapping[str, tuple[int, ...]]) -> dict[str, Any] | None:
         """Returns the arguments of the network that has these PyTorch shapes, None if not PAN.
 
-        Files for x2 and x3 have the same shapes; they are taken for x2.
+        Files for x2 and x3 have the same shapes (`serves_scales`); they are taken for x2.
         """
         needed = {"conv_first.weight", "upconv1.weight", "att1.conv.weight", "conv_last.weight"}
         if not needed | {"SCPA_trunk.0.PAConv.k2.weight"} <= shapes.keys():

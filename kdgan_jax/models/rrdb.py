@@ -95,6 +95,11 @@ class RRDBNet(nn.Module):
         inside = 15 * self.blocks + 4  # first, body's end, and two for all after the enlargement
         return self.grid * inside + self.grid - 1
 
+    @property
+    def serves_scales(self) -> tuple[int, ...]:
+        """Scales that a file with these shapes may be of."""
+        return (2, 3) if self.grid == 1 and self.scale in (2, 3) else (self.scale,)
+
     @nn.compact
     def __call__(self, lr: Array) -> tuple[Array, dict[str, Array]]:
         """Maps (B, h, w, 3) to ((B, h * scale, w * scale, 3), features at LR size or below)."""
@@ -119,7 +124,7 @@ class RRDBNet(nn.Module):
     def detect(shapes: Mapping[str, tuple[int, ...]]) -> dict[str, Any] | None:
         """Returns the arguments of the RRDBNet whose file has entries of `shapes`, else None.
 
-        Names must be the modern ones. One enlarging convolution is taken for x2: x3 looks alike.
+        Names must be the modern ones. One enlarging convolution is taken for x2; x3 looks alike (`serves_scales`).
         """
         inner = "body.0.rdb1.conv1.weight"
         if not {"conv_first.weight", inner, "conv_body.weight", "conv_hr.weight"} <= set(shapes):

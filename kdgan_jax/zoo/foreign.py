@@ -37,6 +37,11 @@ def shapes(module: Any) -> Any:
     return jax.eval_shape(module.init, jax.random.key(0), image)["params"]
 
 
+def keys(module: Any) -> set[str]:
+    """Returns the PyTorch keys of all of `module`'s parameters."""
+    return {key(module, path) for path, _ in jax.tree_util.tree_leaves_with_path(shapes(module))}
+
+
 def _to_ours(array: np.ndarray, shape: tuple[int, ...]) -> np.ndarray | None:
     """Returns `array` in our layout, None if it does not fit `shape`."""
     if array.ndim == 4 and len(shape) == 4:
@@ -49,7 +54,7 @@ def _to_ours(array: np.ndarray, shape: tuple[int, ...]) -> np.ndarray | None:
 
 
 def to_params(module: Any, state: State) -> Any:
-    """Returns `module`'s parameters out of PyTorch's `state`; entries that it lacks are left.
+    """Returns `module`'s parameters out of PyTorch's `state`, which may hold more.
 
     Raises:
       UserError: entries are missing or of other shapes; names the first few.
@@ -95,8 +100,12 @@ def save(path: str | Path, model: Model) -> None:
 
     if not hasattr(model.module, "detect"):
         raise UserError(f"{model.name} has no names in PyTorch's world; leave out --pytorch")
+    module = model.module
+    state = to_state(module, model.params)
+    if hasattr(module, "as_published"):
+        state = module.as_published(state)
     with replacing(path) as temporary:
-        temporary.write_bytes(to_bytes(to_state(model.module, model.params), {"format": "pt"}))
+        temporary.write_bytes(to_bytes(state, {"format": "pt"}))
 
 
 def shapes_of(state: State) -> dict[str, tuple[int, ...]]:

@@ -57,15 +57,30 @@ def load(path: str | Path, architecture: str | None = None, scale: int | None = 
     path = Path(path)
     state = modern_keys(pick(READERS, path.suffix.lower(), f"the suffix of {path}")(path))
     name, own = _recognise(path, state, architecture)
-    if scale in getattr(models.GENERATORS[name], "serves_scales", ()):
-        own["scale"] = scale
     module = models.generator(name, own, own.pop("scale"), field=str(path))
+    served = getattr(module, "serves_scales", ())
+    if scale in served:
+        module = module.clone(scale=scale)
     try:
         params = foreign.to_params(module, state)
     except UserError as error:
         raise UserError(f"{path}: as {name}, {error}") from None
+    _refuse_more(path, name, state, [module, *(module.clone(scale=s) for s in served)])
     digest = sha256(path)
     return Model(name, own, module.scale, params, published.about(digest) | {"sha256": digest})
+
+
+def _refuse_more(path: Path, name: str, state: foreign.State, modules: list[Any]) -> None:
+    """Refuses entries of `state` that none of `modules` has: it is of a network with more to it."""
+    more = set(state).difference(*(foreign.keys(module) for module in modules))
+    # A counter of training's batches, beside batch normalisation that has been kept in the file.
+    more = {key for key in more if not key.endswith("num_batches_tracked")}
+    if more:
+        raise UserError(
+            f"{path}: as {name}, {len(more)} of its {len(state)} entries have no place"
+            f" ({', '.join(sorted(more)[:3])}{', ...' if len(more) > 3 else ''}); it is a network"
+            " that is not known here"
+        )
 
 
 def _recognise(

@@ -1,12 +1,15 @@
+import jax
 import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
 import kdgan_jax
+from kdgan_jax import models
 from kdgan_jax.data import photos
 from kdgan_jax.errors import UserError
 from kdgan_jax.evaluate import metrics
-from kdgan_jax.zoo import imported, published
+from kdgan_jax.zoo import foreign, imported, published
+from kdgan_jax.zoo.model import Model
 
 # One of each format and colour space; all are held to their golden outputs in tests/models.
 X4 = ["carn_m.pth", "espcn_x4.pb", "fast_srgan.pt", "imdn_x4.pth", "srcnn_keras.h5", "vdsr.pth"]
@@ -54,3 +57,44 @@ def test_an_unknown_suffix_names_what_is_read(tmp_path):
     (tmp_path / "x.onnx").write_bytes(b"1")
     with pytest.raises(UserError, match=r"x\.onnx"):
         kdgan_jax.load(tmp_path / "x.onnx")
+
+
+@pytest.mark.parametrize("kwargs", [{}, {"residual_scale": 0.1}, {"image_range": 255.0}])
+def test_an_edsr_of_ours_goes_out_as_a_published_one(tmp_path, photo, kwargs):
+    # A file says neither range nor residual scale: both must be in the weights.
+    kwargs = {"features": 8, "blocks": 1, **kwargs}
+    module = models.generator("edsr", kwargs, 2)
+    model = Model("edsr", kwargs, 2, models.init(module, jax.random.key(0), 16))
+    foreign.save(tmp_path / "edsr.safetensors", model)
+    back = kdgan_jax.load(tmp_path / "edsr.safetensors")
+    assert (back.kwargs["image_range"], back.kwargs["residual_scale"]) == (255.0, 1.0)
+    image = photo[:17, :21]
+    np.testing.assert_allclose(back.predict(image), model.predict(image), atol=2e-6)
+
+
+@pytest.mark.parametrize("name", ["pan", "rrdb"])
+def test_a_file_of_one_enlarging_step_is_for_x2_or_as_asked_for_x3(tmp_path, name):
+    kwargs = {"pan": {"blocks": 1}, "rrdb": {"features": 4, "blocks": 1, "growth": 2}}[name]
+    module = models.generator(name, kwargs, 3)
+    shapes = foreign.shapes(module)
+    params = jax.tree.map(lambda leaf: np.zeros(leaf.shape, np.float32), shapes)
+    foreign.save(tmp_path / "x3.safetensors", Model(name, kwargs, 3, params))
+    found = [imported.load(tmp_path / "x3.safetensors", scale=s).scale for s in (None, 2, 3, 4)]
+    assert found == [2, 2, 3, 2]
+
+
+def test_a_network_with_more_to_it_than_ours_is_refused(tmp_path, photo):
+    module = models.generator("imdn", {"features": 8, "blocks": 1}, 4)
+    params = jax.tree.map(lambda leaf: np.ones(leaf.shape, np.float32), foreign.shapes(module))
+    state = foreign.to_state(module, params)
+    counter = {"norm.num_batches_tracked": np.zeros(1, np.float32)}
+    save_file(state | counter, tmp_path / "counted.safetensors")
+    assert imported.load(tmp_path / "counted.safetensors").name == "imdn"
+    more = {f"gate{i}.weight": np.zeros(1, np.float32) for i in range(5)}
+    save_file(state | more, tmp_path / "more.safetensors")
+    with pytest.raises(UserError) as caught:
+        imported.load(tmp_path / "more.safetensors")
+    assert str(caught.value) == (
+        f"{tmp_path / 'more.safetensors'}: as imdn, 5 of its {len(state) + 5} entries have no place"
+        " (gate0.weight, gate1.weight, gate2.weight, ...); it is a network that is not known here"
+    )
