@@ -18,6 +18,8 @@ from kdgan_jax.zoo import foreign, imported, mix, native
 from kdgan_jax.zoo.load import load
 from kdgan_jax.zoo.model import Model
 
+FACTS = {"licence": "terms", "source": "where it comes from", "data": "what it was trained on"}
+
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
@@ -38,7 +40,8 @@ def _parser() -> argparse.ArgumentParser:
     )
     add("--average", nargs="+", metavar="MODEL", help="in place of SOURCE: the mean of several")
     add("--pytorch", action="store_true", help="write PyTorch's names and layout")
-    add("--licence", help="terms, for the header")
+    for fact in FACTS:
+        add(f"--{fact}", help=f"{FACTS[fact]}, for the header")
     return parser
 
 
@@ -49,8 +52,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         out = _out(arguments)
         model = _model(arguments)
-        if arguments.licence:
-            model = model.with_about(licence=arguments.licence)
+        said = {fact: getattr(arguments, fact) for fact in FACTS}
+        model = model.with_about(**{fact: text for fact, text in said.items() if text})
         if arguments.pytorch:
             foreign.save(out, model)
         else:

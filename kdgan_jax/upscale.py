@@ -1,6 +1,6 @@
 """Upscales photos with a trained model; colour, grey and transparency are kept.
 
-python -m kdgan_jax.upscale photo.png folder/ --out=OUT --model=runs/kd
+python -m kdgan_jax.upscale photo.png folder/ --out=OUT [--model=runs/kd]
 """
 
 import argparse
@@ -14,7 +14,7 @@ from kdgan_jax import bicubic, devices, tiles
 from kdgan_jax.errors import UserError, leave
 from kdgan_jax.io import images, logs
 from kdgan_jax.zoo.ensemble import quantise, self_ensemble
-from kdgan_jax.zoo.load import load
+from kdgan_jax.zoo.load import SHIPPED, load
 from kdgan_jax.zoo.model import Model
 
 
@@ -98,9 +98,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--out", required=True, help="folder for the results; made if missing")
     parser.add_argument(
         "--model",
-        required=True,
-        help="a run's workdir (runs/kd; runs/kd:teacher, runs/kd:distill), a checkpoint, or a file"
-        " of weights, ours or published",
+        default="student_x4",
+        help=f"one that comes with the package ({', '.join(SHIPPED)}; default: %(default)s), a"
+        " run's workdir (runs/kd; runs/kd:teacher, runs/kd:distill), a checkpoint, or a file of"
+        " weights, ours or published",
     )
     parser.add_argument(
         "--self_ensemble",

@@ -22,9 +22,12 @@ def same(a, b, photo):
 
 def test_a_run_becomes_one_file(tmp_path, smoke_run, photo):
     out = tmp_path / "student.safetensors"
-    assert convert.main([str(smoke_run), str(out), "--licence=CC0"]) == 0
+    assert convert.main([str(smoke_run), str(out), "--licence=CC0", "--data=photos"]) == 0
     same(kdgan_jax.load(out), kdgan_jax.load(smoke_run), photo)
-    assert native.header(out)["licence"] == "CC0"
+    header = native.header(out)
+    assert (header["licence"], header["data"]) == ("CC0", "photos")
+    assert header["source"] == "a run of kdgan_jax, phase adversarial, step 4, ema"
+    assert len(header["sha256"]) == 64
 
 
 def test_a_student_goes_out_in_pytorchs_names_and_comes_back(tmp_path, smoke_run, photo):

@@ -63,6 +63,12 @@ def test_role_of_the_model_can_be_named(tmp_path, small, smoke_run):
     np.testing.assert_array_equal(np.asarray(Image.open(tmp_path / "out/a.png")), wanted)
 
 
+def test_without_a_model_the_student_of_the_package_is_taken(tmp_path, small):
+    assert upscale.main([str(save(tmp_path / "a.png", small)), f"--out={tmp_path / 'out'}"]) == 0
+    wanted = kdgan_jax.load("student_x4").upscale(small)
+    np.testing.assert_array_equal(np.asarray(Image.open(tmp_path / "out/a.png")), wanted)
+
+
 def test_self_ensemble_is_the_mean_over_flips_and_rotations(run, tmp_path, small, smoke_run):
     run(save(tmp_path / "a.png", small), "--self_ensemble")
     model = kdgan_jax.load(smoke_run)

@@ -1,4 +1,7 @@
-"""Models from paths: runs and their checkpoints, our own files, and what others have published."""
+"""Models from paths: runs and their checkpoints, our own files, and what others have published.
+
+A few small ones come with the package and go by name.
+"""
 
 from pathlib import Path
 
@@ -7,13 +10,16 @@ import numpy as np
 
 from kdgan_jax import models
 from kdgan_jax.config import PHASES
-from kdgan_jax.errors import UserError, pick
+from kdgan_jax.errors import UserError, pick, suggest
 from kdgan_jax.io import checkpoint
+from kdgan_jax.io.files import sha256
 from kdgan_jax.zoo import imported, native, origin
 from kdgan_jax.zoo.model import Model
 
 ROLES = ("student", *PHASES)
 WEIGHTS = "ema", "raw"
+# Students that come with the package, by name.
+SHIPPED = {p.stem: p for p in sorted((Path(__file__).parents[1] / "weights").glob("*.safetensors"))}
 
 
 def load(
@@ -22,7 +28,7 @@ def load(
     """Returns the trained model at `path`, on the host; it runs on whatever device is there.
 
     Args:
-      path: the workdir of a run (`runs/kd`), one of its checkpoints
+      path: a name of `SHIPPED`, the workdir of a run (`runs/kd`), one of its checkpoints
         (`runs/kd/checkpoints/distill/1500`), the origin's SavedModel, a file of our own
         (`.safetensors`), or a published one (`imported.READERS`).
       role: of a workdir: "student" is the newest student there is, "distill" the one before the
@@ -47,6 +53,8 @@ def load(
         for word in words:
             if word not in known:
                 raise UserError(f"{path}: {folder} is a single model; leave out {':' + word!r}")
+    if str(path) in SHIPPED and not folder.exists():
+        return native.load(SHIPPED[str(path)])
     if imported.is_foreign(folder):
         return imported.load(folder, scale=scale)
     if folder.is_file():
@@ -63,10 +71,11 @@ def load(
             return _load_checkpoint(checkpoints / str(found[-1]), ema)
     there = [p for p in PHASES if checkpoint.steps(checkpoint.phase_folder(folder, p))]
     what = "no such folder" if not folder.is_dir() else f"holds no checkpoint of {role!r}"
-    hint = "give the --workdir of a run, one of its checkpoints, or a file of weights"
+    hint = "give the --workdir of a run, one of its checkpoints, a file of weights, or a name"
+    hint += f" ({', '.join(SHIPPED)})"
     if there:
         hint = f"there is '{folder}:{there[0]}'"
-    raise UserError(f"{folder}: {what}; {hint}")
+    raise UserError(f"{folder}: {what}; {hint}{suggest(str(path), list(SHIPPED))}")
 
 
 def _is_checkpoint(folder: Path) -> bool:
@@ -90,4 +99,8 @@ def _load_checkpoint(folder: Path, ema: bool) -> Model:
     target = jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), shapes["params"])
     item = "ema" if ema else "params"
     params = checkpoint.load(folder, {item: target})[item]
-    return Model(spec["name"], spec["kwargs"], spec["scale"], params)
+    about = {
+        "source": f"a run of kdgan_jax, phase {folder.parent.name}, step {folder.name}, {item}",
+        "sha256": sha256(folder / checkpoint.MANIFEST),
+    }
+    return Model(spec["name"], spec["kwargs"], spec["scale"], params, about)

@@ -10,7 +10,15 @@ from kdgan_jax.data import photos
 from kdgan_jax.errors import UserError
 from kdgan_jax.evaluate import metrics
 from kdgan_jax.io import checkpoint
-from kdgan_jax.zoo.load import load
+from kdgan_jax.zoo.load import SHIPPED, load
+
+
+def set5(shared, model):
+    """Returns the model's PSNR on Set5 in dB."""
+    found, _ = photos.folder(shared / "benchmark/Set5", 4)
+    pairs = [photos.load(photo, 4) for photo in found]
+    return np.mean([metrics.psnr_y(model.upscale(lr), hr, 4) for hr, lr in pairs])
+
 
 # Models of a run.
 
@@ -103,6 +111,34 @@ def test_altered_checkpoint_is_refused(smoke_run, tmp_path):
         load(tmp_path / "4")
 
 
+# Students that come with the package.
+
+
+def test_students_that_come_with_the_package_go_by_name():
+    assert set(SHIPPED) == {"student_x4", "student_gan_x4"}
+    for name, path in SHIPPED.items():
+        model = load(name)
+        assert path.stat().st_size < 2**18
+        assert (model.scale, model.parameters) == (4, 51_920)
+        assert model.about.keys() == {"source", "sha256", "licence", "data"}
+
+
+def test_a_path_of_that_name_goes_first(smoke_run, tmp_path, monkeypatch):
+    (tmp_path / "student_x4").symlink_to(smoke_run)
+    monkeypatch.chdir(tmp_path)
+    assert load("student_x4").parameters == load(smoke_run).parameters != 51_920
+
+
+def test_a_name_that_is_almost_right_is_suggested():
+    with pytest.raises(UserError, match="did you mean 'student_x4'"):
+        load("student_x3")
+
+
+@pytest.mark.parametrize(("name", "stated"), [("student_x4", 30.86), ("student_gan_x4", 30.14)])
+def test_students_have_the_figure_of_the_readme_on_set5(shared, name, stated):
+    assert set5(shared, load(name)) == pytest.approx(stated, abs=0.01)
+
+
 # The origin's generator.
 
 
@@ -120,11 +156,7 @@ def test_origins_generator_enlarges_by_four(shared, photo):
 
 
 def test_origins_generator_has_its_known_figure_on_set5(shared):
-    model = load(shared / "seed_generator")
-    found, _ = photos.folder(shared / "benchmark/Set5", 4)
-    pairs = [photos.load(photo, 4) for photo in found]
-    psnr = np.mean([metrics.psnr_y(model.upscale(lr), hr, 4) for hr, lr in pairs])
-    assert abs(psnr - 28.94) < 0.01
+    assert set5(shared, load(shared / "seed_generator")) == pytest.approx(28.94, abs=0.01)
 
 
 def test_origins_generator_with_other_weights_is_refused(shared, tmp_path):
