@@ -6,6 +6,7 @@ import subprocess
 import sys
 
 import chex
+import jax
 import numpy as np
 import pytest
 from conftest import ROOT, run_module
@@ -14,7 +15,10 @@ from PIL import Image
 
 import kdgan_jax
 from kdgan_jax import config as configuration
+from kdgan_jax import models
 from kdgan_jax.io import checkpoint, logs
+from kdgan_jax.zoo import foreign
+from kdgan_jax.zoo.model import Model
 
 PHASES = configuration.PHASES
 SMOKE = "--config=configs/kd.py:smoke"
@@ -189,6 +193,20 @@ def test_given_teacher_is_distilled_as_the_trained_one(given_teacher, smoke_run)
     chex.assert_trees_all_equal(
         items(given_teacher, "distill"), items(smoke_run, "distill"), strict=True
     )
+
+
+def test_a_published_file_may_be_the_teacher_even_one_for_y(tmp_path):
+    module = models.generator("espcn", {"features": (4, 4)}, 4)
+    params = models.init(module, jax.random.key(0), 16)
+    foreign.save(tmp_path / "espcn.safetensors", Model("espcn", {"features": (4, 4)}, 4, params))
+    workdir = tmp_path / "run"
+    teacher = f"--config.teacher.checkpoint={tmp_path / 'espcn.safetensors'}"
+    start(SMOKE, f"--workdir={workdir}", teacher, "--config.phases=('teacher', 'distill')")
+    taken = kdgan_jax.load(workdir, "teacher")
+    assert taken.name == "espcn"
+    chex.assert_trees_all_equal(taken.params, jax.tree.map(np.asarray, params))
+    assert {row["phase"] for row in losses(workdir)} == {"distill"}
+    assert all(row["distill"] > 0 for row in losses(workdir))
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ import numpy as np
 
 from kdgan_jax import models
 from kdgan_jax.errors import UserError, pick
-from kdgan_jax.io import frozen_graph, keras, pytorch
+from kdgan_jax.io import frozen_graph, keras, ncnn, pytorch
 from kdgan_jax.io.files import sha256
 from kdgan_jax.models.rrdb import modern_keys
 from kdgan_jax.zoo import foreign, native, published
@@ -32,6 +32,7 @@ READERS: dict[str, Callable[[str | Path], dict[str, np.ndarray]]] = {
     ".safetensors": _safetensors,
     ".h5": keras.read,
     ".pb": frozen_graph.read,
+    ".param": ncnn.read,  # and the .bin beside it, which holds the weights
 }
 
 
@@ -66,7 +67,7 @@ def load(path: str | Path, architecture: str | None = None, scale: int | None = 
     except UserError as error:
         raise UserError(f"{path}: as {name}, {error}") from None
     _refuse_more(path, name, state, [module, *(module.clone(scale=s) for s in served)])
-    digest = sha256(path)
+    digest = sha256(path.with_suffix(".bin") if path.suffix.lower() == ".param" else path)
     return Model(name, own, module.scale, params, published.about(digest) | {"sha256": digest})
 
 
