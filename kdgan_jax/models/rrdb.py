@@ -124,7 +124,8 @@ class RRDBNet(nn.Module):
     def detect(shapes: Mapping[str, tuple[int, ...]]) -> dict[str, Any] | None:
         """Returns the arguments of the RRDBNet whose file has entries of `shapes`, else None.
 
-        Names must be the modern ones. One enlarging convolution is taken for x2; x3 looks alike (`serves_scales`).
+        Names must be the modern ones. One enlarging convolution is taken for x2; x3 looks alike
+        (`serves_scales`).
         """
         inner = "body.0.rdb1.conv1.weight"
         if not {"conv_first.weight", inner, "conv_body.weight", "conv_hr.weight"} <= set(shapes):

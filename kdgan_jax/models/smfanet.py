@@ -106,6 +106,16 @@ class SMFANet(nn.Module):
     smallest = 2  # one pixel has no unbiased variance
 
     @staticmethod
+    def as_published(state: Mapping[str, Any]) -> dict[str, Any]:
+        """Returns `state` with numbers per channel in the shape that they have in the files."""
+        shaped = {
+            key: array.reshape(1, -1, 1, 1)
+            for key, array in state.items()
+            if key.endswith((".smfa.alpha", ".smfa.belt"))
+        }
+        return {**state, **shaped}
+
+    @staticmethod
     def detect(shapes: Mapping[str, tuple[int, ...]]) -> dict[str, Any] | None:
         """Returns the arguments of the network of these PyTorch shapes, None if not SMFANet."""
         first, last, hidden = "to_feat.weight", "to_img.0.weight", "feats.0.pcfn.conv_0.weight"

@@ -78,7 +78,7 @@ def to_params(module: Any, state: State) -> Any:
 
 
 def to_state(module: Any, params: Any) -> dict[str, np.ndarray]:
-    """Returns `params` by PyTorch's keys and in its layout."""
+    """Returns `params` by PyTorch's keys and in its layout, as a published file has them."""
     state = {}
     for path, leaf in jax.tree_util.tree_leaves_with_path(params):
         array = np.asarray(leaf, np.float32)
@@ -87,7 +87,7 @@ def to_state(module: Any, params: Any) -> dict[str, np.ndarray]:
         elif array.ndim == 2:
             array = array.T
         state[key(module, path)] = np.ascontiguousarray(array)
-    return state
+    return module.as_published(state) if hasattr(module, "as_published") else state
 
 
 def save(path: str | Path, model: Model) -> None:
@@ -100,10 +100,7 @@ def save(path: str | Path, model: Model) -> None:
 
     if not hasattr(model.module, "detect"):
         raise UserError(f"{model.name} has no names in PyTorch's world; leave out --pytorch")
-    module = model.module
-    state = to_state(module, model.params)
-    if hasattr(module, "as_published"):
-        state = module.as_published(state)
+    state = to_state(model.module, model.params)
     with replacing(path) as temporary:
         temporary.write_bytes(to_bytes(state, {"format": "pt"}))
 

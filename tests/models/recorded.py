@@ -2,10 +2,9 @@
 
 from pathlib import Path
 
-import jax
+import checks
 import numpy as np
 
-from kdgan_jax import models
 from kdgan_jax.zoo import foreign
 
 GOLDEN = Path(__file__).parents[1] / "golden"
@@ -21,13 +20,11 @@ def state(stem):
 def compare(stem, rename=dict):
     """Returns (name, arguments, largest difference from PyTorch, largest output)."""
     entries = rename(state(stem))
-    name, kwargs = foreign.detect(entries)
-    module = models.generator(name, kwargs, kwargs["scale"])
-    params = foreign.to_params(module, entries)
-    assert foreign.to_state(module, params).keys() == entries.keys()
+    _, kwargs = foreign.detect(entries)
+    name, module, params = checks.restore(entries)
     with np.load(GOLDEN / f"spandrel_{stem}.npz") as file:
         lr, expected = file["input"], file["output"]
-    sr = np.asarray(jax.jit(module.apply)({"params": params}, lr)[0])
+    sr, _ = checks.compiled(module.apply)({"params": params}, lr)
     assert sr.shape == expected.shape
     assert np.std(expected) > 0.01  # the input shows
     error, top = float(np.abs(sr - expected).max()), float(np.abs(expected).max())

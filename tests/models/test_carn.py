@@ -1,12 +1,9 @@
-import functools
-
 import checks
 import jax
 import numpy as np
 import pytest
 
 from kdgan_jax import models
-from kdgan_jax.io import pytorch
 from kdgan_jax.models.carn import MEAN
 from kdgan_jax.zoo import foreign
 
@@ -40,37 +37,30 @@ def test_every_parameter_but_the_mean_has_a_finite_gradient():
 
 
 def test_the_mean_is_taken_away_and_added():
-    module = models.generator("carn_m", TINY, 2)
+    module, _, apply = checks.build("carn_m", 2, **TINY)
     variables = {"params": models.init(module, jax.random.key(0), 9)}
     # What is left of a mean image is the biases, which are 0 at first.
-    sr, taps = module.apply(variables, np.full((1, 9, 9, 3), MEAN, np.float32))
+    sr, taps = apply(variables, np.full_like(checks.image(), MEAN))
     np.testing.assert_allclose(sr, np.broadcast_to(MEAN, sr.shape), atol=1e-6)
     np.testing.assert_allclose(taps["head"], 0, atol=1e-6)
 
 
 @pytest.mark.parametrize("scale", models.SCALES)
 def test_tiles_are_the_whole(scale):
-    checks.assert_tiles("carn_m", scale, size=(51, 47), tile=37, **TINY)
-
-
-@functools.cache
-def state(shared):
-    return pytorch.read(shared / "weights" / "carn_m.pth")
+    checks.assert_tiles("carn_m", scale, **TINY)
 
 
 def test_of_a_file_for_several_scales_the_largest_is_taken(shared):
     arguments = {"scale": 4, "features": 64, "blocks": 3, "groups": 4}
-    assert foreign.detect(state(shared)) == ("carn_m", arguments)
+    state = checks.read(shared / "weights" / "carn_m.pth")
+    assert foreign.detect(state) == ("carn_m", arguments)
 
 
 @pytest.mark.parametrize("scale", models.SCALES)
 def test_published_weights_give_the_published_output(shared, scale):
-    module = models.generator("carn_m", {}, scale)
-    params = foreign.to_params(module, state(shared))
-    apply = jax.jit(lambda lr: module.apply({"params": params}, lr)[0])
-    golden = np.load(shared / "golden" / f"carn_m_x{scale}.npz")
-    for crop in "ab":
-        np.testing.assert_allclose(apply(golden[f"x_{crop}"]), golden[f"y_{crop}"], atol=1e-5)
+    name, module, _ = checks.published(shared, "carn_m.pth", scale)
+    assert (name, module) == ("carn_m", models.generator("carn_m", {}, scale))
+    assert checks.golden_error(shared, "carn_m.pth", scale) < 1e-5
 
 
 def test_no_other_file_is_claimed(shared):

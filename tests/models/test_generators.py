@@ -1,8 +1,8 @@
 import functools
 
+import checks
 import jax
 import jax.numpy as jnp
-import luma_checks
 import numpy as np
 import pytest
 import recorded
@@ -11,9 +11,7 @@ from conftest import OURS, TINY, TRIED
 from kdgan_jax import bicubic, models
 from kdgan_jax.errors import UserError
 from kdgan_jax.models import layers
-from kdgan_jax.zoo import foreign
 
-every_network = pytest.mark.parametrize("name", models.GENERATORS)
 every_scale = pytest.mark.parametrize("scale", models.SCALES)
 every_network_and_scale = pytest.mark.parametrize(("name", "scale"), TRIED)
 every_neighbourhood = pytest.mark.parametrize(
@@ -23,66 +21,36 @@ every_neighbourhood = pytest.mark.parametrize(
 
 
 @functools.cache
-def tiny(name, scale):
-    """Returns (module, variables) of a small network; one scale's parameters are its own."""
-    module = models.generator(name, TINY[name], scale)
-    return module, {"params": models.init(module, jax.random.key(0), 8)}
-
-
-@functools.cache
-def image(height, width):
-    return jax.random.uniform(jax.random.key(1), (2, height, width, 3))
-
-
-@functools.cache
-def applied(name, scale):
-    """Returns (SR, features) of a small network on an odd-sized image."""
-    module, variables = tiny(name, scale)
-    return jax.jit(module.apply)(variables, image(17, 23))
-
-
-def count(name, scale=4, **kwargs):
-    module = models.generator(name, kwargs, scale)
-    return models.parameters(jax.eval_shape(module.init, jax.random.key(0), image(8, 8))["params"])
+def fresh(name, scale):
+    """Returns the variables of a small network as training starts with them."""
+    module = checks.build(name, scale, **TINY[name]).module
+    init = checks.compiled(lambda key: models.init(module, key, 8), checks.HASTE)
+    return {"params": init(jax.random.key(0))}
 
 
 @every_network_and_scale
 def test_output_is_scale_times_an_odd_sized_input(name, scale):
-    sr, _ = applied(name, scale)
-    assert (sr.shape, sr.dtype) == ((2, 17 * scale, 23 * scale, 3), jnp.float32)
-    assert jnp.isfinite(sr).all()
+    checks.assert_enlarges(name, scale, **TINY[name])
 
 
-@every_network
-def test_features_are_named_arrays_of_the_batch(name):
-    _, features = applied(name, 4)
-    assert features
-    for array in features.values():
-        assert array.ndim == 4
-        assert len(array) == 2
-        assert jnp.isfinite(array).all()
+@every_network_and_scale
+def test_fresh_variables_are_like_others_and_give_finite_numbers(name, scale):
+    _, drawn, apply = checks.build(name, scale, **TINY[name])
+    jax.tree.map(lambda a, b: np.testing.assert_equal(a.shape, b.shape), fresh(name, scale), drawn)
+    for array in jax.tree.leaves(apply(fresh(name, scale), checks.image())):
+        assert np.isfinite(array).all()
 
 
 @pytest.mark.parametrize("name", OURS)
 def test_jit_equals_eager(name):
-    module, variables = tiny(name, 3)
-    eager, jitted = (f(variables, image(17, 23)) for f in (module.apply, jax.jit(module.apply)))
+    module, variables, _ = checks.build(name, 3, **TINY[name])
+    eager, jitted = (f(variables, checks.image()) for f in (module.apply, jax.jit(module.apply)))
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5), eager, jitted)
 
 
 @every_neighbourhood
 def test_no_pixel_beyond_the_receptive_radius_matters(name, scale):
-    module, variables = tiny(name, scale)
-    radius = module.receptive_radius
-    before = image(2 * radius + 3, 2 * radius + 3)
-    centre = radius + 1
-    after = before.at[:, centre, centre].add(1.0)
-    apply = jax.jit(module.apply)
-    changed = (apply(variables, before)[0] != apply(variables, after)[0]).any(axis=(0, 3))
-    rows, columns = np.nonzero(changed)
-    for seen in rows // scale, columns // scale:
-        assert seen.min() >= centre - radius
-        assert seen.max() <= centre + radius
+    checks.assert_radius(name, scale, **TINY[name])
 
 
 @pytest.mark.parametrize(
@@ -96,7 +64,7 @@ def test_no_pixel_beyond_the_receptive_radius_matters(name, scale):
     ],
 )
 def test_parameter_count_is_the_published_one(name, kwargs, published):
-    assert count(name, **kwargs) == published
+    assert checks.count(name, **kwargs) == published
 
 
 def test_srresnet_has_the_papers_parameters_without_batch_norm():
@@ -109,19 +77,20 @@ def test_srresnet_has_the_papers_parameters_without_batch_norm():
     body = conv(3, 64, 64)
     upsampler = 2 * (conv(3, 64, 256) + slopes)
     tail = conv(9, 64, 3)
-    assert count("srresnet") == head + blocks + body + upsampler + tail
+    assert checks.count("srresnet") == head + blocks + body + upsampler + tail
 
 
 def test_a_fresh_compact_starts_near_nearest_upsampling():
     module = models.generator("compact", {}, 4)
-    lr = image(12, 12)
+    lr = checks.image(12, 12)
     sr, _ = module.apply({"params": models.init(module, jax.random.key(2), 8)}, lr)
     assert jnp.abs(sr - layers.nearest(lr, 4)).mean() < 0.1
 
 
 def test_nearest_repeats_each_pixel():
-    big = layers.nearest(image(5, 3), 3)
-    np.testing.assert_array_equal(big[0], np.kron(image(5, 3)[0], np.ones((3, 3, 1))))
+    small = checks.image(5, 3)
+    big = layers.nearest(small, 3)
+    np.testing.assert_array_equal(big[0], np.kron(small[0], np.ones((3, 3, 1))))
 
 
 @every_scale
@@ -167,28 +136,32 @@ def test_lists_out_of_json_build_the_same_network_as_tuples():
 @pytest.mark.parametrize(
     ("name", "scale", "kwargs"),
     [
-        ("srcnn", 2, {"kernels": (9, 3, 5), "features": (8, 4)}),
-        ("srcnn", 2, {"kernels": (5, 1, 3), "features": (4, 6), "luma_only": False}),
         ("compact", 4, {"features": 8, "depth": 3}),
         ("compact", 3, {"features": 4, "depth": 0}),
         ("compact", 2, {"features": 64, "depth": 16}),
-        ("edsr", 4, {"features": 8, "blocks": 2}),
-        ("edsr", 3, {"features": 4, "blocks": 1}),
-        ("edsr", 2, {"features": 256, "blocks": 1, "residual_scale": 0.1}),
+        ("edsr", 4, {"features": 8, "blocks": 2, "image_range": 255.0}),
+        ("edsr", 3, {"features": 4, "blocks": 1, "image_range": 255.0}),
+        (
+            "edsr",
+            2,
+            {"features": 256, "blocks": 1, "residual_scale": 0.1, "image_range": 255.0},
+        ),
     ],
 )
 def test_weights_are_recognised_and_come_back(name, scale, kwargs):
-    module = models.generator(name, kwargs, scale)
-    params = models.init(module, jax.random.key(0), 16)
-    state = foreign.to_state(module, params)
-    found, arguments = foreign.detect(state)
-    fixed = {
-        "srcnn": {"keep_border": True, "rounded": True, "luma_only": True},
-        "compact": {},
-        "edsr": {"image_range": 255.0, "residual_scale": 1.0},
-    }
-    assert (found, arguments) == (name, {"scale": scale} | fixed[name] | kwargs)
-    jax.tree.map(np.testing.assert_array_equal, foreign.to_params(module, state), params)
+    checks.assert_round_trip(name, scale, **kwargs)
+
+
+@pytest.mark.parametrize(
+    "kwargs",
+    [
+        {"kernels": (9, 3, 5), "features": (8, 4)},
+        {"kernels": (5, 1, 3), "features": (4, 6), "luma_only": False},
+    ],
+)
+def test_weights_of_srcnn_are_taken_for_the_published_kind(kwargs):
+    kwargs = kwargs | {"keep_border": True, "rounded": True}
+    checks.assert_round_trip("srcnn", 2, unsaid=["residual"], **kwargs)
 
 
 @pytest.mark.parametrize(
@@ -211,21 +184,20 @@ def test_random_weights_give_what_pytorch_gives(name, arguments):
     ("depth", "published"), [(16, 621_424), (32, 1_213_296)]
 )  # realesr-animevideov3 and realesr-general-x4v3
 def test_compact_has_as_many_parameters_as_real_esrgans(depth, published):
-    assert count("compact", features=64, depth=depth) == published
+    assert checks.count("compact", features=64, depth=depth) == published
 
 
 def test_published_srcnn_gives_the_published_output(shared):
-    path = shared / "weights" / "srcnn_keras.h5"
-    name, module, _ = luma_checks.published(path)
+    name, module, _ = checks.published(shared, "srcnn_keras.h5")
     kwargs = {"kernels": (9, 3, 5), "features": (128, 64), "keep_border": True, "rounded": True}
     assert (name, module) == ("srcnn", models.generator("srcnn", kwargs, 2))
-    assert luma_checks.golden_error(shared, path) < 1e-5
+    assert checks.golden_error(shared, "srcnn_keras.h5", border=6) < 1e-5
 
 
 @pytest.mark.parametrize("name", ["compact", "edsr", "srcnn"])
 def test_no_other_file_is_claimed(shared, name):
     published = {"srcnn": {"srcnn_keras"}}
-    assert luma_checks.claimed(shared, name) == published.get(name, set())
+    assert checks.claimed(shared, name) == published.get(name, set())
 
 
 def test_srcnn_keeps_the_enlarged_border():
@@ -246,7 +218,7 @@ def test_srcnn_keeps_the_enlarged_border():
 @pytest.mark.parametrize("scale", [2, 4])
 def test_tiles_of_srcnn_with_a_kept_border_give_the_whole(scale):
     kwargs = {"kernels": (9, 3, 5), "features": (8, 4), "keep_border": True, "rounded": True}
-    luma_checks.assert_tiles("srcnn", kwargs, scale)
+    checks.assert_tiles("srcnn", scale, **kwargs)
 
 
 @pytest.mark.parametrize(
@@ -258,7 +230,7 @@ def test_tiles_of_srcnn_with_a_kept_border_give_the_whole(scale):
     ],
 )
 def test_trees_of_earlier_checkpoints_load(name, tree):
-    params = tiny(name, 4)[1]["params"]
+    params = fresh(name, 4)["params"]
     assert {layer: next(iter(params[layer])) for layer in tree} == tree
     others = {"compact": {f"PReLU_{i}" for i in range(3)}, "edsr": {"ShuffleUpsampler_0"}}
     assert params.keys() - tree.keys() == others.get(name, set())

@@ -34,8 +34,8 @@ def test_every_parameter_has_a_gradient_that_is_finite_on_a_constant_image_too()
 def attend(x):
     """Returns the attention's (parameters, output)."""
     module = ContrastAttention()
-    variables = module.init(jax.random.key(0), x)
-    return variables["params"], module.apply(variables, x)
+    variables = jax.jit(module.init)(jax.random.key(0), x)
+    return variables["params"], jax.jit(module.apply)(variables, x)
 
 
 def test_attention_weighs_by_population_deviation_plus_mean():

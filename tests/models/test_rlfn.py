@@ -37,14 +37,15 @@ def test_every_parameter_has_a_finite_gradient():
 def test_attention_on_the_smallest_map_is_that_of_its_one_maximum():
     x = np.random.default_rng(0).normal(0, 1, (1, 15, 15, 3)).astype(np.float32)
     module = ESA(2)
-    variables = module.init(jax.random.key(0), x)
-    kernels = {name: np.asarray(part["kernel"]) for name, part in variables["params"].items()}
+    variables = checks.compiled(module.init)(jax.random.key(0), x)
+    kernels = {name: part["kernel"] for name, part in variables["params"].items()}
     narrow = x @ kernels["conv1"][0, 0]
     windows = np.lib.stride_tricks.sliding_window_view(narrow, (3, 3), (1, 2))[:, ::2, ::2]
     coarse = np.einsum("byxihw,hwio->byxo", windows, kernels["conv2"]).max(axis=(1, 2))
     coarse = coarse @ kernels["conv3"][1, 1]  # the rest of this kernel lies on the padding
     logits = (narrow @ kernels["conv_f"][0, 0] + coarse[:, None, None]) @ kernels["conv4"][0, 0]
-    np.testing.assert_allclose(module.apply(variables, x), x / (1 + np.exp(-logits)), atol=1e-5)
+    found = checks.compiled(module.apply)(variables, x)
+    np.testing.assert_allclose(found, x / (1 + np.exp(-logits)), atol=1e-5)
 
 
 @pytest.mark.parametrize(("stem", "kwargs"), FILES.items())

@@ -1,5 +1,4 @@
 import checks
-import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -56,20 +55,18 @@ def test_enlarging_repeats_cells_as_pytorch_does(size):
 
 @pytest.mark.parametrize("size", [(2, 2), (3, 11)])
 def test_sides_below_a_cell_are_possible(size):
-    module, variables = checks.build("smfanet", **TINY)
+    module, variables, apply = checks.build("smfanet", **TINY)
     assert min(size) >= module.smallest
-    sr, _ = jax.jit(module.apply)(variables, checks.image(*size))
+    sr, _ = apply(variables, checks.image(*size))
     assert sr.shape == (2, 4 * size[0], 4 * size[1], 3)
-    assert jnp.isfinite(sr).all()
+    assert np.isfinite(sr).all()
 
 
 def test_a_far_pixel_matters_but_no_other_image():
-    module, variables = checks.build("smfanet", **TINY)
-    # A fresh network does not use the variance.
-    variables = jax.tree.map(lambda p: p + 0.01, variables)
-    before = checks.image(64, 64)
-    apply = jax.jit(module.apply)
-    changed = apply(variables, before)[0] != apply(variables, before.at[0, 0, 0].add(1.0))[0]
+    _, variables, apply = checks.build("smfanet", **TINY)
+    before, after = checks.image(64, 64), checks.image(64, 64)
+    after[0, 0, 0] += 1
+    changed = apply(variables, before)[0] != apply(variables, after)[0]
     assert changed[0, -8:, -8:].any()
     assert not changed[1].any()
 

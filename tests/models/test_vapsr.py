@@ -1,6 +1,4 @@
 import checks
-import jax
-import numpy as np
 import pytest
 
 from kdgan_jax import models
@@ -32,19 +30,12 @@ def test_every_parameter_is_used():
 
 
 def test_tiles_are_the_whole():
-    checks.assert_tiles("vapsr", 4, size=(40, 43), tile=32, **TINY)
+    checks.assert_tiles("vapsr", **TINY)
 
 
 def test_no_pixel_beyond_the_receptive_radius_matters_and_the_last_one_does():
-    module, variables = checks.build("vapsr", **TINY)
-    radius = module.receptive_radius
-    size, centre = 2 * radius + 5, radius + 2
-    before = checks.image(size, size, batch=1)
-    apply = jax.jit(module.apply)
-    after = apply(variables, before.at[:, centre, centre].add(9.0))[0]
-    rows, columns = np.nonzero((after != apply(variables, before)[0]).any(axis=(0, 3)))
-    assert rows.min() // 4 in (centre - radius, centre - radius + 1)
-    assert columns.max() // 4 in (centre + radius, centre + radius - 1)
+    radius = checks.build("vapsr", **TINY).module.receptive_radius
+    assert checks.assert_radius("vapsr", **TINY) in (radius - 1, radius)
 
 
 def test_only_its_own_files_are_claimed(shared):
