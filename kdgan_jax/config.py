@@ -1,4 +1,4 @@
-"""What a run can be told: every field with its default and meaning, variants, checks.
+"""What a run can be told: every field with its default and meaning.
 
 Files in `configs/` start from `default()` and change fields; the command line changes more
 (`--config.train.distill.steps=500`). The whole is locked: an unknown field is refused. Another
@@ -6,18 +6,16 @@ network with other arguments is chosen in a file, since its arguments are fields
 """
 
 import json
-from pathlib import Path
 from typing import Any
 
 import ml_collections
 
-from kdgan_jax.errors import UserError, pick
-from kdgan_jax.losses import ADVERSARIAL, PIXEL
-from kdgan_jax.models import DISCRIMINATORS, SCALES, discriminator, generator
-from kdgan_jax.models.vgg import LAYERS
+from kdgan_jax.errors import pick
 
 PHASES = "teacher", "distill", "adversarial"
 SCHEDULES = "constant", "cosine", "halving"
+BACKENDS = "auto", "device", "tfdata"
+SAMPLING = "pixels", "images"
 
 
 def phase(**changes: Any) -> ml_collections.ConfigDict:
@@ -74,8 +72,14 @@ def default() -> ml_collections.ConfigDict:
     # by commas, of HR images at any depth (or of HR/ and LRx4/).
     config.data.source = "embedded"
     config.data.holdout = 8  # photos of the folders held out for the run's own evaluation
-    # Megabytes that decoded photos may take (twice that while starting); else they are decoded on
-    # the fly.
+    # A file of kdgan_jax.prepare, whose photos are taken in place of the source's.
+    config.data.prepared = ""
+    # Who cuts patches: "device": the train step, out of photos that lie on the accelerator, without
+    # TensorFlow; "tfdata": tf.data on the host; "auto": the device, if the photos fit into half of
+    # its memory. Patches are the same.
+    config.data.backend = "auto"
+    config.data.sampling = "pixels"  # patches are uniform over these, or over "images"
+    # Megabytes that decoded photos may take with "tfdata"; else they are decoded on the fly.
     config.data.memory_mb = 4096
     config.data.max_bad_fraction = 0.2  # of unusable files, beyond which the run stops
 
@@ -98,6 +102,8 @@ def default() -> ml_collections.ConfigDict:
         pixel_weight=1e-2, distill_weight=1e-2, perceptual_weight=1.0, adversarial_weight=5e-3
     )
 
+    # Steps in one compiled call, with patches cut on the device; 0 chooses: up to 16, 1 on a CPU.
+    config.steps_per_call = 0
     config.log_every = 50  # steps between rows of metrics, which are means over these steps
     config.evaluate_every = 500  # steps between evaluations on the held-out photos
     config.checkpoint_every = 500  # steps between checkpoints; the newest two stay
@@ -127,97 +133,6 @@ def refuse_unknown(variant: str, known: tuple[str, ...]) -> None:
         pick(dict.fromkeys(known), variant, "the config's variant")
 
 
-def check(config: Any) -> None:
-    """Checks values and how they fit together, before any work.
-
-    Raises:
-      UserError: names the field, its value, the constraint and what to do.
-    """
-    if config.scale not in SCALES:
-        raise UserError(f"config.scale={config.scale} is not supported; choose one of {SCALES}")
-    for name in config.phases:
-        pick(dict.fromkeys(PHASES), name, "config.phases")
-    if not config.data.source:
-        raise UserError(
-            "config.data.source is empty; name folders of photos, 'tfds:NAME' or 'embedded'"
-        )
-    if not config.phases:
-        raise UserError(f"config.phases is empty; name some of {PHASES}")
-    order = [PHASES.index(name) for name in config.phases]
-    if order != sorted(set(order)):
-        raise UserError(
-            f"config.phases={tuple(config.phases)} is out of order; name each once, in the order"
-            f" {PHASES}"
-        )
-    for field in ("log_every", "evaluate_every", "checkpoint_every"):
-        if config[field] < 1:
-            raise UserError(f"config.{field}={config[field]} must be at least 1")
-    if config.teacher.checkpoint and "teacher" not in config.phases:
-        raise UserError("config.teacher.checkpoint needs 'teacher' among config.phases")
-    generator(config.teacher.name, config.teacher.kwargs.to_dict(), config.scale, "config.teacher")
-    generator(config.student.name, config.student.kwargs.to_dict(), config.scale, "config.student")
-    pick(DISCRIMINATORS, config.discriminator.name, "config.discriminator.name")
-    discriminator(config.discriminator.name, config.discriminator.kwargs.to_dict())
-    for name in config.phases:
-        _check_phase(config, name)
-
-
-def _check_phase(config: Any, name: str) -> None:
-    settings, where = config.train[name], f"config.train.{name}"
-    for field in ("steps", "batch", "hr_patch"):
-        if settings[field] < 1:
-            raise UserError(f"{where}.{field}={settings[field]} must be at least 1")
-    for field in ("learning_rate", "discriminator_learning_rate"):
-        if settings[field] <= 0:
-            raise UserError(f"{where}.{field}={settings[field]} must be above 0")
-    for field, highest in {
-        "final_fraction": 1,
-        "ema_decay": 1,
-        "blend_alpha": 1,
-        "clip_norm": float("inf"),
-        "warmup_steps": settings.steps - 1,
-        "discriminator_warmup_steps": settings.steps - 1,
-    }.items():
-        if not 0 <= settings[field] <= highest:
-            raise UserError(f"{where}.{field}={settings[field]} must be from 0 to {highest}")
-    for field, length in {"betas": 2, "milestones": len(settings.milestones)}.items():
-        if len(settings[field]) != length or not all(0 <= x < 1 for x in settings[field]):
-            raise UserError(
-                f"{where}.{field}={tuple(settings[field])} must be {length} numbers from 0 to"
-                " below 1"
-            )
-    if settings.hr_patch % config.scale:
-        raise UserError(
-            f"{where}.hr_patch={settings.hr_patch} is not divisible by config.scale="
-            f"{config.scale}; choose a multiple of it"
-        )
-    pick(PIXEL, settings.pixel, f"{where}.pixel")
-    pick(PIXEL, settings.distill, f"{where}.distill")
-    pick(ADVERSARIAL, settings.adversarial, f"{where}.adversarial")
-    pick(dict.fromkeys(SCHEDULES), settings.schedule, f"{where}.schedule")
-    for layer in settings.perceptual_layers:
-        pick(dict.fromkeys(LAYERS), layer, f"{where}.perceptual_layers")
-    if settings.perceptual_weight:
-        deepest = max((int(layer[4]) for layer in settings.perceptual_layers), default=0)
-        if not deepest or settings.hr_patch < 2 ** (deepest - 1):
-            raise UserError(
-                f"{where}.perceptual_layers={tuple(settings.perceptual_layers)} must name layers,"
-                f" of which a patch of {settings.hr_patch} leaves something after pooling"
-            )
-    weights = [f"{part}_weight" for part in PARTS]
-    if not any(settings[weight] for weight in weights):
-        raise UserError(f"{where}: every loss weight is 0; set one of {', '.join(weights)}")
-    if any(settings[weight] < 0 for weight in weights):
-        raise UserError(f"{where}: a loss weight is negative; weights are 0 or more")
-    if name == "teacher" and settings.distill_weight + settings.blend_weight:
-        raise UserError(f"{where}: a teacher has no teacher; set distill and blend weights to 0")
-    if name != "teacher" and uses_teacher(settings) and "teacher" not in config.phases:
-        raise UserError(
-            f"{where}.distill_weight needs a teacher; add 'teacher' to config.phases (with"
-            " config.teacher.checkpoint it is loaded, not trained)"
-        )
-
-
 PARTS = "pixel", "distill", "blend", "perceptual", "adversarial"
 
 
@@ -234,47 +149,3 @@ def largest_patch(config: Any) -> int:
 def to_json(config: Any) -> dict[str, Any]:
     """Returns the config as JSON values (tuples become lists)."""
     return json.loads(json.dumps(config.to_dict()))
-
-
-# May differ between the starts of a run: they do not change what it computes. (Photos may move: a
-# run records which they are.)
-FREE = (
-    "log_every",
-    "evaluate_every",
-    "checkpoint_every",
-    "devices",
-    "data.memory_mb",
-    "data.source",
-)
-
-
-def check_workdir(config: Any, path: Path) -> None:
-    """Checks `config` against the one saved at `path` by an earlier start, if there is one.
-
-    Raises:
-      UserError: they differ; names the fields and both values.
-    """
-    if not path.is_file():
-        return
-    saved, ours = (_flat(c) for c in (json.loads(path.read_text()), to_json(config)))
-    for field in FREE:
-        saved.pop(f"config.{field}", None)
-        ours.pop(f"config.{field}", None)
-    changed = [
-        f"{key}: {saved.get(key)!r} there, {ours.get(key)!r} now"
-        for key in sorted(saved.keys() | ours.keys())
-        if saved.get(key) != ours.get(key)
-    ]
-    if changed:
-        raise UserError(
-            f"{path.parent} holds a run of another config ({'; '.join(changed)}); choose another"
-            " --workdir, or the same config"
-        )
-
-
-def _flat(tree: dict[str, Any], prefix: str = "config") -> dict[str, Any]:
-    rows: dict[str, Any] = {}
-    for key, value in tree.items():
-        name = f"{prefix}.{key}"
-        rows.update(_flat(value, name) if isinstance(value, dict) else {name: value})
-    return rows

@@ -66,7 +66,7 @@ def count(requested: int, batches: tuple[int, ...]) -> int:
             " (on a CPU JAX_NUM_CPU_DEVICES sets their number)"
         )
     wanted = requested or there
-    if not requested and jax.default_backend() == "cpu":
+    if not requested and on_cpu():
         wanted = max(n for n in range(1, there + 1) if all(batch % n == 0 for batch in batches))
     for batch in batches:
         if batch % wanted:
@@ -112,6 +112,17 @@ def shard(batch: Batch, number: int) -> Batch:
     return {k: v.reshape(number, -1, *v.shape[1:]) for k, v in batch.items()}
 
 
+def split(array: Any, number: int) -> jax.Array:
+    """Returns `array` (number, ...) placed with one entry on each of the first devices."""
+    mesh = Mesh(np.array(jax.local_devices()[:number]), AXIS)
+    return jax.device_put(array, NamedSharding(mesh, PartitionSpec(AXIS)))
+
+
+def on_cpu() -> bool:
+    """Returns whether the devices are cores of this machine."""
+    return jax.default_backend() == "cpu"
+
+
 def to_host(tree: Any) -> Any:
     """Returns `tree` as NumPy arrays; needs no device to be read again."""
     return jax.tree.map(np.asarray, jax.device_get(tree))
@@ -120,8 +131,8 @@ def to_host(tree: Any) -> Any:
 def parallel(step: Step, number: int) -> Step:
     """Returns `step(state, frozen, batch)` compiled for the first `number` devices.
 
-    `state` is donated. `batch` is whole (N, ...). On a CPU the call blocks until it is done: two
-    collective steps in flight deadlock there.
+    `state` is donated. Entries of `batch` are (number, ...), see `shard` and `split`. On a CPU the
+    call blocks until it is done: two collective steps in flight deadlock there.
     """
     compiled = jax.pmap(
         step,
@@ -131,10 +142,10 @@ def parallel(step: Step, number: int) -> Step:
         devices=jax.local_devices()[:number],
         donate_argnums=(0,),
     )
-    blocking = jax.default_backend() == "cpu"
+    blocking = on_cpu()
 
     def call(state: State, frozen: Any, batch: Batch) -> tuple[State, Any]:
-        result = compiled(state, frozen, shard(batch, number))
+        result = compiled(state, frozen, batch)
         return jax.block_until_ready(result) if blocking else result
 
     return call

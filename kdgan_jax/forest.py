@@ -12,7 +12,7 @@ from typing import Any
 import ml_collections
 import numpy as np
 
-from kdgan_jax import bicubic, colour
+from kdgan_jax import bicubic, checks, colour
 from kdgan_jax import config as base
 from kdgan_jax.data import photos as sources
 from kdgan_jax.errors import UserError
@@ -20,13 +20,16 @@ from kdgan_jax.io import commands, files, logs
 from kdgan_jax.models import SCALES
 from kdgan_jax.zoo import forest as zoo
 
+DATA = "source", "holdout", "memory_mb", "max_bad_fraction"  # fields of a config for networks
+
 
 def default() -> ml_collections.ConfigDict:
     """Returns every setting with its meaning."""
     config = ml_collections.ConfigDict()
     config.seed = 0  # of the choice of windows and of the trees
     config.scale = 4  # enlargement: 2, 3 or 4
-    config.data = base.default().data  # as for networks, explained there
+    data = base.default().data  # as for networks, explained there
+    config.data = {field: data[field] for field in DATA}
     config.trees = 2  # whose predictions are averaged
     config.leaves = 6000  # of a tree, at most; each stores (components + 1) * basis numbers
     config.depth = 0  # of a tree, at most; 0 has no limit
@@ -225,7 +228,7 @@ def finished(config: Any, workdir: Path) -> bool:
     Raises:
       UserError: it holds another's, or the forest is damaged.
     """
-    base.check_workdir(config, workdir / "config.json")
+    checks.check_workdir(config, workdir / "config.json")
     if not (workdir / "results.json").is_file():
         return False
     saved = zoo.load(workdir).recipe["data"]["source"]
@@ -269,4 +272,4 @@ def run(config: Any, workdir: str | Path) -> None:
 
 
 if __name__ == "__main__":
-    commands.start(run, default(), workdir="runs/forest")
+    commands.start(run, default(), default="runs/forest")

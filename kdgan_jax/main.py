@@ -19,4 +19,4 @@ def run(config: Any, workdir: str) -> None:
 
 
 if __name__ == "__main__":
-    commands.start(run, configuration.default(), workdir=None)
+    commands.start(run, configuration.default())

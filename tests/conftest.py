@@ -90,7 +90,7 @@ def smoke_run(tmp_path_factory) -> Path:
 @pytest.fixture(scope="session")
 def photo() -> np.ndarray:
     """A real photo, (300, 451, 3) uint8."""
-    (cat,) = photos.embedded(["skimage/data/chelsea.png"], 1)
+    (cat,) = photos.installed(["skimage/data/chelsea.png"], 1)
     return photos.pixels(cat.hr)
 
 

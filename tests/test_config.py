@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from kdgan_jax import checks
 from kdgan_jax import config as configuration
 from kdgan_jax.errors import UserError
 
@@ -40,9 +41,9 @@ def test_every_variant_passes_the_check(name, variant):
     config = get_config(name, variant)
     if variant == "full":
         with pytest.raises(UserError, match=r"config\.data\.source is empty"):
-            configuration.check(config)
+            checks.check(config)
         config.data.source = "DIV2K"
-    configuration.check(config)
+    checks.check(config)
 
 
 @pytest.mark.parametrize("name", VARIANTS)
@@ -125,33 +126,33 @@ def test_check_names_the_field_and_the_way_out(config, field, value, message):
     part, _, last = field.rpartition(".")
     setattr(config[part] if part else config, last, value)
     with pytest.raises(UserError, match=message):
-        configuration.check(config)
+        checks.check(config)
 
 
 @pytest.mark.parametrize("part", ["teacher", "student", "discriminator"])
 def test_unknown_argument_of_a_network_is_refused(config, part):
     config[part].kwargs = {"fetures": 8}
     with pytest.raises(UserError, match=rf"config\.{part}\.kwargs\.fetures.*mean 'features'"):
-        configuration.check(config)
+        checks.check(config)
 
 
 def test_teacher_checkpoint_without_teacher_phase_is_refused(config):
     config.phases = ("distill",)
     config.teacher.checkpoint = "runs/teacher"
     with pytest.raises(UserError, match="checkpoint needs 'teacher' among"):
-        configuration.check(config)
+        checks.check(config)
 
 
 def test_phases_that_do_not_run_are_not_checked(config):
     config.phases = ("teacher",)
     config.train.distill.hr_patch = 30
-    configuration.check(config)
+    checks.check(config)
 
 
 def test_students_may_learn_without_a_teacher(config):
     config.phases = ("distill",)
     config.train.distill.distill_weight = 0.0
-    configuration.check(config)
+    checks.check(config)
 
 
 def test_largest_patch_is_of_the_phases_that_run(config):
@@ -174,23 +175,23 @@ def test_json_of_a_config_is_its_values(config):
 
 def test_workdir_of_the_same_config_is_accepted(config, tmp_path):
     (tmp_path / "config.json").write_text(json.dumps(configuration.to_json(config)))
-    configuration.check_workdir(config, tmp_path / "config.json")
+    checks.check_workdir(config, tmp_path / "config.json")
 
 
 def test_new_workdir_is_accepted(config, tmp_path):
-    configuration.check_workdir(config, tmp_path / "config.json")
+    checks.check_workdir(config, tmp_path / "config.json")
 
 
 def test_what_changes_no_figure_may_change_on_a_workdir(config, tmp_path):
     (tmp_path / "config.json").write_text(json.dumps(configuration.to_json(config)))
     config.log_every, config.devices, config.data.source = 7, 1, "moved/photos"
-    configuration.check_workdir(config, tmp_path / "config.json")
+    checks.check_workdir(config, tmp_path / "config.json")
 
 
 def test_layers_must_survive_the_pooling_of_a_small_patch(config):
     config.train.adversarial.update({"hr_patch": 8, "perceptual_layers": ("conv5_3",)})
     with pytest.raises(UserError, match="a patch of 8 leaves something"):
-        configuration.check(config)
+        checks.check(config)
 
 
 def test_workdir_of_another_config_is_refused_with_both_values(config, tmp_path):
@@ -198,7 +199,7 @@ def test_workdir_of_another_config_is_refused_with_both_values(config, tmp_path)
     config.train.distill.steps = 7
     config.train.teacher.pixel = "l2"
     with pytest.raises(UserError) as caught:
-        configuration.check_workdir(config, tmp_path / "config.json")
+        checks.check_workdir(config, tmp_path / "config.json")
     message = str(caught.value)
     assert "config.train.distill.steps: 1000 there, 7 now" in message
     assert "config.train.teacher.pixel: 'l1' there, 'l2' now" in message

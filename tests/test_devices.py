@@ -1,3 +1,6 @@
+import sys
+from pathlib import Path
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -76,6 +79,21 @@ def test_replicate_places_the_whole_on_each_of_the_first_devices():
         np.testing.assert_array_equal(shard.data, np.arange(5))
 
 
+def test_split_places_one_entry_on_each_of_the_first_devices():
+    array = devices.split(np.arange(6).reshape(3, 2), 3)
+    assert [shard.device for shard in array.addressable_shards] == jax.local_devices()[:3]
+    for i, shard in enumerate(array.addressable_shards):
+        np.testing.assert_array_equal(shard.data, [[2 * i, 2 * i + 1]])
+
+
+def test_memory_is_that_of_the_machine_on_a_cpu():
+    lines = Path("/proc/meminfo").read_text().splitlines() if sys.platform == "linux" else []
+    for line in lines:
+        if line.startswith("MemTotal:"):
+            assert devices.memory() == pytest.approx(int(line.split()[1]) * 1024, rel=1e-3)
+    assert devices.on_cpu()
+
+
 def test_to_host_gives_numpy_back():
     host = devices.to_host(devices.replicate({"a": jnp.arange(5)}, 4))
     assert type(host["a"]) is np.ndarray
@@ -88,7 +106,7 @@ def test_parallel_gives_each_device_its_share_and_means_over_them(number):
         size = jnp.asarray(len(batch["x"]))
         return state + frozen * devices.mean(batch["x"].mean()), devices.mean(size)
 
-    batch = {"x": np.arange(8, dtype=np.float32)}
+    batch = devices.shard({"x": np.arange(8, dtype=np.float32)}, number)
     state, frozen = (devices.replicate(np.float32(x), number) for x in (1, 10))
     for expected in 36, 71:  # the state that comes out goes in again
         state, size = devices.parallel(step, number)(state, frozen, batch)

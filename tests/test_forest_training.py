@@ -6,7 +6,7 @@ import pytest
 from conftest import ROOT, run_module
 
 from kdgan_jax import forest
-from kdgan_jax.data import photos
+from kdgan_jax.data import embedded, photos
 from kdgan_jax.errors import UserError
 from kdgan_jax.zoo import forest as zoo
 
@@ -107,7 +107,7 @@ def test_patterns_hold_predictions(data):
 
 
 def test_axes_are_principal(data):
-    (cat,) = photos.embedded(["skimage/data/chelsea.png"], 4)
+    (cat,) = photos.installed(["skimage/data/chelsea.png"], 4)
     mean, axes = forest.principal([cat], 4, 6, np.random.default_rng(0))
     assert mean.shape == (576,)
     assert axes.shape == (576, 6)
@@ -118,7 +118,7 @@ def test_axes_are_principal(data):
 
 
 def test_windows_pair_components_with_what_is_missing():
-    (cat,) = photos.embedded(["skimage/data/chelsea.png"], 4)
+    (cat,) = photos.installed(["skimage/data/chelsea.png"], 4)
     mean, axes = np.zeros(576, np.float32), np.eye(576, 3, dtype=np.float32)
     x, y = forest.describe([cat], tiny(windows=9000), (mean, axes), np.random.default_rng(0))
     assert x.shape == (75 * 112, 3)
@@ -131,7 +131,7 @@ def test_windows_pair_components_with_what_is_missing():
 
 
 def test_number_of_windows_is_kept():
-    found = photos.embedded(photos.EMBEDDED_HOLDOUT, 4)
+    found = photos.installed(embedded.HOLDOUT, 4)
     axes = np.zeros(576, np.float32), np.eye(576, 3, dtype=np.float32)
     x, y = forest.describe(found, tiny(windows=4000), axes, np.random.default_rng(0))
     assert len(x) == len(y)
@@ -139,7 +139,7 @@ def test_number_of_windows_is_kept():
 
 
 def test_training_is_deterministic():
-    (cat,) = photos.embedded(["skimage/data/chelsea.png"], 4)
+    (cat,) = photos.installed(["skimage/data/chelsea.png"], 4)
     crop = photos.pixels(cat.hr)[:160, :240]
     found = [photos.Photo("crop", crop, None, crop.shape[:2])]
     first, second = (forest.train(found, tiny()) for _ in range(2))

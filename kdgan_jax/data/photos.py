@@ -17,30 +17,12 @@ from typing import Any, NamedTuple, TypeVar, cast
 import numpy as np
 
 from kdgan_jax import bicubic
+from kdgan_jax.data import embedded
 from kdgan_jax.errors import UserError
 from kdgan_jax.io import images
 
 log = logging.getLogger("kdgan_jax")
 Made = TypeVar("Made")
-
-# A fixed, written split. The two motorcycle pictures show one scene and stay on one side. Left out
-# are charts, logos, text, synthetic pictures, scans, microscopy and medicine.
-EMBEDDED_TRAIN = (
-    "skimage/data/astronaut.png",
-    "skimage/data/brick.png",
-    "skimage/data/chelsea.png",
-    "skimage/data/grass.png",
-    "skimage/data/gravel.png",
-    "skimage/data/motorcycle_left.png",
-    "skimage/data/motorcycle_right.png",
-    "skimage/data/rocket.jpg",
-    "sklearn/datasets/images/flower.jpg",
-)
-EMBEDDED_HOLDOUT = (
-    "skimage/data/camera.png",
-    "skimage/data/coffee.png",
-    "sklearn/datasets/images/china.jpg",
-)
 
 
 class Photo(NamedTuple):
@@ -86,8 +68,8 @@ def _check_pair(lr: Any, lr_size: tuple[int, ...], hr_size: tuple[int, int], sca
         )
 
 
-def embedded(paths: Sequence[str], scale: int) -> list[Photo]:
-    """Returns photos out of installed packages, `paths` as in `EMBEDDED_TRAIN`."""
+def installed(paths: Sequence[str], scale: int) -> list[Photo]:
+    """Returns photos out of installed packages, `paths` as in `data.embedded`."""
     found = []
     for path in paths:
         package, _, rest = path.partition("/")
@@ -179,24 +161,24 @@ def gather(data: Any, scale: int, largest_patch: int) -> Photos:
     """
     bad: list[str] = []
     if data.source == "embedded":
-        split = Photos(embedded(EMBEDDED_TRAIN, scale), embedded(EMBEDDED_HOLDOUT, scale))
+        split = Photos(installed(embedded.TRAIN, scale), installed(embedded.HOLDOUT, scale))
     elif data.source.startswith("tfds:"):
         from kdgan_jax.data import tfds  # imports TensorFlow
 
         arrays = tfds.pairs(data.source.removeprefix("tfds:"), scale, data.memory_mb)
         split = _hold_out([Photo(n, hr, lr, hr.shape[:2]) for n, hr, lr in arrays], data.holdout)
     else:
-        found, bad = _folders(data.source, scale)
+        found, bad = folders(data.source, scale)
         if _too_many(bad, len(found), data.max_bad_fraction):  # said before too few to hold out
             _refuse(data.source, bad, len(found), data.max_bad_fraction)
         split = _hold_out(found, data.holdout)
-    train, small = _large_enough(split.train, largest_patch)
-    good = len(train) + len(split.holdout)
-    _refuse(data.source, bad + small, good if train else 0, data.max_bad_fraction)
+    train = large_enough(
+        split.train, largest_patch, len(split.holdout), data.max_bad_fraction, data.source, bad
+    )
     return Photos(train, split.holdout)
 
 
-def _folders(source: str, scale: int) -> tuple[list[Photo], list[str]]:
+def folders(source: str, scale: int) -> tuple[list[Photo], list[str]]:
     """Returns the photos of all folders named, each file once, and a line per unusable file."""
     found: dict[Path, Photo] = {}
     bad: list[str] = []
@@ -207,13 +189,36 @@ def _folders(source: str, scale: int) -> tuple[list[Photo], list[str]]:
     return list(found.values()), bad
 
 
-def _large_enough(photos: list[Photo], patch: int) -> tuple[list[Photo], list[str]]:
+def large_enough(
+    photos: list[Photo],
+    patch: int,
+    held_out: int,
+    max_bad_fraction: float,
+    source: str,
+    bad: Sequence[str] = (),
+) -> list[Photo]:
+    """Returns those of `photos`, to train on, that a patch fits into.
+
+    Args:
+      photos: to train on.
+      patch: side of an HR patch.
+      held_out: number of the others.
+      max_bad_fraction: `config.data.max_bad_fraction`.
+      source: their name in messages.
+      bad: lines about those that are unusable for other reasons.
+
+    Raises:
+      UserError: none is left, or too few.
+    """
     small = [
         f"{p.hr}: {p.size[1]}x{p.size[0]} is smaller than the HR patch {patch}; lower hr_patch"
         for p in photos
         if min(p.size) < patch
     ]
-    return [p for p in photos if min(p.size) >= patch], small
+    good = [p for p in photos if min(p.size) >= patch]
+    count = len(good) + held_out if good else 0
+    _refuse(source, [*bad, *small], count, max_bad_fraction)
+    return good
 
 
 def _too_many(bad: list[str], good: int, max_fraction: float) -> bool:

@@ -1,44 +1,42 @@
 """Batches of aligned patches by tf.data; every batch is a pure function of (seed, step).
 
-Sample i of the run is cut from a photo and a place drawn with the key (seed, i), so a resumed run
-starts its index there and sees the batches that it would have seen.
+Patches are those of `sampling.draw`, so a resumed run sees the batches that it would have seen, and
+the device backend the same ones.
 """
 
 from collections.abc import Generator
 from typing import Any
 
+import jax
 import numpy as np
 
 from kdgan_jax import bicubic
 from kdgan_jax.data import photos as sources
+from kdgan_jax.data import sampling
+from kdgan_jax.data.buffers import Buffers
 from kdgan_jax.data.photos import Photo
 from kdgan_jax.data.tensorflow import tf
 from kdgan_jax.errors import UserError
 
 BORDER = 4  # LR pixels beyond a patch that reach it through the bicubic kernel
-
-
-def memory_bytes(photos: list[Photo], scale: int) -> int:
-    """Returns the bytes that the decoded photos and their LR images take."""
-    pixels = sum(p.size[0] * p.size[1] for p in photos)
-    return 3 * (pixels + pixels // scale**2)
+DRAWN = 2**16  # samples whose places are drawn at once
 
 
 class PatchSource:
-    """The photos of a run, decoded once where they fit the budget, else on the fly."""
+    """The photos of a run: decoded, or to be decoded on the fly."""
 
-    def __init__(self, photos: list[Photo], scale: int, memory_mb: int, max_bad: float) -> None:
+    def __init__(self, photos: Buffers | list[Photo], scale: int, uniform_over: str) -> None:
         self.scale = scale
-        self.in_memory = memory_bytes(photos, scale) <= memory_mb * 2**20
-        if self.in_memory:
-            photos, self._hr, self._lr = _flat_buffers(photos, scale, max_bad)
-        else:
-            good = sources.decode(photos, _readable, max_bad, "the training photos")
-            photos = [photo for photo, _ in good]
-        self.photos = photos
+        self._uniform_over = uniform_over
+        self._buffers = photos if isinstance(photos, Buffers) else None
+        self._photos = [] if isinstance(photos, Buffers) else photos
         self._failure: UserError | None = None
-        # LR sides; HR sides are `scale` times as long.
-        self._sides = np.array([(p.size[0] // scale, p.size[1] // scale) for p in photos], np.int64)
+        if self._buffers:
+            self._rows = {name: tf.constant(rows) for name, rows in self._buffers.rows.items()}
+            self._sides = self._buffers.sides
+        else:
+            sides = [(p.size[0] // scale, p.size[1] // scale) for p in self._photos]
+            self._sides = np.array(sides, np.int64)
 
     def batches(
         self,
@@ -68,38 +66,43 @@ class PatchSource:
         if batch % processes:
             raise ValueError(f"batch={batch} is not divisible by the {processes} processes")
         share = batch // processes
-        size = hr_patch // self.scale
-        sides = self._sides
-        areas = np.cumsum((sides[:, 0] - size + 1) * (sides[:, 1] - size + 1))
+        known = sampling.table(self._sides, hr_patch // self.scale, self._uniform_over)
+        draw = jax.jit(lambda index: sampling.draw(seed, index, known))
+        chunk = max(1, DRAWN // share)
+        for first in range(start, stop, chunk):
+            steps = np.arange(first, min(first + chunk, stop))
+            index = steps[:, None] * batch + process * share + np.arange(share)
+            with jax.default_device(jax.local_devices(backend="cpu")[0]):
+                places = [np.asarray(a, np.int64) for a in draw(index.astype(np.uint32).ravel())]
+            yield from self._cut_batches(places, share, hr_patch)
 
-        def sample(i: Any) -> dict[str, Any]:
-            index = i // share * batch + process * share + i % share
-            draw = tf.random.stateless_uniform(
-                (4,), tf.stack([tf.cast(seed, tf.int64), index]), dtype=tf.float64
-            )
-            # Uniform over all places of a patch, hence over pixels and not over photos.
-            area = tf.cast(draw[0] * areas[-1], tf.int64)
-            photo = tf.searchsorted(tf.constant(areas), area[None], side="right")[0]
-            free = tf.gather(tf.constant(sides), photo) - size + 1
-            top, left = tf.unstack(tf.cast(draw[1:3] * tf.cast(free, tf.float64), tf.int64))
-            if self.in_memory:
-                lr = self._gather(self._lr, photo, top, left, size, 1)
-                hr = self._gather(self._hr, photo, top, left, size, self.scale)
+    def _cut_batches(
+        self, places: list[np.ndarray], share: int, hr_patch: int
+    ) -> Generator[dict[str, np.ndarray]]:
+        """Yields the patches at `places`, `share` at a time."""
+        size = hr_patch // self.scale
+
+        def sample(photo: Any, top: Any, left: Any, turn: Any) -> dict[str, Any]:
+            if self._buffers:
+                found = {
+                    name: self._gather(rows, photo, top, left, size)
+                    for name, rows in self._rows.items()
+                }
             else:
                 lr, hr = tf.numpy_function(
                     lambda p, t, c: self._decode(p, t, c, size),
                     [photo, top, left],
                     [tf.uint8, tf.uint8],
                 )
-            turn = tf.cast(draw[3] * 8, tf.int32)
-            lr, hr = _dihedral(lr, turn), _dihedral(hr, turn)
+                found = {"lr": lr, "hr": hr}
+            sides = {name: size if name == "lr" else hr_patch for name in found}
             return {
-                "lr": tf.ensure_shape(lr, (size, size, 3)),
-                "hr": tf.ensure_shape(hr, (hr_patch, hr_patch, 3)),
+                name: tf.ensure_shape(_turned(image, turn), (sides[name], sides[name], 3))
+                for name, image in found.items()
             }
 
         dataset = (
-            tf.data.Dataset.range(start * share, stop * share)
+            tf.data.Dataset.from_tensor_slices(tuple(places))
             .map(sample, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
             .batch(share, drop_remainder=True)
             .prefetch(2)
@@ -114,16 +117,17 @@ class PatchSource:
         finally:
             del iterator, dataset
 
-    def _gather(self, flat: Any, photo: Any, top: Any, left: Any, size: int, factor: int) -> Any:
-        """Cuts a patch out of the flat buffer of all photos, without copying the photo."""
-        sides = self._sides * factor
-        ends = np.cumsum(3 * sides[:, 0] * sides[:, 1])
-        begin = tf.gather(tf.constant(np.concatenate([[0], ends[:-1]])), photo)
-        width = tf.gather(tf.constant(sides[:, 1]), photo)
-        rows = tf.range(size * factor, dtype=tf.int64) + top * factor
-        starts = begin + 3 * (rows * width + left * factor)
-        index = starts[:, None] + tf.range(3 * size * factor, dtype=tf.int64)
-        return tf.reshape(tf.gather(flat, index), (size * factor, size * factor, 3))
+    def _gather(self, rows: Any, photo: Any, top: Any, left: Any, size: int) -> Any:
+        """Cuts a patch out of the flat photos, without copying a photo."""
+        assert self._buffers is not None
+        begin = tf.gather(tf.constant(self._buffers.begins), photo)
+        width = tf.gather(tf.constant(self._sides[:, 1]), photo)
+        lines = begin + (top + tf.range(size, dtype=tf.int64)) * width + left
+        found = tf.gather(rows, lines[:, None] + tf.range(size, dtype=tf.int64))
+        factor = round((rows.shape[1] // 3) ** 0.5)
+        squares = tf.reshape(found, (size, size, factor, factor, 3))
+        image = tf.transpose(squares, (0, 2, 1, 3, 4))
+        return tf.reshape(image, (size * factor, size * factor, 3))
 
     def _decode(self, photo: int, top: int, left: int, size: int) -> tuple[np.ndarray, np.ndarray]:
         try:
@@ -134,7 +138,7 @@ class PatchSource:
 
     def _cut(self, photo: int, top: int, left: int, size: int) -> tuple[np.ndarray, np.ndarray]:
         """Reads one photo and cuts a patch; LR is made of the patch and what borders on it."""
-        source, scale = self.photos[photo], self.scale
+        source, scale = self._photos[photo], self.scale
         hr = bicubic.crop_to_multiple(sources.pixels(source.hr), scale)
         patch = hr[top * scale : (top + size) * scale, left * scale : (left + size) * scale]
         if source.lr is not None:
@@ -148,30 +152,14 @@ class PatchSource:
         return lr[:size, :size], patch
 
 
-def _readable(photo: Photo) -> None:
+def readable(photo: Photo) -> None:
     """Reads the files of `photo` to the end, so that damage is found before training."""
     for source in (photo.hr, photo.lr):
         if source is not None:
             sources.pixels(source)
 
 
-def _flat_buffers(photos: list[Photo], scale: int, max_bad: float) -> tuple[list[Photo], Any, Any]:
-    """Returns the photos that decode and the bytes of all their HR and LR images, one by one."""
-    hr_flat = np.empty(3 * sum(p.size[0] * p.size[1] for p in photos), np.uint8)
-    lr_flat = np.empty(hr_flat.size // scale**2, np.uint8)
-    kept, used = [], 0
-    pairs = sources.decode(
-        photos, lambda photo: sources.load(photo, scale), max_bad, "the training photos"
-    )
-    for photo, (hr, lr) in pairs:
-        hr_flat[used : used + hr.size] = hr.ravel()
-        lr_flat[used // scale**2 : used // scale**2 + lr.size] = lr.ravel()
-        used += hr.size
-        kept.append(photo)
-    return kept, tf.constant(hr_flat[:used]), tf.constant(lr_flat[: used // scale**2])
-
-
-def _dihedral(image: Any, turn: Any) -> Any:
+def _turned(image: Any, turn: Any) -> Any:
     """Applies one of the eight flips and rotations, numbered 0 to 7."""
     image = tf.cond(turn % 2 == 1, lambda: tf.reverse(image, [1]), lambda: image)
     image = tf.cond(turn // 2 % 2 == 1, lambda: tf.reverse(image, [0]), lambda: image)

@@ -1,4 +1,4 @@
-"""Commands that train: `--config=FILE:VARIANT --config.FIELD=VALUE --workdir=FOLDER`."""
+"""Commands with a config: `--config=FILE:VARIANT --config.FIELD=VALUE --workdir=FOLDER`."""
 
 import sys
 from collections.abc import Callable, Iterable
@@ -12,20 +12,28 @@ from kdgan_jax.errors import UserError, leave
 from kdgan_jax.io import logs
 
 
-def start(run: Callable[[Any, str], None], fields: Iterable[str], workdir: str | None) -> None:
+def start(
+    run: Callable[[Any, str], None],
+    fields: Iterable[str],
+    default: str | None = None,
+    flag: str = "workdir",
+    meaning: str = "Folder that the run writes to and resumes from",
+) -> None:
     """Parses the flags and calls `run(config, workdir)`; a user's error is one line, exit code 2.
 
     Args:
       run: what the command does.
       fields: that its config must have: a file of another command is refused.
-      workdir: the flag's default; None requires it.
+      default: of the flag that says where to; None requires it.
+      flag: its name.
+      meaning: its help.
     """
     config_flags.DEFINE_config_file(
         "config", None, "A file of configs/, with a variant after a colon: configs/kd.py:smoke"
     )
-    flags.DEFINE_string("workdir", workdir, "Folder that the run writes to and resumes from")
-    flags.mark_flags_as_required(["config"] if workdir else ["config", "workdir"])
-    for name in ("config", "workdir"):  # --help shows the flags of the module that was started
+    flags.DEFINE_string(flag, default, meaning)
+    flags.mark_flags_as_required(["config"] if default else ["config", flag])
+    for name in ("config", flag):  # --help shows the flags of the module that was started
         flags.FLAGS.register_key_flag_for_module(sys.argv[0], flags.FLAGS[name])
 
     def main(argv: list[str]) -> None:
@@ -37,7 +45,7 @@ def start(run: Callable[[Any, str], None], fields: Iterable[str], workdir: str |
         if lacking:
             leave(f"--config: is for another command, it has no field {lacking[0]!r}")
         try:
-            run(config, flags.FLAGS.workdir)
+            run(config, str(flags.FLAGS[flag].value))
         except UserError as error:
             leave(error)
 

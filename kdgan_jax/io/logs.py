@@ -95,11 +95,11 @@ class Progress:
             self._task = self._bar.add_task(title, total=total, completed=start, note="")
             self._bar.start()
 
-    def advance(self, note: str = "") -> None:
-        """Counts one more; `note` is shown at the end of the line until the next one."""
-        self.done += 1
+    def advance(self, note: str = "", number: int = 1) -> None:
+        """Counts `number` more; `note` is shown at the end of the line until the next one."""
+        self.done += number
         if self._bar:
-            self._bar.update(self._task, advance=1, **({"note": note} if note else {}))
+            self._bar.update(self._task, advance=number, **({"note": note} if note else {}))
             return
         now = time.monotonic()
         self._note = note or self._note

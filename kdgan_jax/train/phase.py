@@ -2,9 +2,11 @@
 
 import contextlib
 import dataclasses
+import functools
+import math
 import time
 import zlib
-from collections.abc import Callable, Generator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +19,10 @@ from kdgan_jax.errors import UserError
 from kdgan_jax.io import checkpoint, imagenet, logs
 from kdgan_jax.models.discriminator import identity
 from kdgan_jax.train import optim, state, steps
+from kdgan_jax.train.feed import Feed
 from kdgan_jax.zoo.model import Model
 
-BatchSource = Callable[[int], Generator[dict[str, np.ndarray]]]
+STEPS_PER_CALL = 16
 
 
 @dataclasses.dataclass(frozen=True)
@@ -161,12 +164,32 @@ def _stop_if_not_finite(row: dict[str, float], phase: Phase, step: int) -> None:
         )
 
 
-def train(phase: Phase, batches: BatchSource, evaluate: Callable[[Model], float]) -> None:
+def steps_per_call(config: Any, settings: Any, on_device: bool) -> int:
+    """Returns how many steps a compiled call makes at most.
+
+    By default as many as divide what happens between calls, up to `STEPS_PER_CALL`, so that all
+    calls are the same program; one on a CPU, where gradients of convolutions in a loop are slow.
+    """
+    if not on_device:
+        return 1
+    if config.steps_per_call or devices.on_cpu():
+        return config.steps_per_call or 1
+    every = (config.log_every, config.evaluate_every, config.checkpoint_every, settings.steps)
+    return max(k for k in range(1, STEPS_PER_CALL + 1) if math.gcd(*every) % k == 0)
+
+
+def _next(number: int, most: int, config: Any, settings: Any) -> int:
+    """Returns how many steps to make after `number`: not beyond what is due next."""
+    every = (config.log_every, config.evaluate_every, config.checkpoint_every)
+    return min(most, settings.steps - number, *(n - number % n for n in every))
+
+
+def train(phase: Phase, feed: Feed, evaluate: Callable[[Model], float]) -> None:
     """Trains the phase to its end, from the newest checkpoint where there is one.
 
     Args:
       phase: what to train.
-      batches: gives the batches from a step to the end of the phase.
+      feed: gives the batches.
       evaluate: the mean Y-PSNR of a model on the held-out photos, for the log.
     """
     settings, config = phase.settings, phase.config
@@ -174,28 +197,40 @@ def train(phase: Phase, batches: BatchSource, evaluate: Callable[[Model], float]
     current = _restore(phase, initial(phase, players))
     start = int(current.step)
     current = devices.replicate(current, phase.devices)
-    step = devices.parallel(
-        steps.make_step(networks(phase, devices.mean), players, settings, devices.mean),
-        phase.devices,
+    one = steps.fed(
+        steps.make_step(networks(phase, devices.mean), players, settings, devices.mean), feed.cut
     )
-    fixed = devices.replicate(frozen(phase), phase.devices)
+
+    @functools.cache
+    def step(count: int) -> devices.Step:
+        return devices.parallel(steps.repeated(one, count), phase.devices)
+
+    fixed = devices.replicate(frozen(phase), phase.devices) | {"photos": feed.arrays}
+    most = steps_per_call(config, settings, feed.on_device)
     began, seen = time.perf_counter(), start
-    recent: list[dict[str, jax.Array]] = []  # metrics since the last row; read only there
+    # Numbers of steps and their mean metrics since the last row; read only there.
+    recent: list[tuple[int, dict[str, jax.Array]]] = []
     with (
         contextlib.closing(logs.MetricLog(phase.workdir, phase.name, start)) as metric_log,
         logs.progress(phase.name, settings.steps, start) as bar,
-        contextlib.closing(batches(start)) as stream,
+        contextlib.closing(feed.given(start)) as stream,
     ):
-        for number, batch in enumerate(stream, start + 1):
-            current, metrics = step(current, fixed, batch)
-            recent.append(metrics)
+        number = start
+        while number < settings.steps:
+            count = _next(number, most, config, settings)
+            current, metrics = step(count)(current, fixed, next(stream))
+            recent.append((count, metrics))
+            number += count
             last = number == settings.steps
             note = ""
             row: dict[str, float] = {}
             saving = last or number % config.checkpoint_every == 0
             if saving or number % config.log_every == 0:
-                values = jax.device_get(recent)
-                row = {name: float(np.mean([v[name] for v in values])) for name in metrics}
+                counts, values = zip(*jax.device_get(recent), strict=True)
+                row = {
+                    name: float(np.average([v[name] for v in values], weights=counts))
+                    for name in metrics
+                }
                 recent.clear()
                 _stop_if_not_finite(row, phase, number)
                 now = time.perf_counter()
@@ -212,4 +247,4 @@ def train(phase: Phase, batches: BatchSource, evaluate: Callable[[Model], float]
             if saving:
                 save(phase, current, number)
                 began, seen = time.perf_counter(), number
-            bar.advance(note)
+            bar.advance(note, count)

@@ -1,18 +1,19 @@
 """A whole run: teacher, distillation, adversarial refinement, evaluation; resumable throughout."""
 
 import json
-from collections.abc import Generator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from kdgan_jax import checks, devices
 from kdgan_jax import config as configuration
-from kdgan_jax import devices
 from kdgan_jax.data import photos as sources
+from kdgan_jax.data.buffers import Buffers
 from kdgan_jax.errors import UserError
 from kdgan_jax.evaluate import measure, metrics, pictures, plots, report
 from kdgan_jax.io import files, imagenet, logs
+from kdgan_jax.train import feed
 from kdgan_jax.train import phase as phases
 from kdgan_jax.zoo.load import load
 from kdgan_jax.zoo.model import Model
@@ -31,8 +32,8 @@ def run(config: Any, workdir: str | Path) -> None:
         before training starts wherever it can be known then.
     """
     workdir = Path(workdir)
-    configuration.check(config)
-    configuration.check_workdir(config, workdir / "config.json")
+    checks.check(config)
+    checks.check_workdir(config, workdir / "config.json")
     done = all(phases.finished(workdir, p, config.train[p].steps) for p in config.phases)
     if done and (workdir / "results.json").is_file():
         logs.log.info("%s: the run is complete; its results:", workdir)
@@ -43,7 +44,7 @@ def run(config: Any, workdir: str | Path) -> None:
     teacher = _given_teacher(config, workdir)
     if any(config.train[p].perceptual_weight for p in config.phases):
         imagenet.weight_file("vgg16.ckpt")
-    photos = sources.gather(config.data, config.scale, configuration.largest_patch(config))
+    prepared, photos = _photos(config)
     workdir.mkdir(parents=True, exist_ok=True)
     _same_photos(workdir / "photos.json", photos)
     files.write_json(workdir / "config.json", configuration.to_json(config))
@@ -60,8 +61,18 @@ def run(config: Any, workdir: str | Path) -> None:
         "the held-out photos",
     )
     holdout = [measure.Example(photo.name, *pair) for photo, pair in decoded]
-    _train(config, workdir, teacher, photos.train, holdout, number)
+    _train(config, workdir, teacher, photos.train, prepared, holdout, number)
     _report(config, workdir, holdout, devices.describe(number))
+
+
+def _photos(config: Any) -> tuple[Buffers | None, sources.Photos]:
+    """Returns the run's photos, and those to train on decoded, if a file has them so."""
+    patch = configuration.largest_patch(config)
+    if not config.data.prepared:
+        return None, sources.gather(config.data, config.scale, patch)
+    from kdgan_jax.data import prepared
+
+    return prepared.open_for(config.data, config.scale, patch)
 
 
 def _same_photos(path: Path, photos: sources.Photos) -> None:
@@ -107,6 +118,7 @@ def _train(
     workdir: Path,
     teacher: Model | None,
     photos: list[sources.Photo],
+    prepared: Buffers | None,
     holdout: list[measure.Example],
     number: int,
 ) -> None:
@@ -135,31 +147,14 @@ def _train(
             phases.adopt(phase)
         else:
             if source is None:
-                from kdgan_jax.data.pipeline import PatchSource  # imports TensorFlow
-
-                source = PatchSource(
-                    photos, config.scale, config.data.memory_mb, config.data.max_bad_fraction
-                )
+                source = feed.source(config, photos, prepared, number)
             phases.train(
                 phase,
-                _batches(source, phase),
+                source(phase.batch_seed, phase.settings),
                 lambda candidate: _mean_psnr(candidate, holdout),
             )
         trained = load(workdir, name)
         teacher, student = (trained, student) if name == "teacher" else (teacher, trained)
-
-
-def _batches(source: Any, phase: phases.Phase) -> phases.BatchSource:
-    def batches(start: int) -> Generator[dict[str, np.ndarray]]:
-        return source.batches(
-            seed=phase.batch_seed,
-            start=start,
-            stop=phase.settings.steps,
-            batch=phase.settings.batch,
-            hr_patch=phase.settings.hr_patch,
-        )
-
-    return batches
 
 
 def _mean_psnr(model: Model, holdout: list[measure.Example]) -> float:

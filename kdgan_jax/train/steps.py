@@ -19,6 +19,7 @@ from kdgan_jax.models.discriminator import identity
 from kdgan_jax.train.state import TrainState
 
 Apply = Callable[[Any, Array], Any]
+Step = Callable[[TrainState, Any, Any], tuple[TrainState, dict[str, Array]]]
 
 
 class Networks(NamedTuple):
@@ -119,7 +120,7 @@ def make_step(
     optimisers: Optimisers,
     settings: Any,
     mean: Callable[[Any], Any] = identity,
-) -> Callable[[TrainState, Any, dict[str, Array]], tuple[TrainState, dict[str, Array]]]:
+) -> Step:
     """Returns step(state, frozen, batch) -> (new state, metrics).
 
     Both players' gradients are those at the old state (see `make_gradients`); the discriminator
@@ -158,6 +159,27 @@ def make_step(
         )
 
     return step
+
+
+def fed(step: Step, cut: Callable[[Any, Any, Array], dict[str, Array]]) -> Step:
+    """Returns `step` on the batch that `cut` makes of frozen["photos"] and what a call is given."""
+    return lambda state, frozen, given: step(
+        state, frozen, cut(frozen["photos"], given, state.step)
+    )
+
+
+def repeated(step: Step, count: int) -> Step:
+    """Returns `count` steps as one, with the means of their metrics."""
+    if count == 1:
+        return step
+
+    def many(state: TrainState, frozen: Any, given: Any) -> tuple[TrainState, dict[str, Array]]:
+        state, metrics = jax.lax.scan(
+            lambda current, _: step(current, frozen, given), state, length=count
+        )
+        return state, jax.tree.map(lambda values: values.mean(axis=0), metrics)
+
+    return many
 
 
 def _update(

@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from kdgan_jax import bicubic
-from kdgan_jax.data import photos
+from kdgan_jax.data import embedded, photos
 from kdgan_jax.errors import UserError
 
 
@@ -44,23 +44,22 @@ def names(found):
 
 def test_embedded_photos_are_there_and_held_out_ones_are_others():
     train, holdout = photos.gather(settings("embedded"), 4, 96)
-    assert len(train) == len(photos.EMBEDDED_TRAIN)
-    assert len(holdout) == len(photos.EMBEDDED_HOLDOUT)
+    assert len(train) == len(embedded.TRAIN)
+    assert len(holdout) == len(embedded.HOLDOUT)
     assert all(p.hr.is_file() for p in train + holdout)
     assert not {p.hr for p in train} & {p.hr for p in holdout}
 
 
 def test_both_views_of_the_motorcycle_are_on_one_side():
     sides = [
-        sum("motorcycle" in path for path in side)
-        for side in (photos.EMBEDDED_TRAIN, photos.EMBEDDED_HOLDOUT)
+        sum("motorcycle" in path for path in side) for side in (embedded.TRAIN, embedded.HOLDOUT)
     ]
     assert sorted(sides) == [0, 2]
 
 
 def test_embedded_without_the_package_says_what_to_install():
     with pytest.raises(UserError, match="pip install scikit-image"):
-        photos.embedded(["no_such_package/photo.png"], 4)
+        photos.installed(["no_such_package/photo.png"], 4)
 
 
 # Folders.

@@ -1,18 +1,22 @@
+"""Patches of both pipelines, and that they are the same ones."""
+
 import contextlib
 import subprocess
 import sys
 
+import jax
 import numpy as np
 import pytest
 from PIL import Image
 
 from kdgan_jax import bicubic
+from kdgan_jax.data import buffers, patches, pipeline, sampling
 from kdgan_jax.data.photos import Photo
 from kdgan_jax.data.pipeline import PatchSource
 from kdgan_jax.data.tensorflow import tf
 from kdgan_jax.errors import UserError
 
-IN_MEMORY, ON_THE_FLY = 100, 0  # memory_mb
+WAYS = "on the device", "in memory", "on the fly"
 TURNS = [(flip, turns) for flip in (False, True) for turns in range(4)]
 
 
@@ -36,6 +40,30 @@ def orientation(lr):
     upright += np.array([top, left, 0], np.uint8)
     (found,) = [t for t in TURNS if np.array_equal(turned(upright, *t), lr)]
     return found
+
+
+class OnDevice:
+    """Patches cut by JAX, with the signature of `PatchSource`."""
+
+    def __init__(self, photos, scale, uniform_over):
+        self.photos, self.scale, self.uniform_over = photos, scale, uniform_over
+
+    def batches(self, *, seed, start, stop, batch, hr_patch, process=0, processes=1):
+        size, share = hr_patch // self.scale, batch // processes
+        known = sampling.table(self.photos.sides, size, self.uniform_over)
+        arrays = jax.device_put(patches.arrays(self.photos))
+        cut = jax.jit(lambda index: patches.batch(arrays, known, seed, index, size))
+        for step in range(start, stop):
+            index = step * batch + process * share + np.arange(share, dtype=np.uint32)
+            yield {name: np.asarray(image) for name, image in cut(index).items()}
+
+
+def make(way, photos, scale=4, uniform_over="pixels"):
+    """Returns a source of patches that are cut in this way."""
+    if way == "on the fly":
+        return PatchSource(photos, scale, uniform_over)
+    decoded, _ = buffers.build(photos, scale, 0.0)
+    return (OnDevice if way == "on the device" else PatchSource)(decoded, scale, uniform_over)
 
 
 def draw(source, *, seed=0, start=0, stop=1, batch=8, hr_patch=32, **sharding):
@@ -66,9 +94,9 @@ def photos(photo):
     ]
 
 
-@pytest.fixture(scope="module")
-def source(photos):
-    return PatchSource(photos, 4, IN_MEMORY, 0.0)
+@pytest.fixture(scope="module", params=WAYS)
+def source(request, photos):
+    return make(request.param, photos)
 
 
 def test_tensorflow_sees_no_gpu():
@@ -82,29 +110,24 @@ def test_batches_are_uint8_of_the_asked_size(source):
     assert batch["hr"].dtype == batch["lr"].dtype == np.uint8
 
 
-def test_the_memory_budget_decides_where_photos_are_decoded(photos):
-    assert PatchSource(photos, 4, 1, 0.0).in_memory  # they take 0.55 MB
-    assert not PatchSource(photos, 4, 0, 0.0).in_memory
-
-
 # Alignment.
 
 
-@pytest.mark.parametrize("memory_mb", [IN_MEMORY, ON_THE_FLY])
+@pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize("scale", [2, 3, 4])
-def test_patches_are_aligned_in_all_eight_orientations(memory_mb, scale):
-    source = PatchSource([map_photo(20, 50, scale)], scale, memory_mb, 0.0)
+def test_patches_are_aligned_in_all_eight_orientations(way, scale):
+    source = make(way, [map_photo(20, 50, scale)], scale)
     (batch,) = draw(source, batch=64, hr_patch=8 * scale)
     np.testing.assert_array_equal(batch["lr"].repeat(scale, 1).repeat(scale, 2), batch["hr"])
     assert {orientation(lr) for lr in batch["lr"]} == set(TURNS)
 
 
-@pytest.mark.parametrize("memory_mb", [IN_MEMORY, ON_THE_FLY])
-def test_lr_is_matlab_bicubic_of_the_whole_photo(photo, memory_mb):
+@pytest.mark.parametrize("way", WAYS)
+def test_lr_is_matlab_bicubic_of_the_whole_photo(photo, way):
     # A patch at the photo's border has the photo's border, one inside has what surrounds it.
     hr = photo[:80, :96]
     lr = bicubic.downscale(hr, 4)
-    source = PatchSource([Photo("a", hr, None, (80, 96))], 4, memory_mb, 0.0)
+    source = make(way, [Photo("a", hr, None, (80, 96))])
     (batch,) = draw(source, batch=32, hr_patch=32)
     places = {
         turned(hr[4 * y : 4 * y + 32, 4 * x : 4 * x + 32], *t).tobytes(): turned(
@@ -129,8 +152,20 @@ def test_a_later_start_gives_what_an_unbroken_run_sees(source):
     assert_same(draw(source, start=5, stop=8), draw(source, stop=8)[5:])
 
 
-def test_another_source_of_the_same_photos_gives_the_same_batches(source, photos):
-    assert_same(draw(PatchSource(photos, 4, IN_MEMORY, 0.0)), draw(source))
+@pytest.mark.parametrize("way", WAYS[1:])
+def test_all_ways_give_the_same_patches(way, photos):
+    one, other = make(WAYS[0], photos), make(way, photos)
+    for hr_patch in 16, 64:
+        assert_same(
+            draw(one, seed=2**31, start=7, stop=12, hr_patch=hr_patch),
+            draw(other, seed=2**31, start=7, stop=12, hr_patch=hr_patch),
+        )
+
+
+def test_a_long_run_is_drawn_in_pieces(photos, monkeypatch):
+    whole = draw(make("in memory", photos), start=1, stop=9)
+    monkeypatch.setattr(pipeline, "DRAWN", 24)  # three batches
+    assert_same(draw(make("in memory", photos), start=1, stop=9), whole)
 
 
 def test_another_seed_gives_another_batch(source):
@@ -141,12 +176,6 @@ def test_another_seed_gives_another_batch(source):
 def test_another_step_gives_another_batch(source):
     one, other = draw(source, stop=2)
     assert not np.array_equal(one["hr"], other["hr"])
-
-
-def test_on_the_fly_equals_in_memory(source, photos):
-    other = PatchSource(photos, 4, ON_THE_FLY, 0.0)
-    assert not other.in_memory
-    assert_same(draw(other, stop=4), draw(source, stop=4))
 
 
 def test_shares_of_two_processes_make_the_whole_batch(source):
@@ -168,7 +197,7 @@ def samples():
     """LR patches of 8x8 from maps of 80x100 and of 20x30; channel 2 tells them apart."""
     large, small = map_photo(80, 100), map_photo(20, 30)
     small.lr[..., 2] = small.hr[..., 2] = 9
-    source = PatchSource([large, small], 4, IN_MEMORY, 0.0)
+    source = make(WAYS[0], [large, small])
     (batch,) = draw(source, batch=2000)
     return batch["lr"]
 
@@ -178,6 +207,14 @@ def test_photos_are_drawn_in_proportion_to_their_patches(samples):
     share = places[1] / sum(places)  # 4 %, where one per photo would be 50 %
     drawn = np.mean(samples[:, 0, 0, 2] == 9)
     assert abs(drawn - share) < 5 * np.sqrt(share * (1 - share) / len(samples))
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_photos_are_drawn_alike_if_that_is_wanted(way):
+    large, small = map_photo(80, 100), map_photo(20, 30)
+    small.lr[..., 2] = small.hr[..., 2] = 9
+    (batch,) = draw(make(way, [large, small], uniform_over="images"), batch=1000)
+    assert abs(np.mean(batch["lr"][:, 0, 0, 2] == 9) - 0.5) < 5 * np.sqrt(0.25 / 1000)
 
 
 def test_places_in_a_photo_are_uniform(samples):
@@ -204,7 +241,7 @@ def test_orientations_are_equally_likely(samples):
 def test_a_photo_damaged_after_the_start_is_named(tmp_path, photo):
     path = tmp_path / "cat.png"
     Image.fromarray(photo).save(path)
-    source = PatchSource([Photo("cat", path, None, (300, 448))], 4, 0, 0.2)
+    source = PatchSource([Photo("cat", path, None, (300, 448))], 4, "pixels")
     path.write_bytes(path.read_bytes()[:1000])
     with pytest.raises(UserError, match=r"cat\.png: truncated or damaged"):
         draw(source)
@@ -217,7 +254,7 @@ import numpy as np
 from kdgan_jax.data.photos import Photo
 from kdgan_jax.data.pipeline import PatchSource
 hr = np.zeros((64, 64, 3), np.uint8)
-source = PatchSource([Photo("a", hr, None, (64, 64))], 4, 0, 0.0)
+source = PatchSource([Photo("a", hr, None, (64, 64))], 4, "pixels")
 batches = source.batches(seed=0, start=0, stop=10**9, batch=4, hr_patch=32)
 with contextlib.closing(batches):
     next(batches)

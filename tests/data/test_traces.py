@@ -35,7 +35,7 @@ def test_jpeg_blocks_are_seen_wherever_they_begin(photo, quality, top, left):
 
 
 def test_columns_that_blocks_make_uneven_are_not_enlargement():
-    (camera,) = photos.embedded(["skimage/data/camera.png"], 1)
+    (camera,) = photos.installed(["skimage/data/camera.png"], 1)
     image = jpeg(photos.pixels(camera.hr), 30)
     uneven = [traces._unevenness(phases) for phases in traces._roughness(colour.luma(image))]
     assert min(uneven) > 1.12  # would be, without blocks

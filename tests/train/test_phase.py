@@ -1,25 +1,52 @@
 import dataclasses
+import functools
+import itertools
 
 import chex
+import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from kdgan_jax import config as configuration
+from kdgan_jax import devices
+from kdgan_jax.data.photos import Photo
 from kdgan_jax.errors import UserError
 from kdgan_jax.io import checkpoint, logs
+from kdgan_jax.train import feed as feeds
 from kdgan_jax.train import phase as phases
+from kdgan_jax.train import steps
+from kdgan_jax.train.feed import Feed
 from kdgan_jax.zoo.load import load
 from kdgan_jax.zoo.model import Model
 
 
-def batches(start):
-    """Yields random batches up to step 6, each a function of its step."""
-    for step in range(start, 6):
+class Interrupted(Exception):
+    """Something that ends a run."""
+
+
+def host(start, stop=6):
+    """Yields random batches for one device, each a function of its step."""
+    for step in range(start, stop):
         generator = np.random.default_rng(step)
         yield {
-            name: generator.integers(0, 256, (4, side, side, 3), np.uint8)
+            name: generator.integers(0, 256, (1, 4, side, side, 3), np.uint8)
             for name, side in (("lr", 4), ("hr", 16))
         }
+    raise Interrupted
+
+
+HOST = Feed({}, lambda arrays, given, step: given, host, on_device=False)
+
+
+@functools.cache
+def on_device(number=1):
+    """Returns the feed of noise that lies on the devices, for `phase`."""
+    noise = np.random.default_rng(0).integers(0, 256, (40, 60, 3), np.uint8)
+    config = configuration.default()
+    config.data.backend = "device"
+    source = feeds.source(config, [Photo("noise", noise, None, (40, 60))], None, number)
+    return source(7, configuration.phase(steps=6, batch=4, hr_patch=16))
 
 
 @pytest.fixture
@@ -31,8 +58,8 @@ def phase(tmp_path):
     return phases.Phase("teacher", settings, config, tmp_path, model, None, 1)
 
 
-def train(phase, source=batches):
-    phases.train(phase, source, lambda model: 30.0 + model.scale)
+def train(phase, feed=HOST):
+    phases.train(phase, feed, lambda model: 30.0 + model.scale)
     return load(phase.workdir, phase.name)
 
 
@@ -49,19 +76,116 @@ def test_a_row_is_the_mean_over_the_steps_since_the_last_one(phase):
     assert [row["step"] for row in rows if "holdout_psnr_y" in row] == [3, 6]
 
 
-def test_a_phase_cut_short_ends_as_an_unbroken_one(phase):
-    unbroken = train(phase)
+def stopped_after(feed, calls):
+    """Returns `feed`, which ends the run after so many calls."""
 
-    def cut(start):
-        yield from (batch for _, batch in zip(range(3), batches(start), strict=False))
+    def given(start):
+        yield from itertools.islice(feed.given(start), calls)
+        raise Interrupted
 
+    return feed._replace(given=given)
+
+
+@pytest.mark.parametrize("way", ["host", "device"])
+def test_a_phase_cut_short_ends_as_an_unbroken_one(phase, way):
+    feed = HOST if way == "host" else on_device()
+    unbroken = train(phase, feed)
     again = dataclasses.replace(phase, workdir=phase.workdir / "again")
     again.workdir.mkdir()
-    train(again, cut)
+    with pytest.raises(Interrupted):
+        train(again, stopped_after(feed, 3))
     assert checkpoint.steps(again.folder) == [2]
     assert not phases.finished(again.workdir, "teacher", 6)
-    chex.assert_trees_all_equal(train(again).params, unbroken.params)
+    chex.assert_trees_all_equal(train(again, feed).params, unbroken.params)
     assert phases.finished(again.workdir, "teacher", 6)
+
+
+def test_several_steps_in_one_call_are_as_many_single_ones(phase):
+    # Sums of float32 in a loop may be ordered otherwise; an update is of 1e-3.
+    single = train(phase, on_device()).params
+    rows = logs.read_metrics(phase.workdir / "metrics.jsonl")
+    again = dataclasses.replace(phase, workdir=phase.workdir / "again")
+    again.workdir.mkdir()
+    again.config.steps_per_call = 4  # cut at 2, 3, 4 and 6, where something is due
+    calls = []
+
+    def given(start):
+        for one in on_device().given(start):
+            calls.append(one)
+            yield one
+
+    several = train(again, on_device()._replace(given=given)).params
+    assert len(calls) == 4
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=2e-6), several, single)
+    others = logs.read_metrics(again.workdir / "metrics.jsonl")
+    assert [row["step"] for row in others] == [row["step"] for row in rows] == [2, 3, 4, 6]
+    means = [row["pixel"] for row in rows if "pixel" in row]
+    np.testing.assert_allclose([r["pixel"] for r in others if "pixel" in r], means, rtol=1e-5)
+
+
+def whole_batch(feed, number, step):
+    """Returns the batch that the devices see together at `step`."""
+
+    def gather(state, frozen, given):
+        share = feed.cut(frozen, given, state)["hr"].astype(np.float32)
+        first = given["lane"] * len(share)
+        whole = jnp.zeros((number * len(share), *share.shape[1:]))
+        placed = jax.lax.dynamic_update_slice_in_dim(whole, share, first, 0)
+        return state + 1, number * devices.mean(placed)
+
+    given = next(feed.given(step))
+    call = devices.parallel(gather, number)
+    return np.asarray(call(devices.replicate(np.int32(step), number), feed.arrays, given)[1])
+
+
+def test_any_number_of_devices_sees_the_same_batch():
+    one = whole_batch(on_device(1), 1, 5)
+    assert one.shape == (4, 16, 16, 3)
+    assert len(np.unique(one.reshape(4, -1), axis=0)) == 4
+    for number in 2, 4:
+        np.testing.assert_array_equal(whole_batch(on_device(number), number, 5), one)
+
+
+def test_photos_on_the_device_are_not_moved_while_training(phase):
+    feed = on_device()
+    state = phases.initial(phase, phases.optimisers(phase))
+    step = steps.make_step(
+        phases.networks(phase, devices.mean),
+        phases.optimisers(phase),
+        phase.settings,
+        devices.mean,
+    )
+    call = devices.parallel(steps.fed(step, feed.cut), 1)
+    fixed = {"photos": feed.arrays}
+    current, _ = call(devices.replicate(state, 1), fixed, next(feed.given(0)))
+    with jax.transfer_guard("disallow_explicit"):
+        for given in itertools.islice(feed.given(1), 3):
+            current, metrics = call(current, fixed, given)
+    assert int(current.step) == 4
+    assert np.isfinite(metrics["total"])
+    with jax.transfer_guard("disallow"), pytest.raises(Exception, match=r"[Dd]isallowed"):
+        call(current, fixed, {"lane": np.zeros(1, np.uint32)})  # from the host: the guard works
+
+
+@pytest.mark.parametrize(
+    ("on_device", "on_cpu", "wanted", "every", "expected"),
+    [
+        (False, False, 0, 48, 1),
+        (True, True, 0, 48, 1),
+        (True, True, 5, 48, 5),
+        (True, False, 0, 48, 16),
+        (True, False, 0, 50, 10),
+        (True, False, 0, 17, 1),
+        (True, False, 7, 48, 7),
+    ],
+)
+def test_steps_per_call(phase, monkeypatch, on_device, on_cpu, wanted, every, expected):
+    monkeypatch.setattr(devices, "on_cpu", lambda: on_cpu)
+    config = phase.config
+    config.steps_per_call = wanted
+    config.log_every = config.evaluate_every = config.checkpoint_every = every
+    settings = configuration.phase(steps=every * 3)
+    assert phases.steps_per_call(config, settings, on_device) == expected
 
 
 def test_a_diverged_phase_stops_and_keeps_its_good_checkpoints(phase):
@@ -69,10 +193,7 @@ def test_a_diverged_phase_stops_and_keeps_its_good_checkpoints(phase):
     good = checkpoint.steps(phase.folder)
     worse = dataclasses.replace(phase, settings=phase.settings.copy_and_resolve_references())
     worse.settings.steps, worse.settings.learning_rate = 8, 1e38
-
-    def more(start):
-        yield from batches(4)
-
+    more = HOST._replace(given=lambda start: host(start, 8))
     with pytest.raises(UserError, match=r"teacher: .*not finite by step 8; .*learning_rate"):
         phases.train(worse, more, lambda model: 0.0)
     assert checkpoint.steps(phase.folder) == good

@@ -99,7 +99,7 @@ def run(settings, optimisers=SGD, discriminator="origin", number=1, updates=1):
     current = devices.replicate(fresh(optimisers, discriminator), number)
     states, rows = [], []
     for _ in range(updates):
-        current, metrics = step(current, there, batch())
+        current, metrics = step(current, there, devices.shard(batch(), number))
         states.append(devices.to_host(current))
         rows.append(devices.to_host(metrics))
     return states, rows
@@ -144,7 +144,9 @@ def test_4_devices_give_the_gradients_of_1(discriminator):
         return both, metrics
 
     there = devices.replicate((fresh(SGD, discriminator), frozen()), 4)
-    (ours, theirs), metrics = devices.to_host(devices.parallel(step, 4)(*there, batch()))
+    (ours, theirs), metrics = devices.to_host(
+        devices.parallel(step, 4)(*there, devices.shard(batch(), 4))
+    )
     expected = gradients(settings, discriminator=discriminator)
     for found, wanted in zip((ours, theirs, metrics), expected, strict=True):
         assert_close(found, wanted)
@@ -178,7 +180,8 @@ def test_teacher_and_vgg_are_bit_identical_after_a_step():
     before = jax.tree.map(np.copy, frozen())
     there = devices.replicate(frozen(), 4)
     step = steps.make_step(networks("origin", devices.mean), ADAM, all_parts(), devices.mean)
-    devices.parallel(step, 4)(devices.replicate(fresh(ADAM), 4), there, batch())
+    given = devices.shard(batch(), 4)
+    devices.parallel(step, 4)(devices.replicate(fresh(ADAM), 4), there, given)
     assert_same(devices.to_host(there), before)
 
 

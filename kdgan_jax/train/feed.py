@@ -1,0 +1,140 @@
+"""Where batches come from: photos that lie on the devices, or tf.data on the host.
+
+Both cut the same patches (`data.sampling`). The first needs no TensorFlow and moves nothing to the
+devices while it trains.
+"""
+
+from collections.abc import Callable, Generator
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from kdgan_jax import devices
+from kdgan_jax.data import buffers, patches, sampling
+from kdgan_jax.data import photos as sources
+from kdgan_jax.data.buffers import Buffers
+from kdgan_jax.data.photos import Photo
+from kdgan_jax.errors import UserError
+from kdgan_jax.io import logs
+
+SHARE = 0.5  # of a device's memory that photos may take; of the machine's, on a CPU
+
+
+class Feed(NamedTuple):
+    """What gives a phase its batches.
+
+    Attributes:
+      arrays: what lies on every device, whole.
+      cut: (arrays, given, step) -> one device's share of the batch; traced into the train step.
+      given: from a step on, what each call of the train step gets, (devices, ...) each.
+      on_device: whether a call may make several steps.
+    """
+
+    arrays: Any
+    cut: Callable[[Any, Any, Any], dict[str, Any]]
+    given: Callable[[int], Generator[Any]]
+    on_device: bool
+
+
+Source = Callable[[int, Any], Feed]  # (seed of the batches, settings of the phase) -> its feed
+
+
+def source(config: Any, photos: list[Photo], prepared: Buffers | None, number: int) -> Source:
+    """Returns what gives every phase its feed; photos are decoded here, and placed once.
+
+    Args:
+      config: of the run.
+      photos: to train on.
+      prepared: them decoded, out of a file, or None.
+      number: of devices.
+
+    Raises:
+      UserError: they do not fit where the config wants them, or too many cannot be used.
+    """
+    data, scale = config.data, config.scale
+    needed = prepared.bytes if prepared else buffers.size(photos, scale)
+    backend = _backend(data.backend, needed, number)
+    if prepared is None and (backend == "device" or needed <= data.memory_mb * 2**20):
+        with logs.progress("decoding", len(photos)) as bar:
+            prepared, photos = buffers.build(
+                photos, scale, data.max_bad_fraction, on_photo=bar.advance
+            )
+    if backend == "device":
+        assert prepared is not None
+        return _on_devices(prepared, scale, data.sampling, number)
+    return _on_host(prepared, photos, config, number)
+
+
+def _backend(wanted: str, needed: int, number: int) -> str:
+    """Returns "device" or "tfdata", and says which and why.
+
+    On a CPU all devices share the machine's memory, so each has its own copy there.
+    """
+    copies = number if devices.on_cpu() else 1
+    there = int(SHARE * devices.memory())
+    fits = needed * copies <= there
+    what = (
+        f"photos take {needed * copies / 2**20:,.0f} MB{f' ({copies} copies)' * (copies > 1)},"
+        f" {SHARE:.0%} of the {'machine' if devices.on_cpu() else 'device'}'s memory are"
+        f" {there / 2**20:,.0f} MB"
+    )
+    if wanted == "device" and not fits:
+        raise UserError(
+            f"config.data.backend='device': {what}; set it to 'tfdata', or take fewer photos or"
+            " devices"
+        )
+    chosen = ("device" if fits else "tfdata") if wanted == "auto" else wanted
+    how = {"device": "cut on the device", "tfdata": "cut by tf.data on the host"}[chosen]
+    logs.log.info("patches are %s (config.data.backend=%r): %s", how, wanted, what)
+    return chosen
+
+
+def _on_devices(photos: Buffers, scale: int, uniform_over: str, number: int) -> Source:
+    fixed, sides = devices.replicate(patches.arrays(photos), number), photos.sides
+    lane = devices.split(np.arange(number, dtype=np.uint32), number)
+
+    def feed(seed: int, settings: Any) -> Feed:
+        size, share = settings.hr_patch // scale, settings.batch // number
+        table = devices.replicate(sampling.table(sides, size, uniform_over), number)
+
+        def cut(arrays: Any, given: Any, step: Any) -> dict[str, Any]:
+            first = step.astype(np.uint32) * settings.batch + given["lane"] * share
+            index = first + np.arange(share, dtype=np.uint32)
+            return patches.batch(arrays["photos"], arrays["table"], seed, index, size)
+
+        def given(start: int) -> Generator[Any]:
+            while True:
+                yield {"lane": lane}
+
+        return Feed({"photos": fixed, "table": table}, cut, given, on_device=True)
+
+    return feed
+
+
+def _on_host(decoded: Buffers | None, photos: list[Photo], config: Any, number: int) -> Source:
+    from kdgan_jax.data.pipeline import PatchSource, readable  # imports TensorFlow
+
+    if decoded is None:
+        fraction = config.data.max_bad_fraction
+        good = sources.decode(photos, readable, fraction, "the training photos")
+        photos = [photo for photo, _ in good]
+    source = PatchSource(decoded or photos, config.scale, config.data.sampling)
+
+    def feed(seed: int, settings: Any) -> Feed:
+        def given(start: int) -> Generator[Any]:
+            stream = source.batches(
+                seed=seed,
+                start=start,
+                stop=settings.steps,
+                batch=settings.batch,
+                hr_patch=settings.hr_patch,
+            )
+            try:
+                for batch in stream:
+                    yield devices.shard(batch, number)
+            finally:
+                stream.close()
+
+        return Feed({}, lambda arrays, given, step: given, given, on_device=False)
+
+    return feed
