@@ -178,6 +178,17 @@ def steps_per_call(config: Any, settings: Any, on_device: bool) -> int:
     return max(k for k in range(1, STEPS_PER_CALL + 1) if math.gcd(*every) % k == 0)
 
 
+def compiled(
+    phase: Phase, players: steps.Optimisers, feed: Feed
+) -> Callable[[int], devices.Step]:
+    """Returns the function from a number of steps to the call that makes so many."""
+    one = steps.make_step(networks(phase, devices.mean), players, phase.settings, devices.mean)
+    one = steps.fed(one, feed.cut)
+    return functools.cache(
+        lambda count: devices.parallel(steps.repeated(one, count), phase.devices)
+    )
+
+
 def _next(number: int, most: int, config: Any, settings: Any) -> int:
     """Returns how many steps to make after `number`: not beyond what is due next."""
     every = (config.log_every, config.evaluate_every, config.checkpoint_every)
@@ -197,14 +208,7 @@ def train(phase: Phase, feed: Feed, evaluate: Callable[[Model], float]) -> None:
     current = _restore(phase, initial(phase, players))
     start = int(current.step)
     current = devices.replicate(current, phase.devices)
-    one = steps.fed(
-        steps.make_step(networks(phase, devices.mean), players, settings, devices.mean), feed.cut
-    )
-
-    @functools.cache
-    def step(count: int) -> devices.Step:
-        return devices.parallel(steps.repeated(one, count), phase.devices)
-
+    step = compiled(phase, players, feed)
     fixed = devices.replicate(frozen(phase), phase.devices) | {"photos": feed.arrays}
     most = steps_per_call(config, settings, feed.on_device)
     began, seen = time.perf_counter(), start

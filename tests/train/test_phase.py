@@ -15,7 +15,6 @@ from kdgan_jax.errors import UserError
 from kdgan_jax.io import checkpoint, logs
 from kdgan_jax.train import feed as feeds
 from kdgan_jax.train import phase as phases
-from kdgan_jax.train import steps
 from kdgan_jax.train.feed import Feed
 from kdgan_jax.zoo.load import load
 from kdgan_jax.zoo.model import Model
@@ -149,13 +148,7 @@ def test_any_number_of_devices_sees_the_same_batch():
 def test_photos_on_the_device_are_not_moved_while_training(phase):
     feed = on_device()
     state = phases.initial(phase, phases.optimisers(phase))
-    step = steps.make_step(
-        phases.networks(phase, devices.mean),
-        phases.optimisers(phase),
-        phase.settings,
-        devices.mean,
-    )
-    call = devices.parallel(steps.fed(step, feed.cut), 1)
+    call = phases.compiled(phase, phases.optimisers(phase), feed)(1)
     fixed = {"photos": feed.arrays}
     current, _ = call(devices.replicate(state, 1), fixed, next(feed.given(0)))
     with jax.transfer_guard("disallow_explicit"):

@@ -1,0 +1,225 @@
+"""What it costs to feed a small student: patches cut on the device, by tf.data, and not at all.
+
+    python -m launch.benchmark_data [--source=PHOTOS] [--lr_patch 32 64] [--steps_per_call 1 16]
+
+Prints patches per second of each pipeline alone, milliseconds of a train step with each and with
+one batch that lies on the device ("fixed"), the share of a step spent on data, seconds to start,
+and the photos' bytes. Steps are timed in rounds, one of each kind after the other; figures are medians
+over rounds, and ratios are of times of one round. Without TensorFlow its rows are left out.
+"""
+
+import argparse
+import contextlib
+import functools
+import importlib.util
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Generator, Iterator
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+
+from kdgan_jax import config as configuration
+from kdgan_jax import devices
+from kdgan_jax.data import buffers, photos, prepared
+from kdgan_jax.io import logs
+from kdgan_jax.train import feed as feeds
+from kdgan_jax.train import phase as phases
+from kdgan_jax.zoo.model import Model
+
+SEED = 0
+
+
+def timed(function: Callable[[], Any]) -> tuple[float, Any]:
+    """Returns the seconds of a call, and its result."""
+    began = time.perf_counter()
+    result = function()
+    return time.perf_counter() - began, result
+
+
+def a_phase(config: Any, lr_patch: int, batch: int, number: int) -> phases.Phase:
+    """Returns a phase that trains the config's student on the truth alone."""
+    settings = configuration.phase(
+        steps=10**6, batch=batch, hr_patch=lr_patch * config.scale, pixel_weight=1.0
+    )
+    model = Model(config.student.name, config.student.kwargs.to_dict(), config.scale, None)
+    return phases.Phase("teacher", settings, config, Path(), model, None, number)
+
+
+def fixed(phase: phases.Phase) -> feeds.Feed:
+    """Returns a feed of one batch of noise, which lies on the devices."""
+    share, size = phase.settings.batch // phase.devices, phase.settings.hr_patch
+    random = np.random.default_rng(SEED)
+
+    def noise(side: int) -> jax.Array:
+        shape = phase.devices, share, side, side, 3
+        return devices.split(random.integers(0, 256, shape, np.uint8), phase.devices)
+
+    batch = {"hr": noise(size), "lr": noise(size // phase.config.scale)}
+
+    def always(start: int) -> Generator[Any]:
+        while True:
+            yield batch
+
+    return feeds.Feed({}, lambda arrays, given, step: given, always, on_device=True)
+
+
+class Loop:
+    """Training with one feed, a few calls at a time."""
+
+    def __init__(self, phase: phases.Phase, feed: feeds.Feed, per_call: int) -> None:
+        players = phases.optimisers(phase)
+        self.state = devices.replicate(phases.initial(phase, players), phase.devices)
+        self.call = phases.compiled(phase, players, feed)(per_call)
+        self.frozen = {"photos": feed.arrays}
+        self.stream = feed.given(0)
+        self.per_call = per_call
+
+    def run(self, calls: int) -> tuple[float, float]:
+        """Returns the seconds of a step, and those of them spent waiting for the host's batch."""
+        waited = 0.0
+        began = time.perf_counter()
+        for _ in range(calls):
+            took, given = timed(lambda: next(self.stream))
+            waited += took
+            self.state, metrics = self.call(self.state, self.frozen, given)
+        jax.block_until_ready((self.state, metrics))
+        steps = calls * self.per_call
+        return (time.perf_counter() - began) / steps, waited / steps
+
+
+def alone(feed: feeds.Feed, phase: phases.Phase, seconds: float) -> float:
+    """Returns the patches per second of a feed whose batches nobody trains on."""
+
+    def touch(state: Any, arrays: Any, given: Any) -> tuple[Any, Any]:
+        batch = feed.cut(arrays, given, state)
+        total = sum(image.astype(np.float32).mean() for image in batch.values())
+        return state + 1, devices.mean(total)
+
+    call = devices.parallel(touch, phase.devices)
+    state = devices.replicate(np.int32(0), phase.devices)
+    with contextlib.closing(feed.given(0)) as stream:
+        for _ in range(3):
+            state, total = call(state, feed.arrays, next(stream))
+        jax.block_until_ready(total)
+        began, batches = time.perf_counter(), 0
+        while time.perf_counter() - began < seconds:
+            for _ in range(8):
+                state, total = call(state, feed.arrays, next(stream))
+            jax.block_until_ready(total)
+            batches += 8
+        return batches * phase.settings.batch / (time.perf_counter() - began)
+
+
+def sources(config: Any, number: int) -> Iterator[tuple[str, feeds.Source, float]]:
+    """Yields each pipeline that can run here with the seconds that it took to start.
+
+    The device's twice: from the photos, and from a file of `kdgan_jax.prepare`.
+    """
+    photos_of = photos.gather(config.data, config.scale, configuration.largest_patch(config))
+    config.data.backend = "device"
+    start = functools.partial(feeds.source, config, photos_of.train)
+    took, source = timed(lambda: start(None, number))
+    yield "device", source, took
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "photos.bin"
+        prepared.save(file, photos_of, config.data, config.scale)
+
+        def from_file() -> feeds.Source:
+            decoded, known = prepared.load(file, config.scale)
+            return feeds.source(config, known.train, decoded, number)
+
+        took, source = timed(from_file)
+        yield "device, prepared", source, took
+    if importlib.util.find_spec("tensorflow"):
+        config.data.backend = "tfdata"
+        took, source = timed(lambda: start(None, number))
+        yield "tfdata", source, took
+
+
+def rounds(loops: dict[str, Loop], calls: int, number: int) -> dict[str, np.ndarray]:
+    """Returns (rounds, 2) seconds of a step and of waiting by the feed's name, side by side."""
+    for loop in loops.values():
+        loop.run(3)
+    found: dict[str, list[tuple[float, float]]] = {name: [] for name in loops}
+    for _ in range(number):
+        for name, loop in loops.items():
+            found[name].append(loop.run(calls))
+    return {name: np.array(rows) for name, rows in found.items()}
+
+
+def main() -> int:
+    """Prints the tables."""
+    parser = argparse.ArgumentParser(
+        prog="python -m launch.benchmark_data", description=__doc__.split("\n\n")[0]
+    )
+    add = parser.add_argument
+    add("--source", default="embedded", help="photos, as in config.data.source")
+    add("--batch", type=int, default=16)
+    add("--lr_patch", type=int, nargs="+", default=[24, 32, 64])
+    add("--steps_per_call", type=int, nargs="+", default=[1])
+    add("--rounds", type=int, default=7)
+    add("--seconds", type=float, default=2.0, help="that a round of one feed takes, about")
+    arguments = parser.parse_args()
+    logs.setup()
+    devices.configure()
+    config = configuration.default()
+    config.data.source = arguments.source
+    for name in configuration.PHASES:
+        config.train[name].hr_patch = max(arguments.lr_patch) * config.scale
+    number = devices.count(0, (arguments.batch,))
+    found = {}
+    print("| feed | seconds to start |\n|---|---|")
+    for name, source, took in sources(config, number):
+        print(f"| {name} | {took:.2f} |")
+        found[name] = source
+    del found["device, prepared"]
+    size = buffers.size(
+        photos.gather(config.data, config.scale, configuration.largest_patch(config)).train,
+        config.scale,
+    )
+    print(f"\n{devices.describe(number)}; photos take {size / 2**20:.0f} MB, once on a device")
+    print(
+        "\n| LR patch | steps per call | feed | patches per second alone | ms per step | of fixed"
+        " | waiting for data |\n|---|---|---|---|---|---|---|"
+    )
+    for lr_patch in arguments.lr_patch:
+        phase = a_phase(config, lr_patch, arguments.batch, number)
+        feeds_of = {"fixed": fixed(phase)}
+        feeds_of |= {name: source(SEED, phase.settings) for name, source in found.items()}
+        speed = {
+            name: f"{alone(feed, phase, arguments.seconds):,.0f}"
+            for name, feed in feeds_of.items()
+            if name != "fixed"
+        }
+        for per_call in arguments.steps_per_call:
+            with contextlib.ExitStack() as stack:
+                loops = {}
+                for name, feed in feeds_of.items():
+                    if feed.on_device or per_call == 1:
+                        loops[name] = Loop(phase, feed, per_call)
+                        stack.callback(loops[name].stream.close)
+                pace, _ = loops["fixed"].run(3)
+                calls = max(2, round(arguments.seconds / pace / per_call))
+                times = rounds(loops, calls, arguments.rounds)
+            for name, rows in times.items():
+                ratio = np.median(rows[:, 0] / times["fixed"][:, 0])
+                # On the device data are part of the step: what it takes beyond the fixed batch.
+                beyond = (
+                    1 - 1 / ratio
+                    if feeds_of[name].on_device
+                    else np.median(rows[:, 1] / rows[:, 0])
+                )
+                print(
+                    f"| {lr_patch} | {per_call} | {name} | {speed.get(name, '-')}"
+                    f" | {1e3 * np.median(rows[:, 0]):.3g} | {ratio:.3f} | {max(beyond, 0):.1%} |",
+                    flush=True,
+                )
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
