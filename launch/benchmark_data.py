@@ -4,8 +4,8 @@
 
 Prints patches per second of each pipeline alone, milliseconds of a train step with each and with
 one batch that lies on the device ("fixed"), the share of a step spent on data, seconds to start,
-and the photos' bytes. Steps are timed in rounds, one of each kind after the other; figures are medians
-over rounds, and ratios are of times of one round. Without TensorFlow its rows are left out.
+and the photos' bytes. Steps are timed in rounds, one of each kind after the other; figures are
+medians over rounds, and ratios are of times of one round. Without TensorFlow its rows are left out.
 """
 
 import argparse
