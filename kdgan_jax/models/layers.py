@@ -5,6 +5,7 @@ import jax.numpy as jnp
 from jax import Array
 
 from kdgan_jax import bicubic
+from kdgan_jax.models.grouped import convolve
 
 
 class Conv(nn.Module):
@@ -61,6 +62,7 @@ def conv(
         padding=((pad, pad), (pad, pad)),
         kernel_dilation=(dilation, dilation),
         feature_group_count=groups,
+        conv_general_dilated=convolve if groups > 1 else None,
         use_bias=bias,
         kernel_init=nn.initializers.variance_scaling(1 / 3, "fan_in", "uniform"),
         name=name,

@@ -50,9 +50,11 @@ def _count(jaxpr: Jaxpr, live: Sequence[bool]) -> tuple[int, list[bool]]:
     for equation in jaxpr.eqns:
         inputs = [not isinstance(v, Literal) and depends.get(v, False) for v in equation.invars]
         outputs = [any(inputs)] * len(equation.outvars)
-        if equation.primitive.name in PRODUCTS:
+        # What a program that bears a name does is told by the name, however it is done.
+        name = equation.params.get("name", equation.primitive.name)
+        if name in PRODUCTS:
             if all(inputs[:2]):
-                total += PRODUCTS[equation.primitive.name](equation)
+                total += PRODUCTS[name](equation)
         else:
             for inner, repeats in _inner(equation):
                 # Of inner programs all but the last inputs may be constants of their own.
@@ -112,4 +114,13 @@ def _product(equation: Any) -> int:
     return math.prod(equation.outvars[0].aval.shape) * summed
 
 
-PRODUCTS = {"conv_general_dilated": _convolution, "dot_general": _product}
+def _grouped(equation: Any) -> int:
+    """Output elements times the kernel's area times the channels of a group."""
+    return math.prod(equation.outvars[0].aval.shape) * math.prod(equation.invars[1].aval.shape[:3])
+
+
+PRODUCTS = {
+    "conv_general_dilated": _convolution,
+    "dot_general": _product,
+    "grouped_convolution": _grouped,
+}
