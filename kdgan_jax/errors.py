@@ -15,10 +15,20 @@ class UserError(ValueError):
     """
 
 
-def leave(error: object) -> NoReturn:
-    """Ends the program: one line on stderr, exit code 2."""
-    print(f"error: {error}", file=sys.stderr)
-    sys.exit(2)
+class Stopped(Exception):
+    """The program was asked to end, and has saved what it had: start it again to go on.
+
+    Entry points print it and leave with exit code 75, which a cluster's script starts again on.
+    """
+
+
+STOPPED = 75  # EX_TEMPFAIL of sysexits.h
+
+
+def leave(error: object, code: int = 2) -> NoReturn:
+    """Ends the program with one line on stderr."""
+    print(f"{'stopped' if code == STOPPED else 'error'}: {error}", file=sys.stderr)
+    sys.exit(code)
 
 
 def suggest(word: str, known: Iterable[str]) -> str:

@@ -13,6 +13,7 @@ import json
 import os
 import shutil
 import warnings
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -87,10 +88,32 @@ def verify(checkpoint: str | Path) -> None:
     for name in sorted(wanted.keys() | found.keys()):
         if wanted.get(name) != found.get(name):
             what = "missing" if name not in found else "altered"
-            raise UserError(
-                f"{checkpoint / name}: {what} since the checkpoint was written; remove the folder"
-                " of this step to go on from the one before"
-            )
+            raise UserError(f"{checkpoint / name}: {what} since the checkpoint was written")
+
+
+def newest(folder: str | Path, warn: Callable[[str], None] = lambda message: None) -> int | None:
+    """Returns the step of the newest checkpoint in `folder` that is whole; None if there is none.
+
+    Args:
+      folder: where the steps' folders lie.
+      warn: called with a line about each newer one that is damaged.
+
+    Raises:
+      UserError: all are damaged.
+    """
+    there = steps(folder)
+    for step in reversed(there):
+        try:
+            verify(Path(folder) / str(step))
+            return step
+        except UserError as error:
+            warn(f"{error}: the one before is taken")
+    if there:
+        raise UserError(
+            f"{folder}: all its checkpoints are damaged (steps {', '.join(map(str, there))});"
+            " bring one back, or move the folder away to start over"
+        )
+    return None
 
 
 def meta(checkpoint: str | Path) -> dict[str, Any]:

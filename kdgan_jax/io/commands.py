@@ -8,7 +8,7 @@ from typing import Any
 from absl import app, flags
 from ml_collections import config_flags
 
-from kdgan_jax.errors import UserError, leave
+from kdgan_jax.errors import STOPPED, Stopped, UserError, leave
 from kdgan_jax.io import logs
 
 
@@ -48,6 +48,8 @@ def start(
             run(config, str(flags.FLAGS[flag].value))
         except UserError as error:
             leave(error)
+        except Stopped as stopped:
+            leave(stopped, STOPPED)
 
     app.run(main, flags_parser=_parse)
 

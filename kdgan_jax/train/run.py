@@ -12,9 +12,10 @@ from kdgan_jax.data import photos as sources
 from kdgan_jax.data.buffers import Buffers
 from kdgan_jax.errors import UserError
 from kdgan_jax.evaluate import measure, metrics, pictures, plots, report
-from kdgan_jax.io import files, imagenet, logs
-from kdgan_jax.train import feed
+from kdgan_jax.io import files, imagenet, lock, logs, record
+from kdgan_jax.train import feed, loop
 from kdgan_jax.train import phase as phases
+from kdgan_jax.train.stopping import Stop, listening
 from kdgan_jax.zoo.load import load
 from kdgan_jax.zoo.model import Model
 
@@ -34,18 +35,24 @@ def run(config: Any, workdir: str | Path) -> None:
     workdir = Path(workdir)
     checks.check(config)
     checks.check_workdir(config, workdir / "config.json")
-    done = all(phases.finished(workdir, p, config.train[p].steps) for p in config.phases)
+    done = all(loop.finished(workdir, p, config.train[p].steps) for p in config.phases)
     if done and (workdir / "results.json").is_file():
         logs.log.info("%s: the run is complete; its results:", workdir)
         logs.log.info("%s", (workdir / "results.md").read_text())
         return
 
+    workdir.mkdir(parents=True, exist_ok=True)
+    with listening() as stop, lock.alone(workdir):
+        _run(config, workdir, stop)
+
+
+def _run(config: Any, workdir: Path, stop: Stop) -> None:
+    """Does so, alone in the workdir."""
     number = devices.count(config.devices, tuple(config.train[p].batch for p in config.phases))
     teacher = _given_teacher(config, workdir)
     if any(config.train[p].perceptual_weight for p in config.phases):
         imagenet.weight_file("vgg16.ckpt")
     prepared, photos = _photos(config)
-    workdir.mkdir(parents=True, exist_ok=True)
     _same_photos(workdir / "photos.json", photos)
     files.write_json(workdir / "config.json", configuration.to_json(config))
     logs.log.info(
@@ -61,8 +68,15 @@ def run(config: Any, workdir: str | Path) -> None:
         "the held-out photos",
     )
     holdout = [measure.Example(photo.name, *pair) for photo, pair in decoded]
-    _train(config, workdir, teacher, photos.train, prepared, holdout, number)
-    _report(config, workdir, holdout, devices.describe(number))
+    facts = {
+        "device": devices.describe(number),
+        "seed": config.seed,
+        "config_sha256": files.sha256(workdir / "config.json"),
+        "photos_sha256": files.sha256(workdir / "photos.json"),
+    }
+    with record.kept(workdir / "run.json", facts):
+        _train(config, workdir, teacher, photos.train, prepared, holdout, number, stop)
+        _report(config, workdir, holdout, devices.describe(number))
 
 
 def _photos(config: Any) -> tuple[Buffers | None, sources.Photos]:
@@ -100,9 +114,15 @@ def _same_photos(path: Path, photos: sources.Photos) -> None:
 
 
 def _given_teacher(config: Any, workdir: Path) -> Model | None:
-    """Returns the teacher that the config names a checkpoint of, unless the run has it already."""
-    taken = phases.finished(workdir, "teacher", config.train.teacher.steps)
-    if not config.teacher.checkpoint or taken:
+    """Returns the teacher that the config names a checkpoint of, unless the run has it already.
+
+    Raises:
+      UserError: it cannot be used, or is another one than the run has taken over.
+    """
+    if not config.teacher.checkpoint:
+        return None
+    if loop.finished(workdir, "teacher", config.train.teacher.steps):
+        _refuse_other_teacher(config, workdir)
         return None
     teacher = load(config.teacher.checkpoint, "teacher", scale=config.scale)
     if teacher.scale != config.scale:
@@ -113,6 +133,19 @@ def _given_teacher(config: Any, workdir: Path) -> Model | None:
     return teacher
 
 
+def _refuse_other_teacher(config: Any, workdir: Path) -> None:
+    """Raises a UserError if the teacher's file is there and is not the one that was taken over."""
+    try:
+        given = load(config.teacher.checkpoint, "teacher", scale=config.scale)
+    except UserError:
+        return  # gone: the run has its own copy
+    if given.digest != load(workdir, "teacher").digest:
+        raise UserError(
+            f"config.teacher.checkpoint={config.teacher.checkpoint!r} has changed since {workdir}"
+            " took it over; bring it back, or choose another --workdir"
+        )
+
+
 def _train(
     config: Any,
     workdir: Path,
@@ -121,6 +154,7 @@ def _train(
     prepared: Buffers | None,
     holdout: list[measure.Example],
     number: int,
+    stop: Stop,
 ) -> None:
     """Runs the phases that are not finished yet."""
     student: Model | None = None
@@ -141,17 +175,18 @@ def _train(
             teacher=None if name == "teacher" else teacher,
             devices=number,
         )
-        if phases.finished(workdir, name, phase.settings.steps):
+        if loop.finished(workdir, name, phase.settings.steps):
             logs.log.info("%s: finished earlier", name)
         elif name == "teacher" and teacher is not None:
-            phases.adopt(phase)
+            loop.adopt(phase)
         else:
             if source is None:
                 source = feed.source(config, photos, prepared, number)
-            phases.train(
+            loop.train(
                 phase,
                 source(phase.batch_seed, phase.settings),
                 lambda candidate: _mean_psnr(candidate, holdout),
+                stop,
             )
         trained = load(workdir, name)
         teacher, student = (trained, student) if name == "teacher" else (teacher, trained)
@@ -194,6 +229,6 @@ def _report(config: Any, workdir: Path, holdout: list[measure.Example], device: 
         plots.curves(workdir / "curves.png", logs.read_metrics(workdir / "metrics.jsonl"))
     except ImportError:
         logs.log.warning("matplotlib is not installed: no comparison sheet and curves are made")
-    report.write(workdir, rows, per_image, device=device, versions=phases.versions())
+    report.write(workdir, rows, per_image, device=device, versions=record.versions())
     logs.log.info("%s", (workdir / "results.md").read_text())
     logs.log.info("left in %s: %s", workdir, json.dumps(sorted(p.name for p in workdir.iterdir())))

@@ -13,6 +13,7 @@ from kdgan_jax.config import PHASES
 from kdgan_jax.errors import UserError, pick, suggest
 from kdgan_jax.io import checkpoint
 from kdgan_jax.io.files import sha256
+from kdgan_jax.io.logs import log
 from kdgan_jax.zoo import imported, native, origin
 from kdgan_jax.zoo.model import Model
 
@@ -66,9 +67,9 @@ def load(
     pick(dict.fromkeys(ROLES), role, "role")
     for phase in ("adversarial", "distill") if role == "student" else (role,):
         checkpoints = checkpoint.phase_folder(folder, phase)
-        found = checkpoint.steps(checkpoints)
-        if found:
-            return _load_checkpoint(checkpoints / str(found[-1]), ema)
+        found = checkpoint.newest(checkpoints, log.warning)
+        if found is not None:
+            return _load_checkpoint(checkpoints / str(found), ema)
     there = [p for p in PHASES if checkpoint.steps(checkpoint.phase_folder(folder, p))]
     what = "no such folder" if not folder.is_dir() else f"holds no checkpoint of {role!r}"
     hint = "give the --workdir of a run, one of its checkpoints, a file of weights, or a name"

@@ -146,3 +146,19 @@ def test_an_item_that_was_not_saved_is_refused(saved):
     with pytest.raises(UserError, match="another network") as caught:
         checkpoint.load(saved, {"teacher": tree(0)})
     assert str(saved) in str(caught.value)
+
+
+def test_the_newest_whole_checkpoint_is_found_and_damaged_ones_are_named(tmp_path, items):
+    assert checkpoint.newest(tmp_path) is None
+    for step in 1, 2, 3:
+        checkpoint.save(tmp_path, step, items, {}, keep=3)
+    assert checkpoint.newest(tmp_path) == 3
+    (tmp_path / "3/meta.json").write_text("{}")
+    data_files(tmp_path / "2")[0].unlink()
+    said = []
+    assert checkpoint.newest(tmp_path, said.append) == 1
+    assert said[0].startswith(f"{tmp_path}/3/meta.json: altered")
+    assert "missing since the checkpoint was written: the one before is taken" in said[1]
+    (tmp_path / "1" / checkpoint.MANIFEST).unlink()
+    with pytest.raises(UserError, match=r"all its checkpoints are damaged \(steps 1, 2, 3\)"):
+        checkpoint.newest(tmp_path)

@@ -14,6 +14,7 @@ from kdgan_jax.data.photos import Photo
 from kdgan_jax.errors import UserError
 from kdgan_jax.io import checkpoint, logs
 from kdgan_jax.train import feed as feeds
+from kdgan_jax.train import loop
 from kdgan_jax.train import phase as phases
 from kdgan_jax.train.feed import Feed
 from kdgan_jax.zoo.load import load
@@ -58,7 +59,7 @@ def phase(tmp_path):
 
 
 def train(phase, feed=HOST):
-    phases.train(phase, feed, lambda model: 30.0 + model.scale)
+    loop.train(phase, feed, lambda model: 30.0 + model.scale)
     return load(phase.workdir, phase.name)
 
 
@@ -94,9 +95,9 @@ def test_a_phase_cut_short_ends_as_an_unbroken_one(phase, way):
     with pytest.raises(Interrupted):
         train(again, stopped_after(feed, 3))
     assert checkpoint.steps(again.folder) == [2]
-    assert not phases.finished(again.workdir, "teacher", 6)
+    assert not loop.finished(again.workdir, "teacher", 6)
     chex.assert_trees_all_equal(train(again, feed).params, unbroken.params)
-    assert phases.finished(again.workdir, "teacher", 6)
+    assert loop.finished(again.workdir, "teacher", 6)
 
 
 def test_several_steps_in_one_call_are_as_many_single_ones(phase):
@@ -178,7 +179,7 @@ def test_steps_per_call(phase, monkeypatch, on_device, on_cpu, wanted, every, ex
     config.steps_per_call = wanted
     config.log_every = config.evaluate_every = config.checkpoint_every = every
     settings = configuration.phase(steps=every * 3)
-    assert phases.steps_per_call(config, settings, on_device) == expected
+    assert loop.steps_per_call(config, settings, on_device) == expected
 
 
 def test_a_diverged_phase_stops_and_keeps_its_good_checkpoints(phase):
@@ -188,5 +189,5 @@ def test_a_diverged_phase_stops_and_keeps_its_good_checkpoints(phase):
     worse.settings.steps, worse.settings.learning_rate = 8, 1e38
     more = HOST._replace(given=lambda start: host(start, 8))
     with pytest.raises(UserError, match=r"teacher: .*not finite by step 8; .*learning_rate"):
-        phases.train(worse, more, lambda model: 0.0)
+        loop.train(worse, more, lambda model: 0.0)
     assert checkpoint.steps(phase.folder) == good

@@ -1,0 +1,61 @@
+"""Leaving a run on request: Ctrl-C, SIGTERM, and what a cluster sends before it takes a machine."""
+
+import contextlib
+import os
+import signal
+import threading
+from collections.abc import Iterator
+from types import FrameType
+
+from kdgan_jax.errors import Stopped
+from kdgan_jax.io.logs import log
+
+SIGNALS = signal.SIGINT, signal.SIGTERM
+AT_ONCE = 130  # exit code after a second Ctrl-C
+
+
+class Stop:
+    """Whether the run has been asked to end.
+
+    While steps are made the request waits until one is done and saved; at any other time there is
+    nothing to save, and it ends the run where it is.
+    """
+
+    def __init__(self) -> None:
+        self.asked: signal.Signals | None = None
+        self._waiting = False
+
+    def handle(self, number: int, frame: FrameType | None = None) -> None:
+        """Takes a signal."""
+        if self.asked is not None:
+            if number == signal.SIGINT:
+                os._exit(AT_ONCE)
+            return
+        self.asked = signal.Signals(number)
+        if not self._waiting:
+            raise Stopped(f"stopped by {self.asked.name}; start again to go on")
+        log.warning("%s: ends after this step; Ctrl-C leaves at once", self.asked.name)
+
+    @contextlib.contextmanager
+    def waiting(self) -> Iterator[None]:
+        """Makes requests wait; who calls this looks at `asked`."""
+        self._waiting = True
+        try:
+            yield
+        finally:
+            self._waiting = False
+
+
+@contextlib.contextmanager
+def listening() -> Iterator[Stop]:
+    """Yields a `Stop` that signals set, in the main thread; elsewhere nothing sets it."""
+    stop = Stop()
+    if threading.current_thread() is not threading.main_thread():
+        yield stop
+        return
+    before = {number: signal.signal(number, stop.handle) for number in SIGNALS}
+    try:
+        yield stop
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
