@@ -42,7 +42,7 @@ def check(config: Any) -> None:
         )
     pick(dict.fromkeys(BACKENDS), config.data.backend, "config.data.backend")
     pick(dict.fromkeys(SAMPLING), config.data.sampling, "config.data.sampling")
-    for field in ("log_every", "evaluate_every", "checkpoint_every"):
+    for field in ("max_bad_steps", "log_every", "evaluate_every", "checkpoint_every"):
         if config[field] < 1:
             raise UserError(f"config.{field}={config[field]} must be at least 1")
     if config.teacher.checkpoint and "teacher" not in config.phases:
@@ -123,6 +123,7 @@ FREE = (
     "checkpoint_every",
     "devices",
     "steps_per_call",
+    "max_bad_steps",
     "data.memory_mb",
     "data.backend",
     "data.prepared",

@@ -28,8 +28,13 @@ def run(config: Any, out: str) -> None:
     began = time.monotonic()
     photos = sources.gather(config.data, config.scale, configuration.largest_patch(config))
     number = len(photos.train) + len(photos.holdout)
-    with logs.progress("decoding", number) as bar:
-        size = prepared.save(out, photos, config.data, config.scale, bar.advance)
+    try:
+        with logs.progress("decoding", number) as bar:
+            size = prepared.save(out, photos, config.data, config.scale, bar.advance)
+    except OSError as error:
+        raise UserError(
+            f"--out={out}: cannot be written ({error}); nothing is left of it"
+        ) from None
     logs.log.info(
         "%s: %d photos at x%d, %.0f MB, in %.0f s",
         out,

@@ -248,7 +248,9 @@ def _hold_out(photos: list[Photo], number: int) -> Photos:
             f"config.data.holdout={number} must be at least 1 and below the {len(photos)} photos"
             " that can be used"
         )
-    hashes = [hashlib.sha256(photo.name.encode()).hexdigest() for photo in photos]
+    hashes = [
+        hashlib.sha256(photo.name.encode(errors="surrogateescape")).hexdigest() for photo in photos
+    ]
     chosen = set(sorted(range(len(photos)), key=lambda i: hashes[i])[:number])
     return Photos(
         [p for i, p in enumerate(photos) if i not in chosen],

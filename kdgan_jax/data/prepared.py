@@ -2,12 +2,12 @@
 
 The file is a line that names the format, a line of JSON, and the bytes of the arrays of `Buffers`.
 The JSON has the photos with hashes of the files that they were made of, the scale, and a SHA-256 of
-the bytes.
+its other entries and the bytes.
 """
 
 import hashlib
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,16 @@ from kdgan_jax.io.files import replacing, sha256
 
 FORMAT = "kdgan_jax.photos 1, LR by MATLAB's bicubic"
 LONGEST_HEADER = 2**28  # bytes; about a million photos
+# What reading a file leads to that is missing, or whose JSON is of another form.
+UNUSABLE = (
+    ArithmeticError,
+    AttributeError,
+    LookupError,
+    OSError,
+    RecursionError,
+    TypeError,
+    ValueError,
+)
 
 
 def _hash(source: Path | np.ndarray | None) -> str | None:
@@ -39,6 +49,15 @@ def _facts(photo: Photo, role: str) -> dict[str, Any]:
         "hr": _hash(photo.hr),
         "lr": _hash(photo.lr),
     }
+
+
+def _digest(header: dict[str, Any], arrays: Iterable[np.ndarray]) -> str:
+    """Returns the SHA-256 of what a header says, but for "sha256", and of the arrays."""
+    said = {name: value for name, value in header.items() if name != "sha256"}
+    digest = hashlib.sha256(json.dumps(said).encode())
+    for array in arrays:
+        digest.update(array.data)
+    return digest.hexdigest()
 
 
 def save(
@@ -63,17 +82,14 @@ def save(
     both = [*photos.train, *photos.holdout]
     built, kept = flat.build(both, scale, data.max_bad_fraction, "the photos", on_photo)
     held_out = {id(photo) for photo in photos.holdout}  # names may be the same in two folders
-    digest = hashlib.sha256()
-    for array in built.rows.values():
-        digest.update(array.data)
     header = {
         "scale": scale,
         "source": _absolute(data.source),
         "found": len(_found(_absolute(data.source), scale)),
         "photos": [_facts(p, "holdout" if id(p) in held_out else "train") for p in kept],
         "images": {name: list(array.shape) for name, array in built.rows.items()},
-        "sha256": digest.hexdigest(),
     }
+    header["sha256"] = _digest(header, built.rows.values())
     with replacing(path) as temporary, temporary.open("wb") as file:
         file.write(f"{FORMAT}\n{json.dumps(header)}\n".encode())
         for array in built.rows.values():
@@ -106,7 +122,7 @@ def load(path: str | Path, scale: int) -> tuple[Buffers, Photos]:
         names = [photo["name"] for photo in header["photos"]]
         sizes = [(int(h), int(w)) for h, w in (photo["size"] for photo in header["photos"])]
         roles = [photo["role"] for photo in header["photos"]]
-    except (OSError, KeyError, TypeError, ValueError) as error:
+    except UNUSABLE as error:
         raise UserError(
             f"{path}: is no file of prepared photos that can be used ({error}); make it with"
             " python -m kdgan_jax.prepare"
@@ -172,13 +188,11 @@ def _rows(path: Path, start: int, header: dict[str, Any]) -> dict[str, np.ndarra
     if path.stat().st_size != needed:
         raise ValueError(f"it has {path.stat().st_size:,} bytes instead of {needed:,}")
     arrays: dict[str, np.ndarray] = {}
-    digest = hashlib.sha256()
     for name, shape in shapes.items():
         arrays[name] = np.memmap(path, np.uint8, "r", start, shape)
-        digest.update(arrays[name].data)
         start += shape[0] * shape[1]
-    if digest.hexdigest() != header["sha256"]:
-        raise ValueError("its bytes have been altered: another SHA-256")
+    if _digest(header, arrays.values()) != header["sha256"]:
+        raise ValueError("it has been altered: another SHA-256")
     return arrays
 
 
@@ -190,7 +204,7 @@ def _found(source: str, scale: int) -> list[Photo]:
         if source == "embedded":
             return sources.installed([*embedded.TRAIN, *embedded.HOLDOUT], scale)
         return sources.folders(source, scale)[0]
-    except UserError:
+    except (UserError, OSError):  # gone, or out of reach
         return []
 
 

@@ -34,8 +34,12 @@ def _restore(phase: Phase, fresh: state.TrainState) -> state.TrainState:
 
 def save(phase: Phase, current: state.TrainState, step: int) -> None:
     """Writes the checkpoint of `step`."""
+    _save(phase, devices.to_host(current), step, phase.folder)
+
+
+def _save(phase: Phase, current: state.TrainState, step: int, folder: Path) -> Path:
     meta = {"model": phase.model.spec, "phase": phase.name, "versions": record.versions()}
-    checkpoint.save(phase.folder, step, state.to_items(devices.to_host(current)), meta)
+    return checkpoint.save(folder, step, state.to_items(current), meta)
 
 
 def finished(workdir: Path, name: str, steps: int) -> bool:
@@ -49,14 +53,64 @@ def adopt(phase: Phase) -> None:
     save(phase, initial(phase, optimisers(phase)), phase.settings.steps)
 
 
-def _stop_if_not_finite(row: dict[str, float], phase: Phase, step: int) -> None:
-    """Ends the run before a diverged state is saved over good checkpoints."""
-    broken = [name for name, value in row.items() if not np.isfinite(value)]
-    if broken:
-        raise UserError(
-            f"{phase.name}: {', '.join(broken)} not finite by step {step}; the newest checkpoint"
-            f" is from before; lower config.train.{phase.name}.learning_rate or set its clip_norm"
-        )
+class _Rows:
+    """Metrics of calls, read from the devices only where a row of the log is due.
+
+    Attributes:
+      streak: steps in a row, up to now, whose update was not finite and not made.
+    """
+
+    def __init__(self) -> None:
+        self._calls: list[tuple[int, dict[str, jax.Array]]] = []
+        self.streak = 0
+
+    def add(self, steps: int, metrics: dict[str, jax.Array]) -> None:
+        """Keeps the mean metrics of a call of so many steps."""
+        self._calls.append((steps, metrics))
+
+    def take(self) -> dict[str, float]:
+        """Returns the means over steps since the last time, of those values that are finite.
+
+        With "skipped", the number of updates that were not made, if there are any.
+        """
+        counts, values = zip(*jax.device_get(self._calls), strict=True)
+        self._calls.clear()
+        for count, metrics in zip(counts, values, strict=True):
+            self.streak = self.streak + count if metrics["skipped"] == 1 else 0
+        row = {}
+        for name in values[0]:
+            column, weights = np.array([v[name] for v in values]), np.array(counts)
+            good = np.isfinite(column)
+            if good.any():
+                row[name] = float(np.average(column[good], weights=weights[good]))
+        skipped = round(row.pop("skipped") * sum(counts))
+        return row | ({"skipped": skipped} if skipped else {})
+
+
+def _stop_if_bad(phase: Phase, feed: Feed, current: Any, given: Any, rows: _Rows) -> None:
+    """Ends a run that has diverged, and leaves what its last step was made of.
+
+    Raises:
+      UserError: `config.max_bad_steps` updates in a row were not finite, or the phase's last one.
+    """
+    step = int(current.step)
+    allowed = 0 if step == phase.settings.steps else phase.config.max_bad_steps - 1
+    if rows.streak <= allowed:
+        return
+    folder = phase.workdir / "debug" / phase.name
+    place = _save(phase, devices.to_host(current.replace(step=current.step - 1)), step, folder)
+    shares = [
+        feed.cut(feed.arrays, jax.tree.map(lambda a, i=i: np.asarray(a)[i], given), step - 1)
+        for i in range(phase.devices)
+    ]
+    batch = {name: np.concatenate([share[name] for share in shares]) for name in shares[0]}
+    np.savez(folder / f"{step}.npz", **batch)  # type: ignore[arg-type]
+    raise UserError(
+        f"{phase.name}: the last {rows.streak} updates up to step {step} were not finite and not"
+        f" made; the weights before them and the batch are in {place} and {step}.npz beside it (see"
+        f" them with python -m kdgan_jax.replay {place}); lower"
+        f" config.train.{phase.name}.learning_rate or set its clip_norm"
+    )
 
 
 def steps_per_call(config: Any, settings: Any, on_device: bool) -> int:
@@ -103,8 +157,7 @@ def train(
     fixed = devices.replicate(frozen(phase), phase.devices) | {"photos": feed.arrays}
     most = steps_per_call(config, settings, feed.on_device)
     began, seen = time.perf_counter(), start
-    # Numbers of steps and their mean metrics since the last row; read only there.
-    recent: list[tuple[int, dict[str, jax.Array]]] = []
+    rows = _Rows()
     with (
         contextlib.closing(logs.MetricLog(phase.workdir, phase.name, start)) as metric_log,
         logs.progress(phase.name, settings.steps, start) as bar,
@@ -114,25 +167,23 @@ def train(
         number = start
         while number < settings.steps:
             count = _next(number, most, config, settings)
-            current, metrics = step(count)(current, fixed, next(stream))
-            recent.append((count, metrics))
+            given = next(stream)
+            current, metrics = step(count)(current, fixed, given)
+            rows.add(count, metrics)
             number += count
             last = number == settings.steps
             note = ""
             row: dict[str, float] = {}
             saving = last or number % config.checkpoint_every == 0 or stop.asked is not None
             if saving or number % config.log_every == 0:
-                counts, values = zip(*jax.device_get(recent), strict=True)
-                row = {
-                    name: float(np.average([v[name] for v in values], weights=counts))
-                    for name in metrics
-                }
-                recent.clear()
-                _stop_if_not_finite(row, phase, number)
+                row = rows.take()
+                _stop_if_bad(phase, feed, current, given, rows)
+                # Weights whose next update is not finite do not replace ones that are known good.
+                saving = saving and (rows.streak == 0 or stop.asked is not None)
                 now = time.perf_counter()
                 row["seconds_per_step"] = (now - began) / (number - seen)
                 began, seen = now, number
-                note = f"loss {row['total']:.4f}"
+                note = f"loss {row.get('total', np.nan):.4f}"
             if last or number % config.evaluate_every == 0:
                 averaged = phase.model.with_params(devices.to_host(current.ema))
                 row["holdout_psnr_y"] = evaluate(averaged)

@@ -123,6 +123,9 @@ def make_step(
 ) -> Step:
     """Returns step(state, frozen, batch) -> (new state, metrics).
 
+    An update whose gradients or new weights are not finite is not made, and counted in
+    metrics["skipped"]: only `step` goes on, so that the next one has another batch.
+
     Both players' gradients are those at the old state (see `make_gradients`); the discriminator
     sees the images of the generator before its update. While `step` is below
     `settings.discriminator_warmup_steps` the generator is left as it is.
@@ -139,10 +142,10 @@ def make_step(
 
         adversary = state.discriminator
         if optimisers.discriminator is not None:
-            new = _update(
+            weights, moments = _update(
                 optimisers.discriminator, d_grads, adversary["params"], adversary["optimizer"]
             )
-            adversary = {"params": new[0], "optimizer": new[1]}
+            adversary = {"params": weights, "optimizer": moments}
 
         k = jnp.maximum(0, state.step - warmup)
         decay = ema_decay(settings.ema_decay, k)
@@ -152,11 +155,11 @@ def make_step(
             warming = state.step < warmup
             before = (state.params, state.ema, state.optimizer)
             ours = jax.tree.map(lambda old, new: jnp.where(warming, old, new), before, ours)
-        params, ema, optimizer = ours
-        return (
-            TrainState(state.step + 1, state.key, params, ema, optimizer, adversary),
-            metrics,
-        )
+        new = TrainState(state.step + 1, state.key, *ours, adversary)
+        good = _finite((grads, d_grads, new.params, new.discriminator))
+        metrics["skipped"] = 1 - good.astype(jnp.float32)
+        kept = jax.tree.map(lambda old, new: jnp.where(good, new, old), state, new)
+        return kept.replace(step=new.step), metrics
 
     return step
 
@@ -169,7 +172,7 @@ def fed(step: Step, cut: Callable[[Any, Any, Array], dict[str, Array]]) -> Step:
 
 
 def repeated(step: Step, count: int) -> Step:
-    """Returns `count` steps as one, with the means of their metrics."""
+    """Returns `count` steps as one, with the means of their metrics, of those that are finite."""
     if count == 1:
         return step
 
@@ -177,9 +180,17 @@ def repeated(step: Step, count: int) -> Step:
         state, metrics = jax.lax.scan(
             lambda current, _: step(current, frozen, given), state, length=count
         )
-        return state, jax.tree.map(lambda values: values.mean(axis=0), metrics)
+        return state, jax.tree.map(
+            lambda values: jnp.mean(values, axis=0, where=jnp.isfinite(values)), metrics
+        )
 
     return many
+
+
+def _finite(tree: Any) -> Array:
+    """Returns whether all numbers of all arrays are finite."""
+    floats = [x for x in jax.tree.leaves(tree) if jnp.issubdtype(x.dtype, jnp.floating)]
+    return jnp.all(jnp.stack([jnp.isfinite(x).all() for x in floats]))
 
 
 def _update(

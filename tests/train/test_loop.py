@@ -1,6 +1,7 @@
 import dataclasses
 import functools
 import itertools
+import json
 
 import chex
 import jax
@@ -9,7 +10,7 @@ import numpy as np
 import pytest
 
 from kdgan_jax import config as configuration
-from kdgan_jax import devices
+from kdgan_jax import devices, replay
 from kdgan_jax.data.photos import Photo
 from kdgan_jax.errors import UserError
 from kdgan_jax.io import checkpoint, logs
@@ -182,12 +183,69 @@ def test_steps_per_call(phase, monkeypatch, on_device, on_cpu, wanted, every, ex
     assert loop.steps_per_call(config, settings, on_device) == expected
 
 
+def poisoned(*steps):
+    """Returns the feed of noise, whose LR images at `steps` (from 0) are not finite."""
+
+    def cut(arrays, given, step):
+        bad = jnp.isin(step, jnp.array(steps))
+        return {name: jnp.where(bad, jnp.nan, image) for name, image in given.items()}
+
+    return HOST._replace(cut=cut)
+
+
+def test_an_update_that_is_not_finite_is_not_made_and_counted(phase):
+    phase.config.log_every = 3
+    after = train(phase, poisoned(1, 2, 4)).params
+    assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(after))
+    rows = {row["step"]: row for row in logs.read_metrics(phase.workdir / "metrics.jsonl")}
+    assert {step: row.get("skipped") for step, row in rows.items()} == {2: 1, 3: 1, 4: None, 6: 1}
+    assert all(np.isfinite(row.get("pixel", 0)) for row in rows.values())
+
+    # The same as a run that sees only the others, with the step that the schedule knows of.
+    other = dataclasses.replace(phase, workdir=phase.workdir / "other")
+    other.workdir.mkdir()
+    players = phases.optimisers(phase)
+    current = phases.initial(phase, players)
+    call = phases.compiled(phase, players, HOST)(1)
+    current = devices.replicate(current, 1)
+    for number, given in enumerate(itertools.islice(host(0), 6)):
+        if number not in (1, 2, 4):
+            current, _ = call(current, {"photos": {}}, given)
+            current = current.replace(step=jnp.asarray(number + 1, jnp.int32))
+        else:
+            current = current.replace(step=current.step + 1)
+    chex.assert_trees_all_equal(devices.to_host(current).ema, after)
+
+
+def test_too_many_in_a_row_stop_the_run_and_can_be_seen_again(phase):
+    phase.config.max_bad_steps = phase.config.log_every = 3
+    config = phase.config.copy_and_resolve_references()
+    config.train.teacher = phase.settings
+    (phase.workdir / "config.json").write_text(json.dumps(configuration.to_json(config)))
+    with pytest.raises(UserError) as caught:
+        train(phase, poisoned(0, 3, 4, 5))
+    place = phase.workdir / "debug/teacher/6"
+    assert str(caught.value).startswith(
+        "teacher: the last 3 updates up to step 6 were not finite and not made; the weights before"
+        f" them and the batch are in {place} and 6.npz"
+    )
+    assert checkpoint.steps(phase.folder) == [2]  # 4 was due while updates failed
+    parts, broken = replay.replay(place)
+    assert np.isnan(parts["pixel"])
+    assert broken
+    assert all(line.startswith("gradient ") for line in broken)
+    with pytest.raises(UserError, match="is nothing that a run has left"):
+        replay.replay(place.with_name("5"))
+
+
 def test_a_diverged_phase_stops_and_keeps_its_good_checkpoints(phase):
     train(phase)
     good = checkpoint.steps(phase.folder)
     worse = dataclasses.replace(phase, settings=phase.settings.copy_and_resolve_references())
     worse.settings.steps, worse.settings.learning_rate = 8, 1e38
     more = HOST._replace(given=lambda start: host(start, 8))
-    with pytest.raises(UserError, match=r"teacher: .*not finite by step 8; .*learning_rate"):
+    with pytest.raises(
+        UserError, match=r"the last 1 updates up to step 8 were not .*learning_rate"
+    ):
         loop.train(worse, more, lambda model: 0.0)
     assert checkpoint.steps(phase.folder) == good
