@@ -1,5 +1,6 @@
 """Patches cut on the device that the photos lie on, as part of the compiled train step."""
 
+import functools
 from typing import Any
 
 import jax
@@ -7,7 +8,7 @@ import jax.numpy as jnp
 from jax import Array
 
 from kdgan_jax.data.buffers import Buffers, to_image
-from kdgan_jax.data.sampling import Places, draw
+from kdgan_jax.data.sampling import TURNS, Places, draw
 
 
 def arrays(photos: Buffers) -> dict[str, Any]:
@@ -44,10 +45,21 @@ def cut(rows: Array, photos: dict[str, Any], places: Places, size: int) -> Array
     def line(start: Array) -> Array:
         return jax.lax.dynamic_slice(rows, (start, 0), (size, rows.shape[1]))
 
-    return jax.vmap(_turned)(to_image(jax.vmap(jax.vmap(line))(starts)), places.turn)
+    upright = to_image(jax.vmap(jax.vmap(line))(starts))
+    # A choice for every pixel is slow on a CPU (a tenth of a small student's step), a loop with one
+    # for every image on an accelerator.
+    return jax.lax.platform_dependent(
+        upright, places.turn, cpu=_turned_one_by_one, default=jax.vmap(_turned)
+    )
 
 
-def _turned(image: Array, turn: Array) -> Array:
+def _turned_one_by_one(images: Array, turns: Array) -> Array:
+    """Does what `_turned` does for images (n, P, P, 3)."""
+    ways = [functools.partial(_turned, turn=turn) for turn in range(TURNS)]
+    return jax.lax.map(lambda one: jax.lax.switch(one[1], ways, one[0]), (images, turns))
+
+
+def _turned(image: Array, turn: Any) -> Array:
     """Applies one of the eight flips and rotations, numbered 0 to 7."""
     image = jnp.where(turn & 1, image[:, ::-1], image)
     image = jnp.where(turn & 2, image[::-1], image)
