@@ -64,6 +64,10 @@ def shared() -> Path:
     return SHARED
 
 
+def pytest_addoption(parser):
+    parser.addoption("--kills", type=int, default=2, help="how often faults/test_kills.py kills")
+
+
 def run_module(*arguments: object, check: bool = True) -> subprocess.CompletedProcess:
     """Runs `python -m ...` from the repository's root, as a user would."""
     return subprocess.run(

@@ -195,6 +195,22 @@ def test_given_teacher_is_distilled_as_the_trained_one(given_teacher, smoke_run)
     )
 
 
+def test_a_teacher_that_has_changed_since_is_refused(smoke_run, tmp_path):
+    shutil.copytree(smoke_run, tmp_path / "teacher")
+    arguments = [
+        SMOKE,
+        f"--workdir={tmp_path / 'run'}",
+        f"--config.teacher.checkpoint={tmp_path / 'teacher'}",
+        "--config.phases=('teacher',)",
+    ]
+    start(*arguments)
+    (tmp_path / "run/results.json").unlink()
+    shutil.rmtree(tmp_path / "teacher/checkpoints/teacher/4")  # the one of step 2 is the newest
+    refused = start(*arguments, check=False)
+    assert refused.returncode == 2
+    assert f"has changed since {tmp_path / 'run'} took it over" in refused.stderr
+
+
 def test_a_published_file_may_be_the_teacher_even_one_for_y(tmp_path):
     module = models.generator("espcn", {"features": (4, 4)}, 4)
     params = models.init(module, jax.random.key(0), 16)

@@ -226,7 +226,9 @@ def _report(config: Any, workdir: Path, holdout: list[measure.Example], device: 
             made = {u.name: u.upscale(example.lr) for u in upscalers}
             lines.append(pictures.line(example, made, per_image, scale=config.scale))
         pictures.sheet(workdir / "comparison.png", lines)
-        plots.curves(workdir / "curves.png", logs.read_metrics(workdir / "metrics.jsonl"))
+        trained = logs.read_metrics(workdir / "metrics.jsonl")
+        if trained:  # else all that the run has is a teacher that was given
+            plots.curves(workdir / "curves.png", trained)
     except ImportError:
         logs.log.warning("matplotlib is not installed: no comparison sheet and curves are made")
     report.write(workdir, rows, per_image, device=device, versions=record.versions())
