@@ -4,6 +4,7 @@ Patches are those of `sampling.draw`, so a resumed run sees the batches that it 
 the device backend the same ones.
 """
 
+import threading
 from collections.abc import Generator
 from typing import Any
 
@@ -17,6 +18,7 @@ from kdgan_jax.data.buffers import Buffers
 from kdgan_jax.data.photos import Photo
 from kdgan_jax.data.tensorflow import tf
 from kdgan_jax.errors import UserError
+from kdgan_jax.io.logs import log
 
 BORDER = 4  # LR pixels beyond a patch that reach it through the bicubic kernel
 DRAWN = 2**16  # samples whose places are drawn at once
@@ -25,9 +27,18 @@ DRAWN = 2**16  # samples whose places are drawn at once
 class PatchSource:
     """The photos of a run: decoded, or to be decoded on the fly."""
 
-    def __init__(self, photos: Buffers | list[Photo], scale: int, uniform_over: str) -> None:
+    def __init__(
+        self,
+        photos: Buffers | list[Photo],
+        scale: int,
+        uniform_over: str,
+        max_bad_fraction: float = 0.0,
+    ) -> None:
         self.scale = scale
         self._uniform_over = uniform_over
+        self._max_bad_fraction = max_bad_fraction
+        self._bad: set[int] = set()  # photos that could no longer be read
+        self._lock = threading.Lock()  # TensorFlow decodes on threads of its own
         self._buffers = photos if isinstance(photos, Buffers) else None
         self._photos = [] if isinstance(photos, Buffers) else photos
         self._failure: UserError | None = None
@@ -130,11 +141,36 @@ class PatchSource:
         return tf.reshape(image, (size * factor, size * factor, 3))
 
     def _decode(self, photo: int, top: int, left: int, size: int) -> tuple[np.ndarray, np.ndarray]:
-        try:
-            return self._cut(photo, top, left, size)
-        except UserError as error:
-            self._failure = error  # TensorFlow passes on its own kind of error only
-            raise
+        """Cuts a patch; where its photo can no longer be read, out of the next one that can be."""
+        for offset in range(len(self._photos)):
+            i = int(photo + offset) % len(self._photos)
+            if i in self._bad:
+                continue
+            highest, leftmost = self._sides[i] - size
+            try:
+                return self._cut(i, min(top, highest), min(left, leftmost), size)
+            except UserError as error:
+                self._skip(i, error)
+        raise AssertionError("all photos are bad, which is more than is allowed")
+
+    def _skip(self, photo: int, error: UserError) -> None:
+        """Counts a photo that could be read when the run began.
+
+        Raises:
+          UserError: there are too many.
+        """
+        with self._lock:
+            if photo not in self._bad:
+                self._bad.add(photo)
+                log.warning("skipped from now on: %s", error)
+            bad, all_of_them = len(self._bad), len(self._photos)
+            if bad > self._max_bad_fraction * all_of_them:
+                self._failure = UserError(  # TensorFlow passes on its own kind of error only
+                    f"{error}; {bad} of {all_of_them} photos can no longer be read, more than"
+                    f" config.data.max_bad_fraction={self._max_bad_fraction} allows; bring them"
+                    " back and start again to go on"
+                )
+                raise self._failure
 
     def _cut(self, photo: int, top: int, left: int, size: int) -> tuple[np.ndarray, np.ndarray]:
         """Reads one photo and cuts a patch; LR is made of the patch and what borders on it."""

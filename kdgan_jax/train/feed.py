@@ -118,7 +118,9 @@ def _on_host(decoded: Buffers | None, photos: list[Photo], config: Any, number: 
         fraction = config.data.max_bad_fraction
         good = sources.decode(photos, readable, fraction, "the training photos")
         photos = [photo for photo, _ in good]
-    source = PatchSource(decoded or photos, config.scale, config.data.sampling)
+    source = PatchSource(
+        decoded or photos, config.scale, config.data.sampling, config.data.max_bad_fraction
+    )
 
     def feed(seed: int, settings: Any) -> Feed:
         def given(start: int) -> Generator[Any]:

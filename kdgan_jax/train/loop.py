@@ -167,7 +167,12 @@ def train(
         number = start
         while number < settings.steps:
             count = _next(number, most, config, settings)
-            given = next(stream)
+            try:
+                given = next(stream)
+            except UserError:  # photos are gone: what has been learnt from them is not
+                if number > start:
+                    save(phase, current, number)
+                raise
             current, metrics = step(count)(current, fixed, given)
             rows.add(count, metrics)
             number += count

@@ -247,6 +247,30 @@ def test_a_photo_damaged_after_the_start_is_named(tmp_path, photo):
         draw(source)
 
 
+def test_photos_that_are_gone_are_named_once_and_others_taken(tmp_path, photo, caplog):
+    found = []
+    for i in range(4):
+        Image.fromarray(photo[100 - 20 * i : 200, :120]).save(tmp_path / f"{i}.png")
+        found.append(Photo(f"{i}", tmp_path / f"{i}.png", None, (100 + 20 * i, 120)))
+    source = PatchSource(found, 4, "pixels", 0.3)
+    whole = draw(source, stop=3)
+    (tmp_path / "1.png").unlink()
+    rest = draw(source, stop=3)
+    same = [
+        np.array_equal(a, b)
+        for x, y in zip(whole, rest, strict=True)
+        for a, b in zip(x["hr"], y["hr"], strict=True)
+    ]
+    assert 0 < sum(same) < len(same)
+    (said,) = caplog.messages
+    assert said.startswith(f"skipped from now on: {tmp_path}/1.png: ")
+    (tmp_path / "2.png").unlink()
+    with pytest.raises(UserError) as caught:
+        draw(source, stop=3)
+    assert str(caught.value).startswith(f"{tmp_path}/2.png: ")
+    assert "2 of 4 photos can no longer be read, more than" in str(caught.value)
+
+
 def test_closing_early_ends_at_once_when_decoding_on_the_fly():
     program = """
 import contextlib

@@ -101,6 +101,16 @@ def test_a_phase_cut_short_ends_as_an_unbroken_one(phase, way):
     assert loop.finished(again.workdir, "teacher", 6)
 
 
+def test_photos_that_are_gone_end_a_phase_with_its_last_step_saved(phase):
+    def given(start):
+        yield from itertools.islice(host(start), 3)
+        raise UserError("a.png: no such file")
+
+    with pytest.raises(UserError, match=r"a\.png"):
+        train(phase, HOST._replace(given=given))
+    assert checkpoint.steps(phase.folder) == [2, 3]
+
+
 def test_several_steps_in_one_call_are_as_many_single_ones(phase):
     # Sums of float32 in a loop may be ordered otherwise; an update is of 1e-3.
     single = train(phase, on_device()).params
