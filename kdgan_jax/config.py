@@ -104,7 +104,8 @@ def default() -> ml_collections.ConfigDict:
 
     # Steps in one compiled call, with patches cut on the device; 0 chooses: up to 16, 1 on a CPU.
     config.steps_per_call = 0
-    # Updates that are not finite are not made; after so many in a row the run stops.
+    # Updates that are not finite are not made; if the last so many in a row were not when a row of
+    # the log is due, the run stops.
     config.max_bad_steps = 10
     config.log_every = 50  # steps between rows of metrics, which are means over these steps
     config.evaluate_every = 500  # steps between evaluations on the held-out photos

@@ -15,8 +15,11 @@ class UserError(ValueError):
     """
 
 
-class Stopped(Exception):
+class Stopped(BaseException):
     """The program was asked to end, and has saved what it had: start it again to go on.
+
+    No kind of `Exception`: a signal raises it anywhere, and nothing on its way may take it for an
+    error of its own.
 
     Entry points print it and leave with exit code 75, which a cluster's script starts again on.
     """

@@ -34,15 +34,17 @@ def replay(place: Path) -> tuple[dict[str, float], list[str]]:
       UserError: something of it is missing or damaged.
     """
     place = place.resolve()
+    if len(place.parents) < 3:
+        raise UserError(f"{place}: is not of the form WORKDIR/debug/PHASE/STEP")
     workdir, name = place.parents[2], place.parent.name
     batch_file = place.with_name(f"{place.name}.npz")
     try:
         config = ml_collections.ConfigDict(json.loads((workdir / "config.json").read_text()))
         with np.load(batch_file) as file:
             batch = dict(file)
+        spec = checkpoint.meta(place)["model"]
     except (OSError, ValueError) as error:
         raise UserError(f"{place}: is nothing that a run has left to see again ({error})") from None
-    spec = checkpoint.meta(place)["model"]
     phase = phases.Phase(
         name=name,
         settings=config.train[name],

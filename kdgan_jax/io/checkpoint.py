@@ -54,7 +54,8 @@ def save(
     folder = Path(folder).absolute()
     folder.mkdir(parents=True, exist_ok=True)
     temporary, final = folder / f".{step}.part", folder / str(step)
-    shutil.rmtree(temporary, ignore_errors=True)
+    for left_behind in folder.glob(".*.part"):
+        shutil.rmtree(left_behind, ignore_errors=True)
     temporary.mkdir()
     filled = {name: tree for name, tree in items.items() if jax.tree.leaves(tree)}
     ocp.save_checkpointables(temporary / "items", filled)
@@ -63,7 +64,8 @@ def save(
     if final.exists():
         shutil.rmtree(final)
     os.replace(temporary, final)
-    for old in steps(folder)[:-keep]:
+    # A later one is damaged, or the run would not be here: it does not count.
+    for old in [other for other in steps(folder) if other <= step][:-keep]:
         shutil.rmtree(folder / str(old))
     return final
 

@@ -50,6 +50,8 @@ def start(
             leave(error)
         except Stopped as stopped:
             leave(stopped, STOPPED)
+        except KeyboardInterrupt:
+            sys.exit(130)
 
     app.run(main, flags_parser=_parse)
 

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from kdgan_jax.errors import UserError
+from kdgan_jax.io.logs import log
 
 
 @contextlib.contextmanager
@@ -17,14 +18,18 @@ def alone(folder: Path) -> Iterator[None]:
     behind is no lock. Where there are no such locks (Windows) nothing is held.
 
     Raises:
-      UserError: another process holds it.
+      UserError: another process holds it, or the folder cannot be written to.
     """
     try:
         import fcntl
     except ImportError:
         yield
         return
-    with (folder / ".lock").open("a+") as file:
+    try:
+        opened = (folder / ".lock").open("a+")
+    except OSError as error:
+        raise UserError(f"{folder}: cannot be written to ({error})") from None
+    with opened as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -33,6 +38,8 @@ def alone(folder: Path) -> Iterator[None]:
                 f"{folder}: is in use by {file.read().strip() or 'another process'}; wait for it,"
                 " end it, or choose another --workdir"
             ) from None
+        except OSError as error:  # a file system without locks
+            log.warning("%s: cannot be locked (%s); start one process alone in it", folder, error)
         file.truncate(0)
         file.write(f"process {os.getpid()} on {socket.gethostname()}\n")
         file.flush()

@@ -112,7 +112,13 @@ def _on_devices(photos: Buffers, scale: int, uniform_over: str, number: int) -> 
 
 
 def _on_host(decoded: Buffers | None, photos: list[Photo], config: Any, number: int) -> Source:
-    from kdgan_jax.data.pipeline import PatchSource, readable  # imports TensorFlow
+    try:
+        from kdgan_jax.data.pipeline import PatchSource, readable
+    except ImportError as error:
+        raise UserError(
+            f"config.data.backend: tf.data cannot be imported ({error}); install tensorflow, or"
+            " take photos that fit on the device"
+        ) from None
 
     if decoded is None:
         fraction = config.data.max_bad_fraction

@@ -34,7 +34,13 @@ def _restore(phase: Phase, fresh: state.TrainState) -> state.TrainState:
 
 def save(phase: Phase, current: state.TrainState, step: int) -> None:
     """Writes the checkpoint of `step`."""
-    _save(phase, devices.to_host(current), step, phase.folder)
+    try:
+        _save(phase, devices.to_host(current), step, phase.folder)
+    except OSError as error:
+        raise UserError(
+            f"{phase.folder}: the checkpoint of step {step} cannot be written ({error}); those"
+            " before it are whole; make room and start again to go on"
+        ) from None
 
 
 def _save(phase: Phase, current: state.TrainState, step: int, folder: Path) -> Path:
@@ -75,16 +81,16 @@ class _Rows:
         """
         counts, values = zip(*jax.device_get(self._calls), strict=True)
         self._calls.clear()
-        for count, metrics in zip(counts, values, strict=True):
-            self.streak = self.streak + count if metrics["skipped"] == 1 else 0
+        skipped = np.concatenate([np.atleast_1d(v.pop("skipped")) for v in values])
+        for one in skipped:
+            self.streak = self.streak + 1 if one else 0
         row = {}
         for name in values[0]:
             column, weights = np.array([v[name] for v in values]), np.array(counts)
             good = np.isfinite(column)
             if good.any():
                 row[name] = float(np.average(column[good], weights=weights[good]))
-        skipped = round(row.pop("skipped") * sum(counts))
-        return row | ({"skipped": skipped} if skipped else {})
+        return row | ({"skipped": int(skipped.sum())} if skipped.any() else {})
 
 
 def _stop_if_bad(phase: Phase, feed: Feed, current: Any, given: Any, rows: _Rows) -> None:
@@ -94,13 +100,14 @@ def _stop_if_bad(phase: Phase, feed: Feed, current: Any, given: Any, rows: _Rows
       UserError: `config.max_bad_steps` updates in a row were not finite, or the phase's last one.
     """
     step = int(current.step)
+    before = np.int32(step - 1)
     allowed = 0 if step == phase.settings.steps else phase.config.max_bad_steps - 1
     if rows.streak <= allowed:
         return
     folder = phase.workdir / "debug" / phase.name
-    place = _save(phase, devices.to_host(current.replace(step=current.step - 1)), step, folder)
+    place = _save(phase, devices.to_host(current).replace(step=before), step, folder)
     shares = [
-        feed.cut(feed.arrays, jax.tree.map(lambda a, i=i: np.asarray(a)[i], given), step - 1)
+        feed.cut(feed.arrays, jax.tree.map(lambda a, i=i: np.asarray(a)[i], given), before)
         for i in range(phase.devices)
     ]
     batch = {name: np.concatenate([share[name] for share in shares]) for name in shares[0]}
@@ -109,7 +116,7 @@ def _stop_if_bad(phase: Phase, feed: Feed, current: Any, given: Any, rows: _Rows
         f"{phase.name}: the last {rows.streak} updates up to step {step} were not finite and not"
         f" made; the weights before them and the batch are in {place} and {step}.npz beside it (see"
         f" them with python -m kdgan_jax.replay {place}); lower"
-        f" config.train.{phase.name}.learning_rate or set its clip_norm"
+        f" config.train.{phase.name}.learning_rate or set its clip_norm, in another --workdir"
     )
 
 
@@ -177,19 +184,20 @@ def train(
             rows.add(count, metrics)
             number += count
             last = number == settings.steps
+            asked = stop.asked  # what comes after this waits for the next step
             note = ""
             row: dict[str, float] = {}
-            saving = last or number % config.checkpoint_every == 0 or stop.asked is not None
+            saving = last or number % config.checkpoint_every == 0 or asked is not None
             if saving or number % config.log_every == 0:
                 row = rows.take()
                 _stop_if_bad(phase, feed, current, given, rows)
                 # Weights whose next update is not finite do not replace ones that are known good.
-                saving = saving and (rows.streak == 0 or stop.asked is not None)
+                saving = saving and (rows.streak == 0 or asked is not None)
                 now = time.perf_counter()
                 row["seconds_per_step"] = (now - began) / (number - seen)
                 began, seen = now, number
                 note = f"loss {row.get('total', np.nan):.4f}"
-            if last or number % config.evaluate_every == 0:
+            if last or (number % config.evaluate_every == 0 and asked is None):
                 averaged = phase.model.with_params(devices.to_host(current.ema))
                 row["holdout_psnr_y"] = evaluate(averaged)
                 note = f"held-out {row['holdout_psnr_y']:.2f} dB"
@@ -200,8 +208,8 @@ def train(
                 save(phase, current, number)
                 began, seen = time.perf_counter(), number
             bar.advance(note, count)
-            if stop.asked is not None:
+            if asked is not None:
                 raise Stopped(
-                    f"{phase.name}: stopped by {stop.asked.name} after step {number}, which is"
+                    f"{phase.name}: stopped by {asked.name} after step {number}, which is"
                     " saved; start again to go on"
                 )

@@ -34,6 +34,16 @@ def run(config: Any, workdir: str | Path) -> None:
     """
     workdir = Path(workdir)
     checks.check(config)
+    try:
+        workdir.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"--workdir={workdir}: cannot be made ({error})") from None
+    with listening() as stop, lock.alone(workdir):
+        _run(config, workdir, stop)
+
+
+def _run(config: Any, workdir: Path, stop: Stop) -> None:
+    """Does so, alone in the workdir."""
     checks.check_workdir(config, workdir / "config.json")
     done = all(loop.finished(workdir, p, config.train[p].steps) for p in config.phases)
     if done and (workdir / "results.json").is_file():
@@ -41,13 +51,6 @@ def run(config: Any, workdir: str | Path) -> None:
         logs.log.info("%s", (workdir / "results.md").read_text())
         return
 
-    workdir.mkdir(parents=True, exist_ok=True)
-    with listening() as stop, lock.alone(workdir):
-        _run(config, workdir, stop)
-
-
-def _run(config: Any, workdir: Path, stop: Stop) -> None:
-    """Does so, alone in the workdir."""
     number = devices.count(config.devices, tuple(config.train[p].batch for p in config.phases))
     teacher = _given_teacher(config, workdir)
     if any(config.train[p].perceptual_weight for p in config.phases):
@@ -104,6 +107,8 @@ def _same_photos(path: Path, photos: sources.Photos) -> None:
         for side in ours:
             changed = [row for row in ours[side] if row not in saved[side]]
             changed += [row for row in saved[side] if row not in ours[side]]
+            pairs = zip(ours[side], saved[side], strict=False)  # the order counts, too
+            changed += [row for row, other in pairs if row != other]
             if changed:
                 raise UserError(
                     f"{path}: the photos have changed since the run was started ({len(changed)}"
@@ -188,6 +193,7 @@ def _train(
                 lambda candidate: _mean_psnr(candidate, holdout),
                 stop,
             )
+            stop.check()
         trained = load(workdir, name)
         teacher, student = (trained, student) if name == "teacher" else (teacher, trained)
 

@@ -156,7 +156,7 @@ def make_step(
             before = (state.params, state.ema, state.optimizer)
             ours = jax.tree.map(lambda old, new: jnp.where(warming, old, new), before, ours)
         new = TrainState(state.step + 1, state.key, *ours, adversary)
-        good = _finite((grads, d_grads, new.params, new.discriminator))
+        good = _finite((grads, d_grads, new.params, new.ema, new.optimizer, new.discriminator))
         metrics["skipped"] = 1 - good.astype(jnp.float32)
         kept = jax.tree.map(lambda old, new: jnp.where(good, new, old), state, new)
         return kept.replace(step=new.step), metrics
@@ -172,7 +172,9 @@ def fed(step: Step, cut: Callable[[Any, Any, Array], dict[str, Array]]) -> Step:
 
 
 def repeated(step: Step, count: int) -> Step:
-    """Returns `count` steps as one, with the means of their metrics, of those that are finite."""
+    """Returns `count` steps as one, with the means of their metrics that are finite.
+
+    "skipped" stays one number for every step."""
     if count == 1:
         return step
 
@@ -180,9 +182,10 @@ def repeated(step: Step, count: int) -> Step:
         state, metrics = jax.lax.scan(
             lambda current, _: step(current, frozen, given), state, length=count
         )
-        return state, jax.tree.map(
+        means = jax.tree.map(
             lambda values: jnp.mean(values, axis=0, where=jnp.isfinite(values)), metrics
         )
+        return state, means | {"skipped": metrics["skipped"]}
 
     return many
 

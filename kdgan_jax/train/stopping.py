@@ -36,6 +36,11 @@ class Stop:
             raise Stopped(f"stopped by {self.asked.name}; start again to go on")
         log.warning("%s: ends after this step; Ctrl-C leaves at once", self.asked.name)
 
+    def check(self) -> None:
+        """Ends the run if a request came too late for the steps that it waited for."""
+        if self.asked is not None:
+            raise Stopped(f"stopped by {self.asked.name}; start again to go on")
+
     @contextlib.contextmanager
     def waiting(self) -> Iterator[None]:
         """Makes requests wait; who calls this looks at `asked`."""

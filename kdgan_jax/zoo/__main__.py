@@ -49,7 +49,9 @@ def _costs(model: Model, scales: Sequence[int]) -> list[str]:
 def find(folders: Sequence[Path]) -> dict[str, Path]:
     """Returns the files of weights below `folders`, by the SHA-256 of their bytes."""
     paths = [path for folder in folders for path in sorted(folder.rglob("*"))]
-    return {sha256(path): path for path in paths if path.suffix in imported.READERS}
+    return {
+        sha256(path): path for path in paths if path.suffix in imported.READERS and path.is_file()
+    }
 
 
 def files(here: dict[str, Path]) -> Table:

@@ -60,10 +60,17 @@ def test_meta_comes_back_with_the_step_and_the_filled_items(saved):
 
 
 def test_the_newest_two_are_kept(tmp_path):
-    for step in (5, 100, 20):
+    (tmp_path / ".7.part").mkdir()  # of a process that was killed
+    for step in (5, 20, 100):
         checkpoint.save(tmp_path, step, {"params": tree(step)}, {}, keep=2)
     assert checkpoint.steps(tmp_path) == [20, 100]
     assert sorted(p.name for p in tmp_path.iterdir()) == ["100", "20"]
+
+
+def test_a_later_checkpoint_that_is_damaged_does_not_push_out_whole_ones(tmp_path):
+    for step in (10, 20, 15):  # 20 was damaged, so the run went on from 10
+        checkpoint.save(tmp_path, step, {"params": tree(step)}, {}, keep=2)
+    assert checkpoint.steps(tmp_path) == [10, 15, 20]
 
 
 def test_saving_a_step_again_replaces_it(tmp_path):

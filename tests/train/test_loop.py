@@ -2,6 +2,7 @@ import dataclasses
 import functools
 import itertools
 import json
+import signal
 
 import chex
 import jax
@@ -12,12 +13,13 @@ import pytest
 from kdgan_jax import config as configuration
 from kdgan_jax import devices, replay
 from kdgan_jax.data.photos import Photo
-from kdgan_jax.errors import UserError
+from kdgan_jax.errors import Stopped, UserError
 from kdgan_jax.io import checkpoint, logs
 from kdgan_jax.train import feed as feeds
 from kdgan_jax.train import loop
 from kdgan_jax.train import phase as phases
 from kdgan_jax.train.feed import Feed
+from kdgan_jax.train.stopping import Stop
 from kdgan_jax.zoo.load import load
 from kdgan_jax.zoo.model import Model
 
@@ -193,14 +195,15 @@ def test_steps_per_call(phase, monkeypatch, on_device, on_cpu, wanted, every, ex
     assert loop.steps_per_call(config, settings, on_device) == expected
 
 
-def poisoned(*steps):
-    """Returns the feed of noise, whose LR images at `steps` (from 0) are not finite."""
+def poisoned(*steps, feed=HOST):
+    """Returns `feed` with images at `steps` (from 0) that are not finite."""
 
     def cut(arrays, given, step):
         bad = jnp.isin(step, jnp.array(steps))
-        return {name: jnp.where(bad, jnp.nan, image) for name, image in given.items()}
+        images = feed.cut(arrays, given, step)
+        return {name: jnp.where(bad, jnp.nan, image) for name, image in images.items()}
 
-    return HOST._replace(cut=cut)
+    return feed._replace(cut=cut)
 
 
 def test_an_update_that_is_not_finite_is_not_made_and_counted(phase):
@@ -227,13 +230,16 @@ def test_an_update_that_is_not_finite_is_not_made_and_counted(phase):
     chex.assert_trees_all_equal(devices.to_host(current).ema, after)
 
 
-def test_too_many_in_a_row_stop_the_run_and_can_be_seen_again(phase):
+@pytest.mark.parametrize("number", [0, 1, 2])  # of devices that cut patches; 0 is the host
+def test_too_many_in_a_row_stop_the_run_and_can_be_seen_again(phase, number):
+    phase = dataclasses.replace(phase, devices=number or 1)
+    feed = on_device(number) if number else HOST
     phase.config.max_bad_steps = phase.config.log_every = 3
     config = phase.config.copy_and_resolve_references()
     config.train.teacher = phase.settings
     (phase.workdir / "config.json").write_text(json.dumps(configuration.to_json(config)))
     with pytest.raises(UserError) as caught:
-        train(phase, poisoned(0, 3, 4, 5))
+        train(phase, poisoned(0, 3, 4, 5, feed=feed))
     place = phase.workdir / "debug/teacher/6"
     assert str(caught.value).startswith(
         "teacher: the last 3 updates up to step 6 were not finite and not made; the weights before"
@@ -246,6 +252,31 @@ def test_too_many_in_a_row_stop_the_run_and_can_be_seen_again(phase):
     assert all(line.startswith("gradient ") for line in broken)
     with pytest.raises(UserError, match="is nothing that a run has left"):
         replay.replay(place.with_name("5"))
+
+
+def test_skipped_steps_are_counted_one_by_one_in_a_call_of_several(phase):
+    phase.config.log_every = phase.config.evaluate_every = phase.config.checkpoint_every = 6
+    phase.config.steps_per_call, phase.config.max_bad_steps = 6, 4
+    train(phase, poisoned(0, 2, 3, feed=on_device()))
+    (row,) = logs.read_metrics(phase.workdir / "metrics.jsonl")
+    assert row["skipped"] == 3
+    assert np.isfinite(row["pixel"])
+    again = dataclasses.replace(phase, workdir=phase.workdir / "again")
+    again.workdir.mkdir()
+    with pytest.raises(UserError, match="the last 4 updates up to step 6 were not finite"):
+        train(again, poisoned(2, 3, 4, 5, feed=on_device()))
+
+
+def test_a_request_that_comes_while_a_row_is_made_waits_for_the_next_step(phase):
+    stop = Stop()
+
+    def evaluate(model):
+        stop.handle(signal.SIGTERM)
+        return 30.0
+
+    with pytest.raises(Stopped, match="after step 4, which is saved"):
+        loop.train(phase, HOST, evaluate, stop)
+    assert checkpoint.steps(phase.folder) == [2, 4]
 
 
 def test_a_diverged_phase_stops_and_keeps_its_good_checkpoints(phase):
