@@ -57,8 +57,13 @@ def count(requested: int, batches: tuple[int, ...]) -> int:
       batches: the global batch sizes that must divide.
 
     Raises:
-      UserError: more devices than there are, fewer than 0, or a batch that does not divide.
+      UserError: more devices than there are, fewer than 0, or a batch that does not divide,
+        or several processes.
     """
+    if jax.process_count() > 1:
+        raise UserError(
+            f"there are {jax.process_count()} processes, and a run is of one; start one alone"
+        )
     there = jax.local_device_count()
     if not 0 <= requested <= there:
         raise UserError(

@@ -61,6 +61,12 @@ def test_configure_leaves_what_the_environment_names(monkeypatch):
     assert asked == {}
 
 
+def test_several_processes_are_refused(monkeypatch):
+    monkeypatch.setattr(jax, "process_count", lambda: 2)
+    with pytest.raises(UserError, match="there are 2 processes, and a run is of one"):
+        devices.count(0, (16,))
+
+
 def test_describe_gives_number_and_kind():
     assert devices.describe(3) == f"3 x cpu ({devices.cores()} cores)"
 
