@@ -34,16 +34,6 @@ def run(config: Any, workdir: str | Path) -> None:
     """
     workdir = Path(workdir)
     checks.check(config)
-    try:
-        workdir.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UserError(f"--workdir={workdir}: cannot be made ({error})") from None
-    with listening() as stop, lock.alone(workdir):
-        _run(config, workdir, stop)
-
-
-def _run(config: Any, workdir: Path, stop: Stop) -> None:
-    """Does so, alone in the workdir."""
     checks.check_workdir(config, workdir / "config.json")
     done = all(loop.finished(workdir, p, config.train[p].steps) for p in config.phases)
     if done and (workdir / "results.json").is_file():
@@ -51,11 +41,32 @@ def _run(config: Any, workdir: Path, stop: Stop) -> None:
         logs.log.info("%s", (workdir / "results.md").read_text())
         return
 
-    number = devices.count(config.devices, tuple(config.train[p].batch for p in config.phases))
-    teacher = _given_teacher(config, workdir)
-    if any(config.train[p].perceptual_weight for p in config.phases):
-        imagenet.weight_file("vgg16.ckpt")
-    prepared, photos = _photos(config)
+    with listening() as stop:
+        number = devices.count(config.devices, tuple(config.train[p].batch for p in config.phases))
+        teacher = _given_teacher(config, workdir)
+        if any(config.train[p].perceptual_weight for p in config.phases):
+            imagenet.weight_file("vgg16.ckpt")
+        prepared, photos = _photos(config)
+        try:
+            workdir.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise UserError(f"--workdir={workdir}: cannot be made ({error})") from None
+        with lock.alone(workdir):
+            # Once more: another start may have begun a run there since.
+            checks.check_workdir(config, workdir / "config.json")
+            _run(config, workdir, teacher, prepared, photos, number, stop)
+
+
+def _run(
+    config: Any,
+    workdir: Path,
+    teacher: Model | None,
+    prepared: Buffers | None,
+    photos: sources.Photos,
+    number: int,
+    stop: Stop,
+) -> None:
+    """Does so, alone in the workdir, with all that can be known before at hand."""
     _same_photos(workdir / "photos.json", photos)
     files.write_json(workdir / "config.json", configuration.to_json(config))
     logs.log.info(
@@ -107,8 +118,9 @@ def _same_photos(path: Path, photos: sources.Photos) -> None:
         for side in ours:
             changed = [row for row in ours[side] if row not in saved[side]]
             changed += [row for row in saved[side] if row not in ours[side]]
-            pairs = zip(ours[side], saved[side], strict=False)  # the order counts, too
-            changed += [row for row, other in pairs if row != other]
+            if not changed:  # the order counts, too
+                pairs = zip(ours[side], saved[side], strict=True)
+                changed = [row for row, other in pairs if row != other]
             if changed:
                 raise UserError(
                     f"{path}: the photos have changed since the run was started ({len(changed)}"
