@@ -65,7 +65,7 @@ def shared() -> Path:
 
 
 def pytest_addoption(parser):
-    parser.addoption("--kills", type=int, default=2, help="how often faults/test_kills.py kills")
+    parser.addoption("--kills", type=int, default=1, help="how often faults/test_kills.py kills")
 
 
 def run_module(*arguments: object, check: bool = True) -> subprocess.CompletedProcess:

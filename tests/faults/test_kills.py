@@ -1,6 +1,6 @@
 """Runs that are killed at random moments end with the bits of one that is left alone.
 
-Two kills in the suite; `pytest tests/faults --kills=30` is the whole.
+One kill in the suite; `pytest tests/faults --kills=30` is the whole.
 """
 
 import random
