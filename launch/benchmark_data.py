@@ -114,12 +114,13 @@ def alone(feed: feeds.Feed, phase: phases.Phase, seconds: float) -> float:
         return batches * phase.settings.batch / (time.perf_counter() - began)
 
 
-def sources(config: Any, number: int) -> Iterator[tuple[str, feeds.Source, float]]:
+def sources(
+    config: Any, photos_of: photos.Photos, number: int
+) -> Iterator[tuple[str, feeds.Source, float]]:
     """Yields each pipeline that can run here with the seconds that it took to start.
 
     The device's twice: from the photos, and from a file of `kdgan_jax.prepare`.
     """
-    photos_of = photos.gather(config.data, config.scale, configuration.largest_patch(config))
     config.data.backend = "device"
     start = functools.partial(feeds.source, config, photos_of.train)
     took, source = timed(lambda: start(None, number))
@@ -171,16 +172,14 @@ def main() -> int:
     for name in configuration.PHASES:
         config.train[name].hr_patch = max(arguments.lr_patch) * config.scale
     number = devices.count(0, (arguments.batch,))
+    photos_of = photos.gather(config.data, config.scale, configuration.largest_patch(config))
     found = {}
     print("| feed | seconds to start |\n|---|---|")
-    for name, source, took in sources(config, number):
+    for name, source, took in sources(config, photos_of, number):
         print(f"| {name} | {took:.2f} |")
         found[name] = source
     del found["device, prepared"]
-    size = buffers.size(
-        photos.gather(config.data, config.scale, configuration.largest_patch(config)).train,
-        config.scale,
-    )
+    size = buffers.size(photos_of.train, config.scale)
     print(f"\n{devices.describe(number)}; photos take {size / 2**20:.0f} MB, once on a device")
     print(
         "\n| LR patch | steps per call | feed | patches per second alone | ms per step | of fixed"

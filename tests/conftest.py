@@ -20,8 +20,10 @@ os.environ.update(ENVIRONMENT)  # before JAX is imported
 
 import numpy as np  # noqa: E402
 import pytest  # noqa: E402
+from orbax.checkpoint import v1 as ocp  # noqa: E402
 
 from kdgan_jax.data import photos  # noqa: E402
+from kdgan_jax.io import checkpoint, logs  # noqa: E402
 
 SHARED = ROOT.parent / "shared" / "data"
 
@@ -78,6 +80,22 @@ def run_module(*arguments: object, check: bool = True) -> subprocess.CompletedPr
         timeout=300,
         check=check,
     )
+
+
+def items(workdir: Path, phase: str, step: int = 4):
+    """Returns everything that a checkpoint holds, as it lies there."""
+    folder = workdir / "checkpoints" / phase / str(step)
+    checkpoint.verify(folder)
+    return {
+        name: ocp.load_checkpointables(folder / "items")[name]
+        for name in checkpoint.meta(folder)["items"]
+    }
+
+
+def losses(workdir: Path):
+    """Returns the rows of metrics.jsonl without times."""
+    rows = logs.read_metrics(workdir / "metrics.jsonl")
+    return [{k: v for k, v in row.items() if not k.startswith("seconds")} for row in rows]
 
 
 @pytest.fixture(scope="session")

@@ -9,14 +9,13 @@ import chex
 import jax
 import numpy as np
 import pytest
-from conftest import ROOT, run_module
-from orbax.checkpoint import v1 as ocp
+from conftest import ROOT, items, losses, run_module
 from PIL import Image
 
 import kdgan_jax
 from kdgan_jax import config as configuration
 from kdgan_jax import models
-from kdgan_jax.io import checkpoint, logs
+from kdgan_jax.io import checkpoint
 from kdgan_jax.zoo import foreign
 from kdgan_jax.zoo.model import Model
 
@@ -26,16 +25,6 @@ SMOKE = "--config=configs/kd.py:smoke"
 
 def start(*arguments, check=True):
     return run_module("kdgan_jax.main", *arguments, check=check)
-
-
-def items(workdir, phase, step=4):
-    """Returns everything that a checkpoint holds, as it lies there."""
-    folder = workdir / "checkpoints" / phase / str(step)
-    checkpoint.verify(folder)
-    return {
-        name: ocp.load_checkpointables(folder / "items")[name]
-        for name in checkpoint.meta(folder)["items"]
-    }
 
 
 def contents(workdir):
@@ -50,12 +39,6 @@ def contents(workdir):
 def figures(workdir):
     """Returns the rows of results.json without times."""
     rows = json.loads((workdir / "results.json").read_text())["rows"]
-    return [{k: v for k, v in row.items() if not k.startswith("seconds")} for row in rows]
-
-
-def losses(workdir):
-    """Returns the rows of metrics.jsonl without times."""
-    rows = logs.read_metrics(workdir / "metrics.jsonl")
     return [{k: v for k, v in row.items() if not k.startswith("seconds")} for row in rows]
 
 

@@ -10,11 +10,8 @@ import jax
 import numpy as np
 import optax
 import pytest
-from conftest import ROOT, run_module
-from orbax.checkpoint import v1 as ocp
+from conftest import ROOT, items, losses, run_module
 from PIL import Image
-
-from kdgan_jax.io import checkpoint, logs
 
 SMOKE = "--config=configs/kd.py:smoke"
 # Without VGG16, whose weights come with a package that the run below does without.
@@ -64,22 +61,6 @@ def refused(result):
     (line,) = result.stderr.splitlines()
     assert line.startswith("error: ")
     return line
-
-
-def items(workdir, phase, step=4):
-    """Returns everything that a checkpoint holds, as it lies there."""
-    folder = workdir / "checkpoints" / phase / str(step)
-    checkpoint.verify(folder)
-    return {
-        name: ocp.load_checkpointables(folder / "items")[name]
-        for name in checkpoint.meta(folder)["items"]
-    }
-
-
-def losses(workdir):
-    """Returns the rows of metrics.jsonl without times."""
-    rows = logs.read_metrics(workdir / "metrics.jsonl")
-    return [{k: v for k, v in row.items() if not k.startswith("seconds")} for row in rows]
 
 
 def fill(folder, photo, number=4):

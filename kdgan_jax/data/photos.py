@@ -20,6 +20,7 @@ from kdgan_jax import bicubic
 from kdgan_jax.data import embedded
 from kdgan_jax.errors import UserError
 from kdgan_jax.io import images
+from kdgan_jax.io.files import sha256
 
 log = logging.getLogger("kdgan_jax")
 Made = TypeVar("Made")
@@ -37,6 +38,13 @@ class Photo(NamedTuple):
 def pixels(source: Path | np.ndarray) -> np.ndarray:
     """Returns uint8 RGB (H, W, 3) of a file or of an array already decoded."""
     return source if isinstance(source, np.ndarray) else images.read(source).rgb
+
+
+def digest(source: Path | np.ndarray | None) -> str | None:
+    """Returns the SHA-256 of a file's bytes, or of those of an array already decoded."""
+    if isinstance(source, np.ndarray):
+        return hashlib.sha256(np.ascontiguousarray(source).data).hexdigest()
+    return sha256(source) if source else None
 
 
 def load(photo: Photo, scale: int) -> tuple[np.ndarray, np.ndarray]:

@@ -19,7 +19,7 @@ from kdgan_jax.data import photos as sources
 from kdgan_jax.data.buffers import Buffers
 from kdgan_jax.data.photos import Photo, Photos
 from kdgan_jax.errors import UserError
-from kdgan_jax.io.files import replacing, sha256
+from kdgan_jax.io.files import replacing
 
 FORMAT = "kdgan_jax.photos 1, LR by MATLAB's bicubic"
 LONGEST_HEADER = 2**28  # bytes; about a million photos
@@ -35,19 +35,13 @@ UNUSABLE = (
 )
 
 
-def _hash(source: Path | np.ndarray | None) -> str | None:
-    if isinstance(source, np.ndarray):
-        return hashlib.sha256(np.ascontiguousarray(source).data).hexdigest()
-    return sha256(source) if source else None
-
-
 def _facts(photo: Photo, role: str) -> dict[str, Any]:
     return {
         "name": photo.name,
         "role": role,
         "size": list(photo.size),
-        "hr": _hash(photo.hr),
-        "lr": _hash(photo.lr),
+        "hr": sources.digest(photo.hr),
+        "lr": sources.digest(photo.lr),
     }
 
 
@@ -216,7 +210,7 @@ def _refuse_stale(path: Path, header: dict[str, Any]) -> None:
     changed = ""
     if len(found) != header["found"]:
         changed = f"{len(found)} instead of {header['found']}"
-    here = {(photo.name, _hash(photo.hr), _hash(photo.lr)) for photo in found}
+    here = {(photo.name, sources.digest(photo.hr), sources.digest(photo.lr)) for photo in found}
     for known in header["photos"]:
         if (known["name"], known["hr"], known["lr"]) not in here:
             changed = repr(known["name"])

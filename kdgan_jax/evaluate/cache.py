@@ -9,12 +9,11 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
-import numpy as np
-
+from kdgan_jax.data import photos as sources
 from kdgan_jax.data.photos import Photo
 from kdgan_jax.evaluate.measure import Rows, Upscaler
 from kdgan_jax.evaluate.metrics import PROTOCOL
-from kdgan_jax.io.files import sha256, write_json
+from kdgan_jax.io.files import write_json
 
 
 def set_digest(photos: Sequence[Photo]) -> str:
@@ -22,10 +21,7 @@ def set_digest(photos: Sequence[Photo]) -> str:
     digest = hashlib.sha256()
     for photo in photos:
         for part in (photo.hr, photo.lr):
-            if isinstance(part, np.ndarray):
-                known = hashlib.sha256(part.tobytes()).hexdigest()
-            else:
-                known = sha256(part) if part else "made from HR"
+            known = sources.digest(part) or "made from HR"
             digest.update(f"{photo.name} {known}\n".encode())
     return digest.hexdigest()
 

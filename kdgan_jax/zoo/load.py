@@ -14,7 +14,7 @@ from kdgan_jax.errors import UserError, pick, suggest
 from kdgan_jax.io import checkpoint
 from kdgan_jax.io.files import sha256
 from kdgan_jax.io.logs import log
-from kdgan_jax.zoo import imported, native, origin
+from kdgan_jax.zoo import foreign, imported, native, origin
 from kdgan_jax.zoo.model import Model
 
 ROLES = ("student", *PHASES)
@@ -96,8 +96,8 @@ def _load_checkpoint(folder: Path, ema: bool) -> Model:
     checkpoint.verify(folder)
     spec = checkpoint.meta(folder)["model"]
     module = models.generator(spec["name"], spec["kwargs"], spec["scale"])
-    shapes = jax.eval_shape(module.init, jax.random.key(0), np.zeros((1, 16, 16, 3), np.float32))
-    target = jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), shapes["params"])
+    shapes = foreign.shapes(module)
+    target = jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), shapes)
     item = "ema" if ema else "params"
     params = checkpoint.load(folder, {item: target})[item]
     about = {

@@ -9,11 +9,9 @@ import subprocess
 import sys
 import time
 
+import conftest
 import numpy as np
 from conftest import ROOT
-from orbax.checkpoint import v1 as ocp
-
-from kdgan_jax.io import checkpoint
 
 PHASES = "teacher", "distill", "adversarial"
 PER_KILL = 20  # steps of each phase, so that the run is not over before its last kill
@@ -45,13 +43,11 @@ def writing(workdir):
 
 def items(workdir, steps):
     """Returns all arrays of the last checkpoints of all phases."""
-    found = {}
-    for phase in PHASES:
-        folder = checkpoint.phase_folder(workdir, phase) / str(steps)
-        checkpoint.verify(folder)
-        for name in checkpoint.meta(folder)["items"]:
-            found[phase, name] = ocp.load_checkpointables(folder / "items")[name]
-    return found
+    return {
+        (phase, name): tree
+        for phase in PHASES
+        for name, tree in conftest.items(workdir, phase, steps).items()
+    }
 
 
 def leaves(tree):
