@@ -12,6 +12,7 @@ from typing import Any
 
 import jax
 import numpy as np
+from jax.experimental import multihost_utils
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from kdgan_jax.errors import UserError
@@ -53,26 +54,35 @@ def count(requested: int, batches: tuple[int, ...]) -> int:
     """Returns how many devices to train on.
 
     Args:
-      requested: `config.devices`; 0 means all, or on a CPU as many as divide the batches.
+      requested: `config.devices`; 0 means all, or on a CPU as many as divide the batches. Each
+        process uses the same number of its own.
       batches: the global batch sizes that must divide.
 
     Raises:
-      UserError: more devices than there are, fewer than 0, or a batch that does not divide,
-        or several processes.
+      UserError: more devices than there are, fewer than 0, not as many in each process, or a
+        batch that does not divide.
     """
-    if jax.process_count() > 1:
+    there, processes = jax.device_count(), jax.process_count()
+    if jax.local_device_count() * processes != there:
         raise UserError(
-            f"there are {jax.process_count()} processes, and a run is of one; start one alone"
+            f"process {jax.process_index()} has {jax.local_device_count()} of the {there} devices"
+            f" of {processes} processes; give each the same number"
         )
-    there = jax.local_device_count()
     if not 0 <= requested <= there:
         raise UserError(
             f"config.devices={requested}, but there are {there}; use 0 for all of them"
             " (on a CPU JAX_NUM_CPU_DEVICES sets their number)"
         )
+    if requested % processes:
+        raise UserError(
+            f"config.devices={requested} is not divisible by the {processes} processes; choose a"
+            f" multiple of {processes}, or 0 for all"
+        )
     wanted = requested or there
     if not requested and on_cpu():
-        wanted = max(n for n in range(1, there + 1) if all(batch % n == 0 for batch in batches))
+        fitting = range(processes, there + 1, processes)
+        dividing = [n for n in fitting if all(batch % n == 0 for batch in batches)]
+        wanted = max(dividing, default=processes)
     for batch in batches:
         if batch % wanted:
             raise UserError(
@@ -83,9 +93,10 @@ def count(requested: int, batches: tuple[int, ...]) -> int:
 
 
 def describe(number: int) -> str:
-    """Returns "2 x cpu (2 cores)" or "1 x NVIDIA ..." for the log and the tables."""
-    kind = jax.local_devices()[0].device_kind
-    return f"{number} x {kind}" + (f" ({cores()} cores)" if kind == "cpu" else "")
+    """Returns "2 x cpu (2 cores)" or "8 x NVIDIA ... (2 processes)" for the log and the tables."""
+    kind, processes = jax.local_devices()[0].device_kind, jax.process_count()
+    notes = [f"{cores()} cores"] * (kind == "cpu") + [f"{processes} processes"] * (processes > 1)
+    return f"{number} x {kind}" + (f" ({', '.join(notes)})" if notes else "")
 
 
 def memory() -> int:
@@ -106,24 +117,49 @@ def mean(tree: Any) -> Any:
     return jax.lax.pmean(tree, AXIS)
 
 
-def _replicated(number: int) -> NamedSharding:
-    return NamedSharding(Mesh(np.array(jax.local_devices()[:number]), AXIS), PartitionSpec())
+def _used(number: int) -> list[jax.Device]:
+    """Returns the `number` devices of a run: the first few of every process, in their order."""
+    processes = jax.process_count()
+    return [
+        device
+        for process in range(processes)
+        for device in jax.local_devices(process_index=process)[: number // processes]
+    ]
+
+
+def _place(tree: Any, number: int, spec: PartitionSpec) -> Any:
+    sharding = NamedSharding(Mesh(np.array(_used(number)), AXIS), spec)
+    if sharding.is_fully_addressable:
+        return jax.device_put(tree, sharding)
+
+    def ours(leaf: Any) -> jax.Array:  # device_put would compare all of it between the processes
+        host = np.asarray(leaf)
+        return jax.make_array_from_callback(host.shape, sharding, lambda index: host[index])
+
+    return jax.tree.map(ours, tree)
 
 
 def replicate(tree: Any, number: int) -> Any:
-    """Returns `tree` placed whole on each of the first `number` devices."""
-    return jax.device_put(tree, _replicated(number))
-
-
-def shard(batch: Batch, number: int) -> Batch:
-    """Returns `batch` with its leading axis (N, ...) split into (number, N / number, ...)."""
-    return {k: v.reshape(number, -1, *v.shape[1:]) for k, v in batch.items()}
+    """Returns `tree`, the same in all processes, placed whole on each of the `number` devices."""
+    return _place(tree, number, PartitionSpec())
 
 
 def split(array: Any, number: int) -> jax.Array:
-    """Returns `array` (number, ...) placed with one entry on each of the first devices."""
-    mesh = Mesh(np.array(jax.local_devices()[:number]), AXIS)
-    return jax.device_put(array, NamedSharding(mesh, PartitionSpec(AXIS)))
+    """Returns `array` (number, ...), the same in all processes, placed with an entry on each."""
+    return _place(array, number, PartitionSpec(AXIS))
+
+
+def shard(batch: Batch, number: int) -> Batch:
+    """Returns this process's share (N, ...) of a batch as (its devices, N / its devices, ...)."""
+    here = number // jax.process_count()
+    return {k: v.reshape(here, -1, *v.shape[1:]) for k, v in batch.items()}
+
+
+def whole(given: Any) -> Any:
+    """Returns what `split` or `shard` made as NumPy arrays (number, ...), in all processes."""
+    if jax.process_count() == 1:
+        return to_host(given)
+    return to_host(multihost_utils.process_allgather(given, tiled=True))
 
 
 def on_cpu() -> bool:
@@ -137,17 +173,18 @@ def to_host(tree: Any) -> Any:
 
 
 def parallel(step: Step, number: int) -> Step:
-    """Returns `step(state, frozen, batch)` compiled for the first `number` devices.
+    """Returns `step(state, frozen, batch)` compiled for `number` devices of all processes.
 
-    `state` is donated. Entries of `batch` are (number, ...), see `shard` and `split`. On a CPU the
-    call blocks until it is done: two collective steps in flight deadlock there.
+    `state` is donated. Entries of `batch` are made by `shard` or `split`. What comes out can be
+    read in every process. On a CPU the call blocks until it is done: two collective steps in
+    flight deadlock there.
     """
     compiled = jax.pmap(
         step,
         axis_name=AXIS,
         in_axes=(None, None, 0),
         out_axes=(None, None),
-        devices=jax.local_devices()[:number],
+        devices=_used(number),
         donate_argnums=(0,),
     )
     blocking = on_cpu()

@@ -3,19 +3,41 @@
 python -m kdgan_jax.main --config=configs/kd.py --workdir=runs/kd
 """
 
+import contextlib
+import logging
 from typing import Any
 
+from absl import flags
+
 from kdgan_jax import config as configuration
-from kdgan_jax import devices
-from kdgan_jax.io import commands
+from kdgan_jax import devices, processes
+from kdgan_jax.io import commands, logs
+
+DISTRIBUTED = flags.DEFINE_bool(
+    "distributed",
+    False,
+    "Be one of several processes that train together: see the three flags below; without them,"
+    " what JAX_COORDINATOR_ADDRESS, JAX_NUM_PROCESSES and JAX_PROCESS_ID say; without these, what"
+    " the cluster says (SLURM, Open MPI)",
+)
+COORDINATOR = flags.DEFINE_string("coordinator", None, "HOST:PORT of process 0")
+NUM_PROCESSES = flags.DEFINE_integer("num_processes", None, "How many processes there are")
+PROCESS_ID = flags.DEFINE_integer("process_id", None, "Which of them this is, from 0")
 
 
 def run(config: Any, workdir: str) -> None:
     """Makes the run that `config` describes, see `kdgan_jax.train.run`."""
     devices.configure()
-    from kdgan_jax.train import run as training
+    with contextlib.ExitStack() as stack:
+        given = COORDINATOR.value, NUM_PROCESSES.value, PROCESS_ID.value
+        if DISTRIBUTED.value or given != (None, None, None):
+            found = stack.enter_context(processes.joined(*given))
+            logs.log.info("%s", found)
+            if not processes.first():
+                logs.log.setLevel(logging.WARNING)
+        from kdgan_jax.train import run as training
 
-    training.run(config, workdir)
+        training.run(config, workdir)
 
 
 if __name__ == "__main__":

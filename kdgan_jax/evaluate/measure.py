@@ -109,7 +109,23 @@ def measure(
     metrics: Sequence[str] = tuple(METRICS),
     on_image: Callable[[str], None] = lambda name: None,
 ) -> tuple[Rows, Rows]:
-    """Returns (rows per model, rows per model and image).
+    """Returns (rows per model, rows per model and image); see `images` and `means`."""
+    rows = images(
+        upscalers, examples, dataset=dataset, scale=scale, metrics=metrics, on_image=on_image
+    )
+    return means(upscalers, rows, dataset=dataset, scale=scale, metrics=metrics), rows
+
+
+def images(
+    upscalers: Sequence[Upscaler],
+    examples: Iterable[Example],
+    *,
+    dataset: str,
+    scale: int,
+    metrics: Sequence[str] = tuple(METRICS),
+    on_image: Callable[[str], None] = lambda name: None,
+) -> Rows:
+    """Returns a row per image and model, image after image.
 
     Examples are taken one at a time and not kept. Seconds are the median over images, the first of
     which is run `LEAST_RUNS` times; a model's first image of each size goes through once before, so
@@ -148,20 +164,32 @@ def measure(
             )
             on_image(upscaler.name)
         seen.add(example.lr.shape)
+    return per_image
+
+
+def means(
+    upscalers: Sequence[Upscaler],
+    per_image: Rows,
+    *,
+    dataset: str,
+    scale: int,
+    metrics: Sequence[str] = tuple(METRICS),
+) -> Rows:
+    """Returns a row per model: means over its rows of `images`, the median of its seconds."""
     rows = []
     for upscaler in upscalers:
         own = [row for row in per_image if row["model"] == upscaler.name]
-        means = {name: float(np.mean([row[name] for row in own])) for name in metrics}
+        figures = {name: float(np.mean([row[name] for row in own])) for name in metrics}
         rows.append(
             {
                 "model": upscaler.name,
                 "dataset": dataset,
                 "scale": scale,
                 "images": len(own),
-                **{name: means.get(name) for name in METRICS},
+                **{name: figures.get(name) for name in METRICS},
                 "params": upscaler.parameters,
                 "multi_adds_720p": upscaler.multi_adds,
                 "seconds_per_image": float(np.median([row["seconds"] for row in own])),
             }
         )
-    return rows, per_image
+    return rows

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from kdgan_jax import devices
+from kdgan_jax import devices, processes
 from kdgan_jax.data import buffers, patches, sampling
 from kdgan_jax.data import photos as sources
 from kdgan_jax.data.buffers import Buffers
@@ -26,7 +26,8 @@ class Feed(NamedTuple):
     Attributes:
       arrays: what lies on every device, whole.
       cut: (arrays, given, step) -> one device's share of the batch; traced into the train step.
-      given: from a step on, what each call of the train step gets, (devices, ...) each.
+      given: from a step on, what each call of the train step gets: (devices, ...) each, of those
+        of this process, or an array over those of all.
       on_device: whether a call may make several steps.
     """
 
@@ -59,6 +60,7 @@ def source(config: Any, photos: list[Photo], prepared: Buffers | None, number: i
             prepared, photos = buffers.build(
                 photos, scale, data.max_bad_fraction, on_photo=bar.advance
             )
+        processes.agree([photo.name for photo in photos], "set of photos that can be decoded")
     if backend == "device":
         assert prepared is not None
         return _on_devices(prepared, scale, data.sampling, number)
@@ -72,7 +74,7 @@ def _backend(wanted: str, needed: int, number: int) -> str:
     """
     copies = number if devices.on_cpu() else 1
     there = int(SHARE * devices.memory())
-    fits = needed * copies <= there
+    fits = all(processes.exchange(needed * copies <= there))
     what = (
         f"photos take {needed * copies / 2**20:,.0f} MB{f' ({copies} copies)' * (copies > 1)},"
         f" {SHARE:.0%} of the {'machine' if devices.on_cpu() else 'device'}'s memory are"
@@ -124,6 +126,7 @@ def _on_host(decoded: Buffers | None, photos: list[Photo], config: Any, number: 
         fraction = config.data.max_bad_fraction
         good = sources.decode(photos, readable, fraction, "the training photos")
         photos = [photo for photo, _ in good]
+        processes.agree([photo.name for photo in photos], "set of photos that can be decoded")
     source = PatchSource(
         decoded or photos, config.scale, config.data.sampling, config.data.max_bad_fraction
     )
@@ -136,6 +139,8 @@ def _on_host(decoded: Buffers | None, photos: list[Photo], config: Any, number: 
                 stop=settings.steps,
                 batch=settings.batch,
                 hr_patch=settings.hr_patch,
+                process=processes.index(),
+                processes=processes.number(),
             )
             try:
                 for batch in stream:

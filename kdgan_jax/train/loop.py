@@ -10,7 +10,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from kdgan_jax import devices
+from kdgan_jax import devices, processes
 from kdgan_jax.errors import Stopped, UserError
 from kdgan_jax.io import checkpoint, logs, record
 from kdgan_jax.train import state
@@ -57,6 +57,13 @@ def finished(workdir: Path, name: str, steps: int) -> bool:
 def adopt(phase: Phase) -> None:
     """Writes the phase's model, trained elsewhere, as this phase's last checkpoint."""
     save(phase, initial(phase, optimisers(phase)), phase.settings.steps)
+
+
+def _metric_log(phase: Phase, start: int) -> contextlib.AbstractContextManager[Any]:
+    """Returns what gives the phase's log, in the process that writes it, and None in others."""
+    if not processes.first():
+        return contextlib.nullcontext()
+    return contextlib.closing(logs.MetricLog(phase.workdir, phase.name, start))
 
 
 class _Rows:
@@ -106,12 +113,14 @@ def _stop_if_bad(phase: Phase, feed: Feed, current: Any, given: Any, rows: _Rows
         return
     folder = phase.workdir / "debug" / phase.name
     place = _save(phase, devices.to_host(current).replace(step=before), step, folder)
+    given = devices.whole(given)
     shares = [
-        feed.cut(feed.arrays, jax.tree.map(lambda a, i=i: np.asarray(a)[i], given), before)
+        feed.cut(feed.arrays, jax.tree.map(lambda a, i=i: a[i], given), before)
         for i in range(phase.devices)
     ]
     batch = {name: np.concatenate([share[name] for share in shares]) for name in shares[0]}
-    np.savez(folder / f"{step}.npz", **batch)  # type: ignore[arg-type]
+    if processes.first():
+        np.savez(folder / f"{step}.npz", **batch)  # type: ignore[arg-type]
     raise UserError(
         f"{phase.name}: the last {rows.streak} updates up to step {step} were not finite and not"
         f" made; the weights before them and the batch are in {place} and {step}.npz beside it (see"
@@ -166,7 +175,7 @@ def train(
     began, seen = time.perf_counter(), start
     rows = _Rows()
     with (
-        contextlib.closing(logs.MetricLog(phase.workdir, phase.name, start)) as metric_log,
+        _metric_log(phase, start) as metric_log,
         logs.progress(phase.name, settings.steps, start) as bar,
         contextlib.closing(feed.given(start)) as stream,
         stop.waiting(),
@@ -177,14 +186,14 @@ def train(
             try:
                 given = next(stream)
             except UserError:  # photos are gone: what has been learnt from them is not
-                if number > start:
+                if number > start and not processes.several():  # others go on with their steps
                     save(phase, current, number)
                 raise
             current, metrics = step(count)(current, fixed, given)
             rows.add(count, metrics)
             number += count
             last = number == settings.steps
-            asked = stop.asked  # what comes after this waits for the next step
+            asked = stop.after_step()  # what comes after this waits for the next step
             note = ""
             row: dict[str, float] = {}
             saving = last or number % config.checkpoint_every == 0 or asked is not None
@@ -202,7 +211,7 @@ def train(
                 row["holdout_psnr_y"] = evaluate(averaged)
                 note = f"held-out {row['holdout_psnr_y']:.2f} dB"
                 began, seen = time.perf_counter(), number
-            if row:
+            if row and metric_log:
                 metric_log.write(number, row)
             if saving:
                 save(phase, current, number)

@@ -1,12 +1,14 @@
 """A whole run: teacher, distillation, adversarial refinement, evaluation; resumable throughout."""
 
+import contextlib
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from kdgan_jax import checks, devices
+from kdgan_jax import checks, devices, processes
 from kdgan_jax import config as configuration
 from kdgan_jax.data import photos as sources
 from kdgan_jax.data.buffers import Buffers
@@ -34,6 +36,7 @@ def run(config: Any, workdir: str | Path) -> None:
     """
     workdir = Path(workdir)
     checks.check(config)
+    processes.agree(configuration.to_json(config), "config")
     checks.check_workdir(config, workdir / "config.json")
     done = all(loop.finished(workdir, p, config.train[p].steps) for p in config.phases)
     if done and (workdir / "results.json").is_file():
@@ -47,14 +50,31 @@ def run(config: Any, workdir: str | Path) -> None:
         if any(config.train[p].perceptual_weight for p in config.phases):
             imagenet.weight_file("vgg16.ckpt")
         prepared, photos = _photos(config)
-        try:
-            workdir.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise UserError(f"--workdir={workdir}: cannot be made ({error})") from None
-        with lock.alone(workdir):
+        with _alone(config, workdir, photos):
+            _run(config, workdir, teacher, prepared, photos, number, stop)
+
+
+@contextlib.contextmanager
+def _alone(config: Any, workdir: Path, photos: sources.Photos) -> Iterator[None]:
+    """Holds the workdir, with the run's config and photos written in it.
+
+    The first process does so, and the others wait for it.
+    """
+    listed = _listed(photos)
+    processes.agree(listed, "set of photos")
+    with contextlib.ExitStack() as held:
+        if processes.first():
+            try:
+                workdir.mkdir(parents=True, exist_ok=True)
+            except OSError as error:
+                raise UserError(f"--workdir={workdir}: cannot be made ({error})") from None
+            held.enter_context(lock.alone(workdir))
             # Once more: another start may have begun a run there since.
             checks.check_workdir(config, workdir / "config.json")
-            _run(config, workdir, teacher, prepared, photos, number, stop)
+            _same_photos(workdir / "photos.json", listed)
+            files.write_json(workdir / "config.json", configuration.to_json(config))
+        processes.together("the workdir is ours")
+        yield
 
 
 def _run(
@@ -67,8 +87,6 @@ def _run(
     stop: Stop,
 ) -> None:
     """Does so, alone in the workdir, with all that can be known before at hand."""
-    _same_photos(workdir / "photos.json", photos)
-    files.write_json(workdir / "config.json", configuration.to_json(config))
     logs.log.info(
         "%d photos to train on, %d held out; training on %s",
         len(photos.train),
@@ -83,12 +101,14 @@ def _run(
     )
     holdout = [measure.Example(photo.name, *pair) for photo, pair in decoded]
     facts = {
+        "processes": processes.number(),
         "device": devices.describe(number),
         "seed": config.seed,
         "config_sha256": files.sha256(workdir / "config.json"),
         "photos_sha256": files.sha256(workdir / "photos.json"),
     }
-    with record.kept(workdir / "run.json", facts):
+    start = record.kept(workdir / "run.json", facts)
+    with start if processes.first() else contextlib.nullcontext():
         _train(config, workdir, teacher, photos.train, prepared, holdout, number, stop)
         _report(config, workdir, holdout, devices.describe(number))
 
@@ -103,16 +123,20 @@ def _photos(config: Any) -> tuple[Buffers | None, sources.Photos]:
     return prepared.open_for(config.data, config.scale, patch)
 
 
-def _same_photos(path: Path, photos: sources.Photos) -> None:
+def _listed(photos: sources.Photos) -> dict[str, Any]:
+    """Returns which photos a run has, for its `photos.json`."""
+    return {
+        side: [[photo.name, *photo.size] for photo in chosen]
+        for side, chosen in photos._asdict().items()
+    }
+
+
+def _same_photos(path: Path, ours: dict[str, Any]) -> None:
     """Records the photos of a run at its first start; later they must be the same.
 
     Raises:
       UserError: they are others, so batches and held-out photos would be, too.
     """
-    ours = {
-        side: [[photo.name, *photo.size] for photo in chosen]
-        for side, chosen in photos._asdict().items()
-    }
     if path.is_file():
         saved = json.loads(path.read_text())
         for side in ours:
@@ -211,8 +235,9 @@ def _train(
 
 
 def _mean_psnr(model: Model, holdout: list[measure.Example]) -> float:
-    values = [metrics.psnr_y(model.upscale(e.lr), e.hr, model.scale) for e in holdout]
-    return float(np.mean(values))
+    ours = processes.share(holdout)
+    values = [metrics.psnr_y(model.upscale(e.lr), e.hr, model.scale) for e in ours]
+    return float(np.mean(processes.collect(values)))
 
 
 NAMES = {"teacher": "teacher", "distill": "student", "adversarial": "student, adversarial"}
@@ -228,16 +253,15 @@ def _report(config: Any, workdir: Path, holdout: list[measure.Example], device: 
         logs.log.warning("no LPIPS is measured: %s", error)
     upscalers = [measure.from_baseline("bicubic", config.scale)]
     upscalers += [measure.from_model(NAMES[p], load(workdir, p)) for p in config.phases]
-    total = len(upscalers) * len(holdout)
-    with logs.progress("evaluation", total) as bar:
-        rows, per_image = measure.measure(
-            upscalers,
-            holdout,
-            dataset="held out",
-            scale=config.scale,
-            metrics=names,
-            on_image=bar.advance,
-        )
+    ours = processes.share(holdout)
+    table: dict[str, Any] = {"dataset": "held out", "scale": config.scale, "metrics": names}
+    with logs.progress("evaluation", len(upscalers) * len(ours)) as bar:
+        measured = measure.images(upscalers, ours, **table, on_image=bar.advance)
+    images = [measured[i : i + len(upscalers)] for i in range(0, len(measured), len(upscalers))]
+    per_image = [row for rows in processes.collect(images) for row in rows]
+    if not processes.first():
+        return
+    rows = measure.means(upscalers, per_image, **table)
     try:
         lines = []
         for example in holdout[:SHEET_PHOTOS]:

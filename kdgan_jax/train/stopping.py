@@ -7,6 +7,7 @@ import threading
 from collections.abc import Iterator
 from types import FrameType
 
+from kdgan_jax import processes
 from kdgan_jax.errors import Stopped
 from kdgan_jax.io.logs import log
 
@@ -18,12 +19,14 @@ class Stop:
     """Whether the run has been asked to end.
 
     While steps are made the request waits until one is done and saved; at any other time there is
-    nothing to save, and it ends the run where it is.
+    nothing to save, and it ends the run where it is. Several processes must end after the same
+    step: JAX takes SIGTERM, of any of them, and says after which; until one is made it waits.
     """
 
     def __init__(self) -> None:
         self.asked: signal.Signals | None = None
         self._waiting = False
+        self._calls = 0
 
     def handle(self, number: int, frame: FrameType | None = None) -> None:
         """Takes a signal."""
@@ -32,13 +35,22 @@ class Stop:
                 os._exit(AT_ONCE)
             return
         self.asked = signal.Signals(number)
-        if not self._waiting:
+        if processes.several():
+            os.kill(os.getpid(), signal.SIGTERM)
+        elif not self._waiting:
             raise Stopped(f"stopped by {self.asked.name}; start again to go on")
         log.warning("%s: ends after this step; Ctrl-C leaves at once", self.asked.name)
 
+    def after_step(self) -> signal.Signals | None:
+        """Returns what ends the run now, after a step; the same in all processes."""
+        if not processes.several():
+            return self.asked
+        self._calls += 1
+        return signal.SIGTERM if processes.preempted(self._calls) else None
+
     def check(self) -> None:
         """Ends the run if a request came too late for the steps that it waited for."""
-        if self.asked is not None:
+        if self.asked is not None and not processes.several():
             raise Stopped(f"stopped by {self.asked.name}; start again to go on")
 
     @contextlib.contextmanager
@@ -58,7 +70,8 @@ def listening() -> Iterator[Stop]:
     if threading.current_thread() is not threading.main_thread():
         yield stop
         return
-    before = {number: signal.signal(number, stop.handle) for number in SIGNALS}
+    ours = [signal.SIGINT] if processes.several() else SIGNALS
+    before = {number: signal.signal(number, stop.handle) for number in ours}
     try:
         yield stop
     finally:

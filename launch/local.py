@@ -1,0 +1,144 @@
+"""Starts the processes of a run on this machine, and ends them all when one fails.
+
+python -m launch.local --processes=2 --devices_per_process=2 -- \
+    python -m kdgan_jax.main --config=configs/kd.py --workdir=runs/kd
+
+Ctrl-C or SIGTERM lets the run save its step: exit code 75, as of one process; again ends it at
+once. Otherwise the exit code is that of the process that failed first.
+"""
+
+import argparse
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Sequence
+from typing import IO
+
+STOPPED = 75  # exit code of a run that has saved what it had
+GRACE = 5.0  # seconds that the others get to say what is wrong when one has failed
+
+
+def environment(index: int, processes: int, devices: int, port: int) -> dict[str, str]:
+    """Returns the environment of a process: who the others are, and which devices are its own."""
+    address = f"127.0.0.1:{port}"
+    ours = range(index * devices, (index + 1) * devices)
+    return {
+        **os.environ,
+        "JAX_COORDINATOR_ADDRESS": address,
+        "JAX_COORDINATOR_BIND_ADDRESS": address,  # not to be reached from elsewhere
+        "JAX_NUM_PROCESSES": str(processes),
+        "JAX_PROCESS_ID": str(index),
+        "JAX_NUM_CPU_DEVICES": str(devices),
+        "JAX_LOCAL_DEVICE_IDS": ",".join(map(str, ours)),  # of GPUs
+    }
+
+
+def _free_port() -> int:
+    with socket.socket() as found:
+        found.bind(("127.0.0.1", 0))
+        return found.getsockname()[1]
+
+
+def start(command: Sequence[str], processes: int, devices: int) -> list[subprocess.Popen]:
+    """Starts the processes; the first one has the terminal, lines of others begin with "[1] "."""
+    port = _free_port()
+    found = []
+    for index in range(processes):
+        piped = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT} if index else {}
+        child = subprocess.Popen(
+            command,
+            env=environment(index, processes, devices, port),
+            start_new_session=True,  # Ctrl-C comes here alone
+            **piped,
+        )
+        found.append(child)
+        if child.stdout:
+            threading.Thread(target=_copy, args=(index, child.stdout), daemon=True).start()
+    return found
+
+
+def _copy(index: int, lines: IO[bytes]) -> None:
+    for line in lines:
+        sys.stderr.write(f"[{index}] {line.decode(errors='replace')}")
+        sys.stderr.flush()
+
+
+def wait(children: Sequence[subprocess.Popen]) -> int:
+    """Waits for all to end well, or for the first that fails, and ends the others then.
+
+    Returns:
+      the exit code: 0, or `STOPPED` if they have saved and left, or that of the one that failed
+      (128 and the number of the signal that killed it).
+    """
+    failed = None
+    while failed is None and any(child.poll() is None for child in children):
+        failed = next((i for i, child in enumerate(children) if _failed(child)), None)
+        time.sleep(0.05)
+    failed = next((i for i, child in enumerate(children) if _failed(child)), failed)
+    if failed is None:
+        return max(child.returncode for child in children)
+    code = children[failed].returncode
+    how = f"was killed by {signal.Signals(-code).name}" if code < 0 else f"ended with code {code}"
+    print(
+        f"process {failed} of {len(children)} {how}; the others are ended, since they cannot go on"
+        " without it; the same command goes on from the newest checkpoint",
+        file=sys.stderr,
+    )
+    end = time.monotonic() + GRACE
+    while time.monotonic() < end and any(child.poll() is None for child in children):
+        time.sleep(0.05)
+    _kill(children)
+    return 128 - code if code < 0 else code
+
+
+def _failed(child: subprocess.Popen) -> bool:
+    return child.poll() not in (None, 0, STOPPED)
+
+
+def _kill(children: Sequence[subprocess.Popen]) -> None:
+    for child in children:
+        if child.poll() is None:
+            child.kill()
+            child.wait()
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs the command line; returns the exit code."""
+    parser = argparse.ArgumentParser(
+        description=__doc__.splitlines()[0], usage="%(prog)s [options] -- COMMAND ..."
+    )
+    parser.add_argument("--processes", type=int, required=True, help="how many to start")
+    parser.add_argument(
+        "--devices_per_process",
+        type=int,
+        default=1,
+        help="GPUs of each, or CPU devices where there are none (default: 1)",
+    )
+    parser.add_argument("command", nargs="+", help="python -m kdgan_jax.main ...")
+    arguments = parser.parse_args(argv)
+    for name in ("processes", "devices_per_process"):
+        if getattr(arguments, name) < 1:
+            parser.error(f"--{name}={getattr(arguments, name)} must be at least 1")
+    children = start(
+        [*arguments.command, "--distributed"], arguments.processes, arguments.devices_per_process
+    )
+    asked: list[int] = []
+
+    def pass_on(number: int, frame: object) -> None:
+        asked.append(number)
+        if len(asked) > 1 and number == signal.SIGINT:
+            _kill(children)
+            sys.exit(130)
+        children[0].send_signal(signal.SIGTERM)  # it tells the others
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, pass_on)
+    return wait(children)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
