@@ -43,10 +43,15 @@ def _free_port() -> int:
         return found.getsockname()[1]
 
 
-def start(command: Sequence[str], processes: int, devices: int) -> list[subprocess.Popen]:
-    """Starts the processes; the first one has the terminal, lines of others begin with "[1] "."""
+def start(
+    command: Sequence[str], processes: int, devices: int
+) -> tuple[list[subprocess.Popen], list[threading.Thread]]:
+    """Starts the processes, and threads that copy what they say.
+
+    The first one has the terminal; lines of others begin with "[1] ".
+    """
     port = _free_port()
-    found = []
+    children, copying = [], []
     for index in range(processes):
         piped = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT} if index else {}
         child = subprocess.Popen(
@@ -55,10 +60,11 @@ def start(command: Sequence[str], processes: int, devices: int) -> list[subproce
             start_new_session=True,  # Ctrl-C comes here alone
             **piped,
         )
-        found.append(child)
+        children.append(child)
         if child.stdout:
-            threading.Thread(target=_copy, args=(index, child.stdout), daemon=True).start()
-    return found
+            copying.append(threading.Thread(target=_copy, args=(index, child.stdout), daemon=True))
+            copying[-1].start()
+    return children, copying
 
 
 def _copy(index: int, lines: IO[bytes]) -> None:
@@ -67,8 +73,12 @@ def _copy(index: int, lines: IO[bytes]) -> None:
         sys.stderr.flush()
 
 
-def wait(children: Sequence[subprocess.Popen]) -> int:
+def wait(children: Sequence[subprocess.Popen], copying: Sequence[threading.Thread]) -> int:
     """Waits for all to end well, or for the first that fails, and ends the others then.
+
+    Args:
+      children: the processes.
+      copying: threads that copy what they say; they finish before the last word here.
 
     Returns:
       the exit code: 0, or `STOPPED` if they have saved and left, or that of the one that failed
@@ -77,8 +87,14 @@ def wait(children: Sequence[subprocess.Popen]) -> int:
     failed = None
     while failed is None and any(child.poll() is None for child in children):
         failed = next((i for i, child in enumerate(children) if _failed(child)), None)
-        time.sleep(0.05)
+        time.sleep(0.01)
     failed = next((i for i, child in enumerate(children) if _failed(child)), failed)
+    end = time.monotonic() + GRACE * (failed is not None)
+    while time.monotonic() < end and any(child.poll() is None for child in children):
+        time.sleep(0.05)
+    _kill(children)
+    for thread in copying:
+        thread.join(GRACE)
     if failed is None:
         return max(child.returncode for child in children)
     code = children[failed].returncode
@@ -88,10 +104,6 @@ def wait(children: Sequence[subprocess.Popen]) -> int:
         " without it; the same command goes on from the newest checkpoint",
         file=sys.stderr,
     )
-    end = time.monotonic() + GRACE
-    while time.monotonic() < end and any(child.poll() is None for child in children):
-        time.sleep(0.05)
-    _kill(children)
     return 128 - code if code < 0 else code
 
 
@@ -123,7 +135,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     for name in ("processes", "devices_per_process"):
         if getattr(arguments, name) < 1:
             parser.error(f"--{name}={getattr(arguments, name)} must be at least 1")
-    children = start(
+    children, copying = start(
         [*arguments.command, "--distributed"], arguments.processes, arguments.devices_per_process
     )
     asked: list[int] = []
@@ -137,7 +149,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, pass_on)
-    return wait(children)
+    return wait(children, copying)
 
 
 if __name__ == "__main__":

@@ -61,10 +61,48 @@ def test_configure_leaves_what_the_environment_names(monkeypatch):
     assert asked == {}
 
 
-def test_several_processes_are_refused(monkeypatch):
+@pytest.fixture
+def two_processes(monkeypatch):
+    """Makes this process, with its four devices, one of two."""
     monkeypatch.setattr(jax, "process_count", lambda: 2)
-    with pytest.raises(UserError, match="there are 2 processes, and a run is of one"):
+    monkeypatch.setattr(jax, "device_count", lambda: 8)
+
+
+@pytest.mark.parametrize(
+    ("requested", "batches", "expected"),
+    [(0, (16, 8), 8), (0, (12,), 6), (4, (12,), 4), (0, (2,), 2)],
+)
+def test_every_process_uses_as_many_of_its_devices(two_processes, requested, batches, expected):
+    assert devices.count(requested, batches) == expected
+
+
+@pytest.mark.parametrize(
+    ("requested", "batches", "said"),
+    [
+        (3, (12,), "config.devices=3 is not divisible by the 2 processes"),
+        (0, (3,), "batch=3 is not divisible by the 2 devices"),
+    ],
+)
+def test_what_processes_cannot_share_is_refused(two_processes, requested, batches, said):
+    with pytest.raises(UserError, match=said):
+        devices.count(requested, batches)
+
+
+def test_processes_of_other_sizes_are_refused(two_processes, monkeypatch):
+    monkeypatch.setattr(jax, "device_count", lambda: 6)
+    with pytest.raises(UserError, match="process 0 has 4 of the 6 devices of 2 processes"):
         devices.count(0, (16,))
+
+
+def test_a_process_shards_its_own_share(two_processes):
+    parts = devices.shard({"lr": np.zeros((8, 2, 3))}, 4)
+    assert parts["lr"].shape == (2, 4, 2, 3)
+    assert devices.describe(8) == f"8 x cpu ({devices.cores()} cores, 2 processes)"
+
+
+def test_whole_brings_what_was_split_back():
+    split = devices.split(np.arange(6).reshape(3, 2), 3)
+    np.testing.assert_array_equal(devices.whole({"a": split})["a"], np.arange(6).reshape(3, 2))
 
 
 def test_describe_gives_number_and_kind():

@@ -11,6 +11,7 @@ ROOT = Path(__file__).resolve().parent.parent
 PACKAGE = ROOT / "kdgan_jax"
 MODULES = sorted(str(p.relative_to(PACKAGE)) for p in PACKAGE.rglob("*.py"))
 DEVICE_NAMES = {"pmap", "shard_map", "Mesh", "NamedSharding", "pmean", "psum", "axis_index"}
+PROCESS_NAMES = {"distributed", "multihost_utils", "process_index", "process_count"}
 # What a network or a loss may be made of, beyond the standard library.
 PURE = {"jax", "flax", "numpy", "chex"}
 LEAVES = {"bicubic", "colour", "errors", "models", "losses"}
@@ -72,6 +73,11 @@ def test_only_devices_names_what_spreads_work_over_devices():
     named = {m: names(m) & DEVICE_NAMES for m in MODULES}
     assert named.pop("devices.py") >= {"pmap", "pmean", "Mesh"}
     assert {m: found for m, found in named.items() if found} == {}
+
+
+def test_only_processes_and_devices_name_what_several_processes_are_made_of():
+    named = {m for m in MODULES if names(m) & PROCESS_NAMES}
+    assert named == {"devices.py", "processes.py"}
 
 
 @pytest.mark.parametrize("module", [m for m in MODULES if m.split("/")[0] in ("models", "losses")])

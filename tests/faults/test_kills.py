@@ -1,6 +1,6 @@
 """Runs that are killed at random moments end with the bits of one that is left alone.
 
-One kill in the suite; `pytest tests/faults --kills=30` is the whole.
+One kill in the usual suite, 30 with those marked `long`.
 """
 
 import random
@@ -11,6 +11,7 @@ import time
 
 import conftest
 import numpy as np
+import pytest
 from conftest import ROOT
 
 PHASES = "teacher", "distill", "adversarial"
@@ -72,9 +73,9 @@ def kill(workdir, steps, moment):
     assert process.returncode == -signal.SIGKILL, said
 
 
-def test_a_run_killed_at_random_moments_ends_with_the_same_bits(tmp_path, request):
+@pytest.mark.parametrize("kills", [1, pytest.param(30, marks=pytest.mark.long)])
+def test_a_run_killed_at_random_moments_ends_with_the_same_bits(tmp_path, kills):
     moment = random.Random(0)
-    kills = request.config.getoption("--kills")
     steps = PER_KILL * kills
     for _ in range(kills):
         kill(tmp_path / "killed", steps, moment)

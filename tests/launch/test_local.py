@@ -1,0 +1,99 @@
+"""Starting and ending the processes of a run; what they do then is in tests/faults."""
+
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+from conftest import ROOT
+
+from launch import local
+
+# Says who it is; process 1 then does what its first argument says, process 0 waits for it.
+CHILD = """
+import os, sys, time
+print("I am", os.environ["JAX_PROCESS_ID"], sys.argv[2:], file=sys.stderr, flush=True)
+if os.environ["JAX_PROCESS_ID"] == "1":
+    exec(sys.argv[1])
+else:
+    time.sleep(0.5 if "wait" not in sys.argv[1] else 60)
+    sys.exit(75 if "75" in sys.argv[1] else 0)
+"""
+
+
+def start(what):
+    return subprocess.Popen(
+        [
+            *(sys.executable, "-m", "launch.local", "--processes=2", "--devices_per_process=3"),
+            *("--", sys.executable, "-c", CHILD, what),
+        ],
+        cwd=ROOT,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+@pytest.mark.parametrize(
+    ("what", "code", "last"),
+    [
+        ("pass", 0, ""),
+        ("sys.exit(75)", 75, ""),
+        ("sys.exit(3)  # wait", 3, "process 1 of 2 ended with code 3; the others are ended"),
+        (
+            "os.kill(os.getpid(), 9)  # wait",
+            137,
+            "process 1 of 2 was killed by SIGKILL; the others",
+        ),
+    ],
+)
+def test_the_exit_code_is_theirs(what, code, last):
+    process = start(what)
+    _, said = process.communicate(timeout=30)
+    assert process.returncode == code
+    assert "I am 0 ['--distributed']\n" in said
+    assert "[1] I am 1 ['--distributed']\n" in said
+    assert said.splitlines()[-1].startswith(last)
+
+
+def test_a_second_ctrl_c_ends_them_at_once():
+    process = start("import signal; signal.signal(15, signal.SIG_IGN); time.sleep(60)  # wait")
+    assert "I am" in process.stderr.readline() + process.stderr.readline()
+    process.send_signal(signal.SIGINT)
+    time.sleep(0.2)
+    process.send_signal(signal.SIGINT)
+    process.communicate(timeout=30)
+    assert process.returncode == 130
+
+
+def test_each_process_has_devices_of_its_own():
+    first, second = (local.environment(i, 2, 3, 1234) for i in range(2))
+    assert first["JAX_COORDINATOR_ADDRESS"] == second["JAX_COORDINATOR_ADDRESS"] == "127.0.0.1:1234"
+    assert (first["JAX_LOCAL_DEVICE_IDS"], second["JAX_LOCAL_DEVICE_IDS"]) == ("0,1,2", "3,4,5")
+    assert (first["JAX_NUM_CPU_DEVICES"], second["JAX_PROCESS_ID"]) == ("3", "1")
+
+
+@pytest.mark.parametrize("argument", ["--processes=0", "--devices_per_process=0"])
+def test_none_is_refused(argument, capsys):
+    with pytest.raises(SystemExit):
+        local.main(["--processes=1", argument, "--", "true"])
+    assert f"{argument} must be at least 1" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("code", "requeued"), [(0, False), (75, True), (1, False)])
+def test_a_slurm_job_that_has_saved_is_queued_again(tmp_path, code, requeued):
+    for name, does in {"srun": f"exit {code}", "scontrol": ":"}.items():
+        (tmp_path / name).write_text(f'#!/bin/sh\necho {name} "$@" >> {tmp_path}/said\n{does}\n')
+        (tmp_path / name).chmod(0o755)
+    result = subprocess.run(
+        ["bash", str(ROOT / "launch/slurm.sbatch"), "--config=c.py", "--workdir=a b"],
+        env={"PATH": f"{tmp_path}:/usr/bin:/bin", "SLURM_JOB_ID": "77"},
+        timeout=30,
+    )
+    assert result.returncode == code
+    said = (tmp_path / "said").read_text().splitlines()
+    assert said[0] == (
+        "srun --kill-on-bad-exit=1 python -m kdgan_jax.main --distributed --config=c.py"
+        " --workdir=a b"
+    )
+    assert said[1:] == ["scontrol requeue 77"] * requeued
