@@ -4,8 +4,19 @@ import json
 from pathlib import Path
 from typing import Any
 
-from kdgan_jax.config import BACKENDS, PARTS, PHASES, SAMPLING, SCHEDULES, to_json, uses_teacher
+from kdgan_jax.config import (
+    BACKENDS,
+    LR_SCALING,
+    PARTS,
+    PHASES,
+    SAMPLING,
+    SCHEDULES,
+    default,
+    to_json,
+    uses_teacher,
+)
 from kdgan_jax.errors import UserError, pick
+from kdgan_jax.io import checkpoint
 from kdgan_jax.losses import ADVERSARIAL, PIXEL
 from kdgan_jax.models import DISCRIMINATORS, SCALES, discriminator, generator
 from kdgan_jax.models.vgg import LAYERS
@@ -42,6 +53,7 @@ def check(config: Any) -> None:
         )
     pick(dict.fromkeys(BACKENDS), config.data.backend, "config.data.backend")
     pick(dict.fromkeys(SAMPLING), config.data.sampling, "config.data.sampling")
+    pick(dict.fromkeys(LR_SCALING), config.optim.lr_scaling, "config.optim.lr_scaling")
     for field in ("max_bad_steps", "log_every", "evaluate_every", "checkpoint_every"):
         if config[field] < 1:
             raise UserError(f"config.{field}={config[field]} must be at least 1")
@@ -57,7 +69,7 @@ def check(config: Any) -> None:
 
 def _check_phase(config: Any, name: str) -> None:
     settings, where = config.train[name], f"config.train.{name}"
-    for field in ("steps", "batch", "hr_patch"):
+    for field in ("steps", "batch", "reference_batch", "hr_patch"):
         if settings[field] < 1:
             raise UserError(f"{where}.{field}={settings[field]} must be at least 1")
     if settings.steps * settings.batch >= 2**32:
@@ -134,17 +146,31 @@ FREE = (
 def check_workdir(config: Any, path: Path) -> None:
     """Checks `config` against the one saved at `path` by an earlier start, if there is one.
 
+    A field that was not there yet when the run was started had the effect of its default. More
+    steps may be asked of a phase that no later one has started from: its schedule is then that of
+    the new number, from the step on where it is.
+
     Raises:
-      UserError: they differ; names the fields and both values.
+      UserError: they differ; names the fields and both values; or the file is damaged.
     """
     if not path.is_file():
         return
-    saved, ours = (_flat(c) for c in (json.loads(path.read_text()), to_json(config)))
-    for field in FREE:
+    ours, usual = _flat(to_json(config)), _flat(to_json(default()))
+    try:
+        saved = _flat(json.loads(path.read_text()))
+    except (AttributeError, OSError, RecursionError, ValueError) as error:
+        raise UserError(
+            f"{path}: is no config of a run ({error}); bring it back, or choose another --workdir"
+        ) from None
+    for field in ours.keys() & usual.keys():
+        if ".kwargs." not in field:  # those are of one network, and another's have no default here
+            saved.setdefault(field, usual[field])
+    for field in (*FREE, *_more_steps(config, path.parent, saved)):
         saved.pop(f"config.{field}", None)
         ours.pop(f"config.{field}", None)
     changed = [
-        f"{key}: {saved.get(key)!r} there, {ours.get(key)!r} now"
+        f"{key if key.isprintable() else ascii(key)}: {saved.get(key)!r} there,"
+        f" {ours.get(key)!r} now"
         for key in sorted(saved.keys() | ours.keys())
         if saved.get(key) != ours.get(key)
     ]
@@ -153,6 +179,19 @@ def check_workdir(config: Any, path: Path) -> None:
             f"{path.parent} holds a run of another config ({'; '.join(changed)}); choose another"
             " --workdir, or the same config"
         )
+
+
+def _more_steps(config: Any, workdir: Path, saved: dict[str, Any]) -> list[str]:
+    """Returns the fields of steps that may be higher now than they were."""
+    found = []
+    for name in reversed(config.get("phases", ())):
+        field, steps = f"train.{name}.steps", config.train[name].steps
+        before = saved.get(f"config.{field}")
+        if isinstance(before, int) and before < steps:
+            found.append(field)
+        if checkpoint.steps(checkpoint.phase_folder(workdir, name)):
+            break  # the phases before it have had their last word
+    return found
 
 
 def _flat(tree: dict[str, Any], prefix: str = "config") -> dict[str, Any]:

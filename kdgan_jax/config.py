@@ -16,10 +16,13 @@ PHASES = "teacher", "distill", "adversarial"
 SCHEDULES = "constant", "cosine", "halving"
 BACKENDS = "auto", "device", "tfdata"
 SAMPLING = "pixels", "images"
+LR_SCALING = "none", "linear", "sqrt"
 
 
 def phase(**changes: Any) -> ml_collections.ConfigDict:
     """Returns the settings of one phase of training; `changes` replace defaults.
+
+    Its learning rates are taken to be written for its batch, as it is here.
 
     Raises:
       KeyError: a name in `changes` is no field.
@@ -28,6 +31,7 @@ def phase(**changes: Any) -> ml_collections.ConfigDict:
         {
             "steps": 1000,  # updates
             "batch": 16,  # images over all devices
+            "reference_batch": 16,  # those that learning rates are for: see optim.lr_scaling
             "hr_patch": 96,  # side of the HR patch, a multiple of the scale
             "learning_rate": 1e-3,
             "betas": (0.9, 0.99),  # Adam
@@ -55,7 +59,7 @@ def phase(**changes: Any) -> ml_collections.ConfigDict:
         }
     )
     config.lock()
-    config.update(changes)
+    config.update({"reference_batch": changes.get("batch", config.batch), **changes})
     return config
 
 
@@ -93,6 +97,11 @@ def default() -> ml_collections.ConfigDict:
     config.discriminator = ml_collections.ConfigDict()
     config.discriminator.name = "origin"
     config.discriminator.kwargs = ml_collections.ConfigDict()
+
+    # Learning rates of a phase are multiplied by 1 ("none"), by its batch over its reference_batch
+    # ("linear"), or by the root of that ("sqrt"); see train.optim.rate_factor.
+    config.optim = ml_collections.ConfigDict()
+    config.optim.lr_scaling = "none"  # one of LR_SCALING
 
     # Phases. The student of "adversarial" starts from the one of "distill" where there is one.
     config.train = ml_collections.ConfigDict()

@@ -78,8 +78,10 @@ def _tiles(source: Path, model: Model) -> int:
 
 
 def _upscale_file(
-    model: Model, source: Path, target: Path, on_tile: Callable[[], None], ensemble: bool
+    model: Model, source: Path, target: Path, out: Path, on_tile: Callable[[], None], ensemble: bool
 ) -> None:
+    if not target.parent.resolve().is_relative_to(out.resolve()):
+        raise UserError(f"{source}: {target.parent} leads out of --out={out} by a link; remove it")
     if target.exists():
         raise UserError(f"{source}: {target} exists; remove it or choose another --out")
     result = upscale_picture(model, images.read(source), on_tile, ensemble)
@@ -127,6 +129,7 @@ def main(argv: Sequence[str] | None = None) -> int:
                     model,
                     source,
                     target,
+                    Path(arguments.out),
                     partial(bar.advance, source.name),
                     arguments.self_ensemble,
                 )

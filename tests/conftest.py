@@ -1,5 +1,6 @@
 """Set-up of all tests: 4 virtual CPU devices, a compilation cache, the shared data if present."""
 
+import fcntl
 import logging
 import os
 import subprocess
@@ -26,6 +27,9 @@ from kdgan_jax.data import photos  # noqa: E402
 from kdgan_jax.io import checkpoint, logs  # noqa: E402
 
 SHARED = ROOT.parent / "shared" / "data"
+
+# The same program, compiled in half the time; outputs that are published are compared without.
+HASTE = {"xla_backend_optimization_level": 0}
 
 # Arguments that make each generator small.
 TINY = {
@@ -66,10 +70,6 @@ def shared() -> Path:
     return SHARED
 
 
-def pytest_addoption(parser):
-    parser.addoption("--kills", type=int, default=1, help="how often faults/test_kills.py kills")
-
-
 def run_module(*arguments: object, check: bool = True) -> subprocess.CompletedProcess:
     """Runs `python -m ...` from the repository's root, as a user would."""
     return subprocess.run(
@@ -101,11 +101,16 @@ def losses(workdir: Path):
 @pytest.fixture(scope="session")
 def smoke_run(tmp_path_factory) -> Path:
     """The workdir of one finished run of `configs/kd.py:smoke`; not to be changed."""
-    workdir = tmp_path_factory.mktemp("runs") / "smoke"
-    result = run_module(
-        "kdgan_jax.main", "--config=configs/kd.py:smoke", f"--workdir={workdir}", check=False
-    )
-    assert result.returncode == 0, result.stderr
+    folder = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        folder = folder.parent  # that of all workers, of which the first to get here makes the run
+    workdir = folder / "smoke"
+    with (folder / "smoke.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not (workdir / "results.json").exists():
+            config = "--config=configs/kd.py:smoke"
+            result = run_module("kdgan_jax.main", config, f"--workdir={workdir}", check=False)
+            assert result.returncode == 0, result.stderr
     return workdir
 
 

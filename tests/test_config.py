@@ -7,6 +7,7 @@ import pytest
 from kdgan_jax import checks
 from kdgan_jax import config as configuration
 from kdgan_jax.errors import UserError
+from kdgan_jax.io import files
 
 CONFIGS = Path(__file__).resolve().parent.parent / "configs"
 VARIANTS = {
@@ -90,6 +91,12 @@ def test_phase_refuses_unknown_fields():
         ("phases", ("distill", "teacher"), r"out of order.*'teacher', 'distill', 'adversarial'"),
         ("phases", ("distill",), r"train\.distill\.distill_weight needs a teacher; add 'teacher'"),
         ("data.source", "", r"config\.data\.source is empty"),
+        (
+            "optim.lr_scaling",
+            "liner",
+            r"config\.optim\.lr_scaling='liner' is unknown; did you mean 'linear'",
+        ),
+        ("train.distill.reference_batch", 0, r"distill\.reference_batch=0 must be at least 1"),
         ("log_every", 0, r"config\.log_every=0 must be at least 1"),
         ("evaluate_every", 0, r"config\.evaluate_every=0 must be at least 1"),
         ("checkpoint_every", 0, r"config\.checkpoint_every=0 must be at least 1"),
@@ -176,6 +183,95 @@ def test_json_of_a_config_is_its_values(config):
 def test_workdir_of_the_same_config_is_accepted(config, tmp_path):
     (tmp_path / "config.json").write_text(json.dumps(configuration.to_json(config)))
     checks.check_workdir(config, tmp_path / "config.json")
+
+
+def saved_without(config, path, *fields):
+    """Writes the config as an older version would have, which did not know these fields."""
+    saved = configuration.to_json(config)
+    for field in fields:
+        *parts, last = field.split(".")
+        tree = saved
+        for part in parts:
+            tree = tree[part]
+        del tree[last]
+    path.write_text(json.dumps(saved))
+    return path
+
+
+NEW = "optim", "data.sampling", "train.distill.clip_norm"
+
+
+def test_fields_that_an_older_run_did_not_know_had_their_default(config, tmp_path):
+    checks.check_workdir(config, saved_without(config, tmp_path / "config.json", *NEW))
+
+
+def test_fields_that_an_older_run_did_not_know_may_not_change_now(config, tmp_path):
+    path = saved_without(config, tmp_path / "config.json", *NEW)
+    config.optim.lr_scaling = "linear"
+    config.train.distill.clip_norm = 2.0
+    with pytest.raises(UserError) as caught:
+        checks.check_workdir(config, path)
+    message = str(caught.value)
+    assert "config.optim.lr_scaling: 'none' there, 'linear' now" in message
+    assert "config.train.distill.clip_norm: 0.0 there, 2.0 now" in message
+    assert message.count(" there, ") == 2
+
+
+def test_a_field_that_is_there_no_more_is_a_change(config, tmp_path):
+    saved = configuration.to_json(config)
+    saved["data"]["sharpen"] = 0.5
+    (tmp_path / "config.json").write_text(json.dumps(saved))
+    with pytest.raises(UserError, match=r"config\.data\.sharpen: 0\.5 there, None now"):
+        checks.check_workdir(config, tmp_path / "config.json")
+
+
+def test_arguments_of_networks_have_no_default_here(config, tmp_path):
+    # The default's are of its own network; of another they need not be what it does without.
+    path = saved_without(config, tmp_path / "config.json", "student.kwargs.depth")
+    with pytest.raises(UserError, match=r"student\.kwargs\.depth: None there, 4 now"):
+        checks.check_workdir(config, path)
+
+
+@pytest.mark.parametrize(
+    ("started", "raised", "accepted"),
+    [
+        ((), "teacher", True),
+        (("teacher",), "teacher", True),
+        (("teacher",), "distill", True),
+        (("teacher", "distill"), "distill", True),
+        (("teacher", "distill"), "teacher", False),  # the student has learnt from that one
+        (("teacher", "distill", "adversarial"), "adversarial", True),
+        (("teacher", "distill", "adversarial"), "distill", False),
+    ],
+)
+def test_steps_may_rise_where_nothing_has_been_made_of_them(
+    config, tmp_path, started, raised, accepted
+):
+    files.write_json(tmp_path / "config.json", configuration.to_json(config))
+    for name in started:
+        (tmp_path / "checkpoints" / name / "500").mkdir(parents=True)
+    config.train[raised].steps += 1
+    if accepted:
+        checks.check_workdir(config, tmp_path / "config.json")
+    else:
+        with pytest.raises(UserError, match=rf"{raised}\.steps: 1000 there, 1001 now"):
+            checks.check_workdir(config, tmp_path / "config.json")
+    config.train[raised].steps -= 2
+    with pytest.raises(UserError, match=rf"{raised}\.steps: 1000 there, 999 now"):
+        checks.check_workdir(config, tmp_path / "config.json")
+
+
+@pytest.mark.parametrize("text", ["", "[1]", "{", "[" * 100_000, '{"a": nul}'])
+def test_a_damaged_config_of_a_run_is_refused(config, tmp_path, text):
+    (tmp_path / "config.json").write_text(text)
+    with pytest.raises(UserError, match=r"config\.json: is no config of a run"):
+        checks.check_workdir(config, tmp_path / "config.json")
+
+
+def test_a_phase_says_which_batch_its_rates_are_for():
+    assert configuration.phase().reference_batch == 16
+    assert configuration.phase(batch=64).reference_batch == 64
+    assert configuration.phase(batch=64, reference_batch=16).reference_batch == 16
 
 
 def test_new_workdir_is_accepted(config, tmp_path):

@@ -3,7 +3,7 @@ import functools
 import jax
 import numpy as np
 import pytest
-from conftest import TINY, TRIED
+from conftest import HASTE, TINY, TRIED
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -60,11 +60,12 @@ def test_a_tile_without_an_inside_is_refused():
 def network(name, scale):
     """Returns (receptive radius, function from one image (h, w, 3) float32 to SR)."""
     module = models.generator(name, TINY[name], scale)
-    fresh = models.init(module, jax.random.key(0), 8)
+    init = jax.jit(lambda key: models.init(module, key, 8), compiler_options=HASTE)
+    fresh = jax.device_get(init(jax.random.key(0)))
     # Initial biases are 0, which would hide that padding differs from image inside.
     rng = np.random.default_rng(0)
     params = jax.tree.map(lambda p: p + rng.normal(0, 0.05, p.shape).astype(np.float32), fresh)
-    apply = jax.jit(lambda lr: module.apply({"params": params}, lr)[0])
+    apply = jax.jit(lambda lr: module.apply({"params": params}, lr)[0], compiler_options=HASTE)
     return module.receptive_radius, lambda lr: np.asarray(apply(lr[None])[0])
 
 

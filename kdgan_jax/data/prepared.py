@@ -113,15 +113,15 @@ def load(path: str | Path, scale: int) -> tuple[Buffers, Photos]:
         if header["scale"] != scale:
             raise ValueError(f"it is for scale {header['scale']}, config.scale is {scale}")
         rows = _rows(path, start, header)
-        names = [photo["name"] for photo in header["photos"]]
-        sizes = [(int(h), int(w)) for h, w in (photo["size"] for photo in header["photos"])]
-        roles = [photo["role"] for photo in header["photos"]]
+        names, sizes, roles = _listed(header)
+        _refuse_stale(path, header)
+    except UserError:
+        raise
     except UNUSABLE as error:
         raise UserError(
             f"{path}: is no file of prepared photos that can be used ({error}); make it with"
             " python -m kdgan_jax.prepare"
         ) from None
-    _refuse_stale(path, header)
     sides = np.array(sizes, np.int64).reshape(-1, 2) // scale
     ends = np.cumsum(sides[:, 0] * sides[:, 1])
     whole = Buffers(rows, sides, ends - sides[:, 0] * sides[:, 1])
@@ -159,6 +159,8 @@ def open_for(data: Any, scale: int, largest_patch: int) -> tuple[Buffers, Photos
 
 def _header(path: Path) -> tuple[dict[str, Any], int]:
     """Returns the JSON of a file, and where its arrays begin."""
+    if path.exists() and not (path.is_file() or path.is_dir()):  # a pipe would be waited for
+        raise ValueError("it is no file")
     with path.open("rb") as file:
         first = file.readline(len(FORMAT) + 1)
         if first != f"{FORMAT}\n".encode():
@@ -167,6 +169,17 @@ def _header(path: Path) -> tuple[dict[str, Any], int]:
         if not line.endswith(b"\n"):
             raise ValueError("it is cut short")
         return json.loads(line), file.tell()
+
+
+def _listed(header: dict[str, Any]) -> tuple[list[str], list[tuple[int, int]], list[str]]:
+    """Returns names, sizes and roles of the photos that a header lists."""
+    names = [photo["name"] for photo in header["photos"]]
+    sizes = [(height, width) for height, width in (photo["size"] for photo in header["photos"])]
+    if not all(isinstance(name, str) for name in names):
+        raise ValueError("its photos have no names")
+    if not all(type(side) is int and side >= 0 for size in sizes for side in size):
+        raise ValueError("its photos have no sizes")
+    return names, sizes, [photo["role"] for photo in header["photos"]]
 
 
 def _rows(path: Path, start: int, header: dict[str, Any]) -> dict[str, np.ndarray]:

@@ -35,12 +35,16 @@ def place(
 
 
 def load(path: Path, model: str, dataset: str) -> tuple[Rows, Rows] | None:
-    """Returns (row, rows per image) kept at `path`, under today's names; None if there are none."""
-    if not path.is_file():
-        return None
-    kept = json.loads(path.read_text())
+    """Returns (row, rows per image) kept at `path`, under today's names.
+
+    None if there are none, or they are damaged: they are then measured again.
+    """
     names = {"model": model, "dataset": dataset}
-    return [kept["row"] | names], [row | names for row in kept["per_image"]]
+    try:
+        kept = json.loads(path.read_text())
+        return [kept["row"] | names], [row | names for row in kept["per_image"]]
+    except (OSError, RecursionError, ValueError, KeyError, TypeError):
+        return None
 
 
 def store(path: Path, rows: Rows, per_image: Rows) -> None:

@@ -153,6 +153,7 @@ def _plan(arguments: argparse.Namespace) -> run.Plan:
     labelled = [_labelled(word) for word in _words("--data", arguments.data)]
     folders = [path for _, path in labelled]
     names = [label or Path(path).resolve().name for label, path in labelled]
+    _refuse_places(names)
     _refuse_twice("--data", arguments.data, names)
     _check_out(out, folders)
     found = [
@@ -197,6 +198,8 @@ def _check_out(out: Path, folders: list[str]) -> None:
         raise UserError(f"--out={out} is the workdir of a run; choose another folder")
     if out.exists() and not out.is_dir():
         raise UserError(f"--out={out} is a file; choose a folder")
+    if (out / "rows").is_symlink():
+        raise UserError(f"--out={out}: its folder 'rows' is a link; remove it")
     for folder in folders:
         if out.resolve().is_relative_to(Path(folder).resolve()):
             raise UserError(f"--out={out} is inside --data={folder}; choose a folder elsewhere")
@@ -240,6 +243,13 @@ def _known(flag: str, word: str, labels: list[str]) -> None:
             f"{flag}: {word!r} is not among the models{suggest(word, labels)} (there are:"
             f" {', '.join(labels)})"
         )
+
+
+def _refuse_places(names: list[str]) -> None:
+    """Refuses names of sets that would lead the files named after them out of their folder."""
+    for name in names:
+        if Path(name).name != name or "\0" in name:
+            raise UserError(f"--data: a set cannot be named {name!r}; LABEL=DIR gives it another")
 
 
 def _refuse_twice(flag: str, value: str, names: list[str]) -> None:

@@ -9,19 +9,28 @@ Orbax notices a missing file but not an altered one, hence the manifest. Arrays 
 host, so a checkpoint can be read on any number of devices, and one item can be read alone.
 """
 
+import contextlib
+import gc
 import json
+import logging
+import math
 import os
 import shutil
+import sys
+import threading
+import time
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import jax
 from orbax.checkpoint import v1 as ocp
 
+from kdgan_jax import processes
 from kdgan_jax.errors import UserError
 from kdgan_jax.io.files import sha256, write_json
+from kdgan_jax.io.limits import most_bytes
 
 MANIFEST = "sha256.json"
 
@@ -36,7 +45,8 @@ def steps(folder: str | Path) -> list[int]:
     folder = Path(folder)
     if not folder.is_dir():
         return []
-    return sorted(int(p.name) for p in folder.iterdir() if p.name.isdigit())
+    names = [path.name for path in folder.iterdir()]
+    return sorted(int(name) for name in names if name.isascii() and name.isdigit())
 
 
 def save(
@@ -44,30 +54,48 @@ def save(
 ) -> Path:
     """Writes the checkpoint of `step` and removes all but the `keep` newest.
 
+    All processes of a run take part, on one file system, and return when it is there.
+
     Args:
       folder: where the steps' folders lie.
       step: number of updates made.
       items: trees of host arrays by name; an empty tree is left out.
       meta: JSON values; "model" rebuilds the network.
       keep: how many checkpoints stay.
+
+    Raises:
+      OSError: it cannot be written; those that are there are left as they are.
     """
     folder = Path(folder).absolute()
-    folder.mkdir(parents=True, exist_ok=True)
     temporary, final = folder / f".{step}.part", folder / str(step)
-    for left_behind in folder.glob(".*.part"):
-        shutil.rmtree(left_behind, ignore_errors=True)
-    temporary.mkdir()
     filled = {name: tree for name, tree in items.items() if jax.tree.leaves(tree)}
-    ocp.save_checkpointables(temporary / "items", filled)
-    write_json(temporary / "meta.json", {**meta, "step": step, "items": sorted(filled)})
-    write_json(temporary / MANIFEST, _hashes(temporary))
+    if processes.first():
+        folder.mkdir(parents=True, exist_ok=True)
+        for left_behind in folder.glob(".*.part"):
+            shutil.rmtree(left_behind, ignore_errors=True)
+        temporary.mkdir()
+    processes.together(f"checkpoint {folder} {step} begins")
+    try:
+        with _quiet():
+            ocp.save_checkpointables(temporary / "items", filled)
+    except ValueError as error:  # of the library beneath orbax, in many lines
+        raise OSError(str(error).splitlines()[0].rpartition(": ")[2]) from None
+    if processes.first():
+        write_json(temporary / "meta.json", {**meta, "step": step, "items": sorted(filled)})
+        write_json(temporary / MANIFEST, _hashes(temporary))
+        _replace(temporary, final, keep)
+    processes.together(f"checkpoint {folder} {step} is there")
+    return final
+
+
+def _replace(temporary: Path, final: Path, keep: int) -> None:
+    """Gives a whole checkpoint its name, and removes the oldest ones."""
     if final.exists():
         shutil.rmtree(final)
     os.replace(temporary, final)
     # A later one is damaged, or the run would not be here: it does not count.
-    for old in [other for other in steps(folder) if other <= step][:-keep]:
-        shutil.rmtree(folder / str(old))
-    return final
+    for old in [other for other in steps(final.parent) if other <= int(final.name)][:-keep]:
+        shutil.rmtree(final.parent / str(old))
 
 
 def _hashes(folder: Path) -> dict[str, str]:
@@ -83,14 +111,15 @@ def verify(checkpoint: str | Path) -> None:
     """
     checkpoint = Path(checkpoint)
     try:
-        wanted = json.loads((checkpoint / MANIFEST).read_text())
-    except (OSError, ValueError):
+        wanted = _read(checkpoint / MANIFEST)
+    except (OSError, RecursionError, ValueError):
         raise UserError(f"{checkpoint}: no checkpoint, {MANIFEST} is missing or broken") from None
     found = _hashes(checkpoint)
     for name in sorted(wanted.keys() | found.keys()):
         if wanted.get(name) != found.get(name):
             what = "missing" if name not in found else "altered"
-            raise UserError(f"{checkpoint / name}: {what} since the checkpoint was written")
+            said = name if name.isprintable() else ascii(name)
+            raise UserError(f"{checkpoint / said}: {what} since the checkpoint was written")
 
 
 def newest(folder: str | Path, warn: Callable[[str], None] = lambda message: None) -> int | None:
@@ -118,9 +147,49 @@ def newest(folder: str | Path, warn: Callable[[str], None] = lambda message: Non
     return None
 
 
+def _read(path: Path) -> dict[str, Any]:
+    """Returns the JSON object in a file; a ValueError if it holds another, or is no file."""
+    value = json.loads(path.read_text() if path.is_file() else "")  # a pipe would be waited for
+    if not isinstance(value, dict):
+        raise ValueError("no JSON object")
+    return value
+
+
 def meta(checkpoint: str | Path) -> dict[str, Any]:
-    """Returns the checkpoint's `meta.json`."""
-    return json.loads((Path(checkpoint) / "meta.json").read_text())
+    """Returns the checkpoint's `meta.json`.
+
+    Raises:
+      UserError: it is missing or damaged.
+    """
+    path = Path(checkpoint) / "meta.json"
+    try:
+        return _read(path)
+    except (OSError, RecursionError, ValueError) as error:
+        raise UserError(f"{path}: missing or damaged ({error})") from None
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Keeps to itself what orbax says of files it cannot use, in many lines with tracebacks."""
+    loggers = [logging.getLogger(name) for name in ("absl", "asyncio")]
+    before = [logger.disabled for logger in loggers]
+    hooks = sys.unraisablehook, threading.excepthook
+    try:
+        sys.unraisablehook = lambda arguments: None
+        threading.excepthook = lambda arguments: None
+        for logger in loggers:
+            logger.disabled = True
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # orbax warns of shardings that host arrays lack
+            yield
+    except Exception:
+        gc.collect()  # tasks that failed say so when they go,
+        time.sleep(0.2)  # and reads that nobody waits for any more, when they end
+        raise
+    finally:
+        sys.unraisablehook, threading.excepthook = hooks
+        for logger, was in zip(loggers, before, strict=True):
+            logger.disabled = was
 
 
 def load(checkpoint: str | Path, targets: dict[str, Any]) -> dict[str, Any]:
@@ -138,24 +207,39 @@ def load(checkpoint: str | Path, targets: dict[str, Any]) -> dict[str, Any]:
     verify(checkpoint)
     wanted = {name: tree for name, tree in targets.items() if jax.tree.leaves(tree)}
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # orbax warns of shardings that host arrays lack
+        with _quiet():
+            saved = ocp.checkpointables_metadata(checkpoint / "items").metadata
+            _check_kinds(checkpoint, saved, wanted)
             found = ocp.load_checkpointables(checkpoint / "items", wanted)
-    except (ValueError, KeyError, TypeError) as error:
-        reason = str(error).strip().splitlines()[0][:200]
+    except UserError:
+        raise
+    except Exception as error:  # of many kinds, where someone has altered files and the manifest
+        reason = " ".join(str(error).split())[:200] or type(error).__name__
         raise UserError(
             f"{checkpoint}: holds another network than this config's: {reason}"
         ) from None
-    saved = ocp.checkpointables_metadata(checkpoint / "items").metadata  # orbax casts silently
+    return {**targets, **found}
+
+
+def _check_kinds(checkpoint: Path, saved: Any, wanted: dict[str, Any]) -> None:
+    """Refuses arrays of other shapes and dtypes, which orbax would cast, and of absurd sizes."""
+    most = most_bytes(checkpoint)
     for name, tree in wanted.items():
         have = _kinds(saved[name])
         for path, want in _kinds(tree).items():
+            if path not in have:
+                raise ValueError(f"item {name!r} has no {path} that can be read")
             if want != have[path]:
                 raise UserError(
                     f"{checkpoint}: item {name!r} holds {have[path]} in {path} where {want} is"
                     " needed; the config differs from the run's"
                 )
-    return {**targets, **found}
+        for leaf in jax.tree.leaves(saved[name]):
+            # Chunks are read whole, and may be larger than the array.
+            chunk = getattr(leaf.storage_metadata, "chunk_shape", None) or leaf.shape
+            most -= leaf.dtype.itemsize * max(math.prod(leaf.shape), math.prod(chunk))
+    if most < 0:
+        raise UserError(f"{checkpoint}: its arrays are larger than files of its size can hold")
 
 
 def _kinds(tree: Any) -> dict[str, str]:

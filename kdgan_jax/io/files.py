@@ -14,6 +14,7 @@ def replacing(path: str | Path) -> Iterator[Path]:
     """Yields a temporary path beside `path`, which takes its place unless an error is raised."""
     path = Path(path)
     temporary = path.with_name(f".{path.name}.part")
+    temporary.unlink(missing_ok=True)  # a link would be written through
     try:
         yield temporary
         os.replace(temporary, path)

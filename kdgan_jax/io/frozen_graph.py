@@ -10,18 +10,19 @@ from typing import Any
 import numpy as np
 
 from kdgan_jax.errors import UserError
+from kdgan_jax.io.limits import most_bytes
 
-MAX_BYTES = 2**31  # protobuf's own limit, here of the file and of each constant
+MAX_BYTES = 2**31  # protobuf's own limit, here of the file and of all constants
 # Types by TensorFlow's number: how `tensor_content` holds them, and the field that may instead.
 DTYPES = {1: ("<f4", "float_val"), 2: ("<f8", "double_val"), 19: ("<f2", "half_val")}
 
 
-def _array(tensor: Any) -> np.ndarray:
-    """Returns the numbers of a TensorProto, after its sizes have been checked."""
+def _array(tensor: Any, most: int) -> np.ndarray:
+    """Returns the numbers of a TensorProto of at most so many bytes; its sizes are checked."""
     dtype, field = DTYPES[tensor.dtype]
     shape = [dim.size for dim in tensor.tensor_shape.dim]
     size = int(np.prod(shape, dtype=object))
-    if min(shape, default=0) < 0 or size * np.dtype(dtype).itemsize > MAX_BYTES:
+    if min(shape, default=0) < 0 or size * np.dtype(dtype).itemsize > most:
         raise ValueError(f"a constant of shape {shape}")
     if tensor.tensor_content:
         values = np.frombuffer(tensor.tensor_content, dtype)
@@ -58,14 +59,16 @@ def _channels_before(node: Any, nodes: dict[str, Any]) -> set[str]:
     return {name for name in met if nodes[name].op == "Const"}
 
 
-def _collect(graph: Any) -> dict[str, np.ndarray]:
+def _collect(graph: Any, most: int) -> dict[str, np.ndarray]:
     nodes = {node.name: node for node in graph.node}
-    found = {}
+    found, left = {}, most
     for node in graph.node:
         tensor = node.attr["value"].tensor if node.op == "Const" else None
         if tensor is None or tensor.dtype not in DTYPES or not tensor.tensor_shape.dim:
             continue  # integers are settings of operations, numbers without axes part of formulas
-        found[node.name] = _to_pytorch(_array(tensor))
+        array = _array(tensor, left)
+        left -= array.nbytes
+        found[node.name] = _to_pytorch(array)
     for node in graph.node:
         if node.op != "DepthToSpace":
             continue
@@ -96,6 +99,7 @@ def read(path: str | Path) -> dict[str, np.ndarray]:
     try:
         if path.stat().st_size > MAX_BYTES:
             raise ValueError(f"more than {MAX_BYTES:,} bytes")
-        return _collect(GraphDef.FromString(path.read_bytes()))
+        most = min(MAX_BYTES, most_bytes(path))
+        return _collect(GraphDef.FromString(path.read_bytes()), most)
     except (DecodeError, ValueError, TypeError, OverflowError) as error:
         raise UserError(f"{path}: is no frozen graph that can be used ({error})") from None

@@ -3,13 +3,14 @@
 What is read is 8-bit sRGB: 16 bits are rounded, embedded colour profiles applied, EXIF turns made.
 """
 
+import contextlib
 import functools
 import io
 import logging
-import re
 import struct
-import sys
+import threading
 import warnings
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -17,11 +18,19 @@ import numpy as np
 from PIL import Image, ImageCms, UnidentifiedImageError
 
 from kdgan_jax.errors import UserError
+from kdgan_jax.io import samples
 from kdgan_jax.io.files import replacing
 
 log = logging.getLogger("kdgan_jax")
 
 SUFFIXES = {".png", ".jpg", ".jpeg", ".webp", ".avif", ".bmp", ".tif", ".tiff", ".gif", ".ppm"}
+# What a file may hold, whatever its name: Pillow has more, one of which runs a program (EPS).
+FORMATS = "PNG", "JPEG", "WEBP", "AVIF", "BMP", "TIFF", "GIF", "PPM"
+BYTES_PER_PIXEL = 32  # that reading takes at most; there are up to `Image.MAX_IMAGE_PIXELS`
+# Scans of a JPEG of that many pixels, and more of smaller ones: each is a pass over all of them.
+MOST_SCANS = 40  # 10 are usual
+MOST_COMMENTS = 1000  # in a PPM of decimal numbers: at each Pillow copies the rest
+_LONGEST_EXIF = 2**20  # bytes, behind the pixels of a PNG
 
 _ORIENTATION = 0x0112  # the EXIF tag
 _TURNS = {
@@ -33,8 +42,6 @@ _TURNS = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
-# Pillow's unpackers of 16-bit samples keep the high byte; read in the other byte order, the low.
-_OTHER_ORDER = {"B": "L", "L": "B", "N": "B" if sys.byteorder == "little" else "L"}
 
 
 class Picture(NamedTuple):
@@ -71,39 +78,65 @@ def _warn_once(message: str) -> None:
     log.warning("%s", message)
 
 
-def _open(path: Path) -> Any:  # an ImageFile, whose plugins have attributes of their own
+_filters = threading.Lock()  # those of warnings are the process's, and photos are read by threads
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Keeps Pillow's warnings of damage and of size to itself: they name no file.
+
+    What they are about is either left out of the picture's description, or refused.
+    """
+    with _filters, warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
+
+
+@contextlib.contextmanager
+def _naming(path: Path) -> Iterator[None]:
+    """Makes errors of Pillow a UserError that names the file."""
     try:
-        with warnings.catch_warnings():  # above the limit Pillow warns, above twice it refuses
-            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-            image = Image.open(path)
+        yield
+    except UserError:
+        raise
+    except MemoryError:
+        raise UserError(f"{path}: takes more memory than there is") from None
+    except Exception as error:  # damage makes Pillow raise struct.error, IndexError, EOFError, ...
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise UserError(f"{path}: truncated or damaged ({reason})") from None
+
+
+def _open(path: Path) -> Any:  # an ImageFile, whose plugins have attributes of their own
+    if not path.is_file():  # a pipe would be waited for
+        raise UserError(f"{path}: {'is no file' if path.exists() else 'no such file'}")
+    try:
+        with _quiet():  # above the limit Pillow warns, above twice it refuses
+            image = Image.open(path, formats=FORMATS)
         if image.width * image.height > (Image.MAX_IMAGE_PIXELS or float("inf")):
             image.close()
             raise Image.DecompressionBombError
         return image
-    except FileNotFoundError:
-        raise UserError(f"{path}: no such file") from None
     except UnidentifiedImageError:
         raise UserError(f"{path}: is no image that can be read; replace or remove it") from None
     except Image.DecompressionBombError:
         raise UserError(
             f"{path}: more than {Image.MAX_IMAGE_PIXELS:,} pixels, refused before decoding"
         ) from None
-    except (OSError, RuntimeError, SyntaxError, ValueError) as error:
-        raise UserError(f"{path}: cannot be read ({error})") from None
 
 
 def _orientation(image: Any) -> int:
     """Returns the EXIF orientation still to be applied, without decoding the pixels."""
     if image.format == "TIFF":  # Pillow turns these itself
         return 1
-    exif = Image.Image.getexif(image)  # PNG's own getexif would decode the whole image
+    with _quiet():
+        exif = Image.Image.getexif(image)  # PNG's own getexif would decode the whole image
     if image.format == "PNG" and _ORIENTATION not in exif and image.tile:
         file = image.fp  # the chunk may stand after the pixels, whose chunks are walked over
         file.seek(image.tile[0].offset - 8)
         while len(head := file.read(8)) == 8:
             length, kind = struct.unpack(">I4s", head)
             if kind == b"eXIf":
-                exif.load(file.read(length))
+                exif.load(file.read(min(length, _LONGEST_EXIF)))
                 break
             file.seek(length + 4, io.SEEK_CUR)
     return exif.get(_ORIENTATION, 1)
@@ -115,63 +148,20 @@ def size(path: str | Path) -> tuple[int, int]:
     Raises:
       UserError: names the file that is missing or no image.
     """
-    try:
-        with _open(Path(path)) as image:
-            width, height = image.size
-            return (width, height) if _orientation(image) in (5, 6, 7, 8) else (height, width)
-    except (OSError, RuntimeError, SyntaxError, ValueError) as error:
-        if isinstance(error, UserError):
-            raise
-        raise UserError(f"{path}: truncated or damaged ({error})") from None
+    with _naming(Path(path)), _open(Path(path)) as image:
+        width, height = image.size
+        return (width, height) if _orientation(image) in (5, 6, 7, 8) else (height, width)
 
 
-def _samples_of_16_bits(image: Any, path: Path) -> np.ndarray | None:
-    """Returns uint16 (H, W, C) where Pillow would drop the low bytes, else None.
-
-    Pillow has no mode for colours of 16 bits, so the file is decoded once for either byte.
-    """
-    arguments = [t.args if isinstance(t.args, tuple) else (t.args,) for t in image.tile]
-    modes = {str(a[0]) for a in arguments if a}
-    tags = image.tag_v2 if image.format == "TIFF" else {}
-    planar = tags.get(284) == 2
-    if planar and 16 in tags.get(258, ()) and "R" in modes:  # would be read as noise
-        raise ValueError("16 bits in separate planes; save it anew with interleaved ones")
-    match = re.fullmatch(r"(RGB|RGBX|RGBA|CMYK|LA);16([BLN])", min(modes, default=""))
-    if planar or not match:
-        return None
-    kind, order = match.groups()
-    # Grey with alpha has no second unpacker; taken as four plain bytes, it gives both halves.
-    other = "RGBA" if kind == "LA" else f"{kind};16{_OTHER_ORDER[order]}"
-    with _open(path) as again:
-        again.tile = [
-            tile._replace(args=other if isinstance(tile.args, str) else (other, *tile.args[1:]))
-            for tile in again.tile
-        ]
-        low = np.asarray(again)
-    if kind == "LA":
-        return low.view(">u2").astype(np.uint16)
-    return np.asarray(image).astype(np.uint16) * 256 + low
-
-
-def _rounded(values: np.ndarray, divisor: int) -> np.ndarray:
-    return np.clip(np.round(values / divisor), 0, 255).astype(np.uint8)
-
-
-def _to_8_bits(image: Any, path: Path) -> Image.Image:
-    """Rounds 16-bit and float images to 8 bits; Pillow's convert would clip or cut."""
-    samples = _samples_of_16_bits(image, path)
-    if image.mode.startswith("I"):
-        samples = np.asarray(image)[..., None]
-        if image.format == "TIFF" and image.tag_v2.get(262) == 0:  # 0 is white
-            samples = 65535 - samples
-    if samples is None:
-        return Image.fromarray(_rounded(np.asarray(image), 1)) if image.mode == "F" else image
-    eight = _rounded(samples, 257)
-    if "transparency" in image.info:  # the value or colour that is clear
-        clear = (samples == np.asarray(image.info["transparency"])).all(axis=-1, keepdims=True)
-        eight = np.concatenate([eight, np.where(clear, 0, 255).astype(np.uint8)], axis=-1)
-    mode = "CMYK" if image.mode == "CMYK" else ("L", "LA", "RGB", "RGBA")[eight.shape[-1] - 1]
-    return Image.frombytes(mode, image.size, eight.tobytes())
+def _refuse_endless(image: Any, path: Path) -> None:
+    """Raises a ValueError if decoding takes far longer than bytes and pixels let expect."""
+    codec = image.tile[0][0] if image.tile else ""
+    if codec == "jpeg":
+        scans, most = path.read_bytes().count(b"\xff\xda"), Image.MAX_IMAGE_PIXELS or float("inf")
+        if scans * image.width * image.height > MOST_SCANS * most:
+            raise ValueError(f"{scans} scans of {image.width}x{image.height} pixels; save it anew")
+    if codec == "ppm_plain" and path.read_bytes().count(b"#") > MOST_COMMENTS:
+        raise ValueError(f"more than {MOST_COMMENTS} comments; save it anew")
 
 
 @functools.lru_cache(maxsize=16)  # photos of one camera share a profile
@@ -221,27 +211,24 @@ def read(path: str | Path) -> Picture:
     Raises:
       UserError: names the file that is missing, truncated, no image, or too large to be decoded.
     """
-    try:
-        with _open(Path(path)) as image:
-            if getattr(image, "is_animated", False) and image.format != "MPO":  # phones' JPEG
-                _warn_once(f"{path}: holds several pictures or frames; only the first is read")
-            icc, orientation = image.info.get("icc_profile"), _orientation(image)
-            picture = _to_8_bits(image, Path(path))
-            if orientation in _TURNS:
-                picture = picture.transpose(_TURNS[orientation])
-            grey, alpha = picture.mode in ("1", "L", "LA", "La"), None
-            if picture.has_transparency_data:
-                picture = picture.convert("RGBA")
-                alpha = np.asarray(picture)[..., 3:].copy()
-            if grey:
-                picture = picture.convert("RGB").getchannel("G")
-            elif picture.mode != "CMYK":
-                picture = picture.convert("RGB")
-            return Picture(_srgb(picture, icc, Path(path)), alpha, grey)
-    except (OSError, RuntimeError, SyntaxError, ValueError) as error:
-        if isinstance(error, UserError):
-            raise
-        raise UserError(f"{path}: truncated or damaged ({error})") from None
+    path = Path(path)
+    with _naming(path), _open(path) as image:
+        if getattr(image, "is_animated", False) and image.format != "MPO":  # phones' JPEG
+            _warn_once(f"{path}: holds several pictures or frames; only the first is read")
+        _refuse_endless(image, path)
+        icc, orientation = image.info.get("icc_profile"), _orientation(image)
+        picture = samples.to_8_bits(image, lambda: _open(path))
+        if orientation in _TURNS:
+            picture = picture.transpose(_TURNS[orientation])
+        grey, alpha = picture.mode in ("1", "L", "LA", "La"), None
+        if picture.has_transparency_data:
+            picture = picture.convert("RGBA")
+            alpha = np.asarray(picture)[..., 3:].copy()
+        if grey:
+            picture = picture.convert("RGB").getchannel("G")
+        elif picture.mode != "CMYK":
+            picture = picture.convert("RGB")
+        return Picture(_srgb(picture, icc, path), alpha, grey)
 
 
 def write(path: str | Path, picture: Picture) -> None:

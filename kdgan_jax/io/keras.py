@@ -10,8 +10,9 @@ from typing import Any
 import numpy as np
 
 from kdgan_jax.errors import UserError
+from kdgan_jax.io.limits import most_bytes
 
-MAX_BYTES = 2**32  # of all arrays
+MAX_BYTES = 2**32  # of all arrays; `limits` has more to say of them
 # What Keras 1 and 2 call weights, and what PyTorch does.
 WORDS = {
     "W": "weight",
@@ -46,14 +47,14 @@ def _to_pytorch(array: np.ndarray, word: str) -> np.ndarray:
     return array.T if array.ndim == 2 else array
 
 
-def _collect(file: Any) -> dict[str, np.ndarray]:
+def _collect(file: Any, most: int) -> dict[str, np.ndarray]:
     sets: list[tuple[str, Any]] = []
     # Links are not followed, so nothing outside the file is met.
     file.visititems(
         lambda path, item: sets.append((path, item)) if hasattr(item, "dtype") else None
     )
     found: dict[str, np.ndarray] = {}
-    left = MAX_BYTES
+    left = most
     for path, data in sets:
         name = _name(path)
         if name is None or data.dtype.kind != "f":
@@ -63,8 +64,8 @@ def _collect(file: Any) -> dict[str, np.ndarray]:
         if len(data.shape) == 4 and not path.endswith(":0"):
             raise ValueError(f"{path} is Theano's, which flips kernels")
         left -= data.size * data.dtype.itemsize
-        if left < 0:
-            raise ValueError(f"arrays of more than {MAX_BYTES:,} bytes")
+        if left < 0:  # they may be compressed, or not be stored at all where they are constant
+            raise ValueError(f"arrays of more than {most:,} bytes")
         layer, word = name
         key = f"{layer}.{WORDS[word]}"
         if key in found:
@@ -91,7 +92,7 @@ def read(path: str | Path) -> dict[str, np.ndarray]:
         raise UserError(f"{path}: no such file")
     try:
         with h5py.File(path, "r") as file:
-            return _collect(file)
+            return _collect(file, min(MAX_BYTES, most_bytes(path)))
     except Exception as error:  # HDF5 has many
         reason = " ".join(str(error).split())
         raise UserError(f"{path}: is no Keras file that can be used ({reason})") from None

@@ -19,6 +19,8 @@ def setup() -> None:
     """Sends the program's own messages to stderr, bare, and only warnings of other packages."""
     logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stderr, force=True)
     log.setLevel(logging.INFO)
+    # Orbax's tasks repeat, at the very end and with tracebacks, what has been said of a full disk.
+    logging.getLogger("asyncio").setLevel(logging.CRITICAL)
 
 
 def read_metrics(path: str | Path) -> list[dict[str, Any]]:

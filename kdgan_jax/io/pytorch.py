@@ -17,8 +17,9 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from kdgan_jax.errors import UserError
+from kdgan_jax.io.limits import most_bytes
 
-MAX_BYTES = 2**32  # of a file, and of all its tensors
+MAX_BYTES = 2**32  # of a file, and of all its tensors; `limits` has more to say of these
 MAX_ITEMS, MAX_DEPTH = 100_000, 64  # of containers and tensors; of containers in each other
 MAGIC = 0x1950A86A20F9469CFC6C  # of the stream format
 
@@ -239,10 +240,10 @@ def read(path: str | Path) -> dict[str, np.ndarray]:
             raise ValueError(f"more than {MAX_BYTES:,} bytes")
         if zipfile.is_zipfile(path):
             root, raw = _zip(path)
-            return _collect(root, raw)
+            return _collect(root, raw, most_bytes(path))
         with path.open("rb") as file:
             root, raw = _stream(file)
-            return _collect(root, raw)
+            return _collect(root, raw, most_bytes(path))
     except FileNotFoundError:
         raise UserError(f"{path}: no such file") from None
     except Exception as error:  # whatever a hostile pickle brings up
@@ -250,13 +251,14 @@ def read(path: str | Path) -> dict[str, np.ndarray]:
         raise UserError(f"{path}: is no PyTorch file that can be used ({reason})") from None
 
 
-def _collect(root: Any, raw: Callable[[Storage], bytes]) -> dict[str, np.ndarray]:
-    found, left = {}, MAX_BYTES
+def _collect(root: Any, raw: Callable[[Storage], bytes], most: int) -> dict[str, np.ndarray]:
+    most = min(most, MAX_BYTES)
+    found, left = {}, most
     for name, tensor in _tensors(_unwrap(root)):
         array = _materialise(tensor, raw)
         left -= array.nbytes
-        if left < 0:
-            raise ValueError(f"tensors of more than {MAX_BYTES:,} bytes")
+        if left < 0:  # many may be views of the same few numbers
+            raise ValueError(f"tensors of more than {most:,} bytes")
         found[name] = array
     if not found:
         raise ValueError("it holds no tensor")

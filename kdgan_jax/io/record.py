@@ -53,7 +53,8 @@ def kept(path: Path, facts: dict[str, Any]) -> Iterator[None]:
     """
     starts: list[dict[str, Any]] = []
     with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
-        starts = list(json.loads(path.read_text())["starts"])
+        found = json.loads(path.read_text())["starts"]
+        starts = [start for start in found if isinstance(start, dict)]
     for old in starts:
         if old.get("exit") == RUNNING:
             old["exit"] = "ended without a word: killed, or the machine went down"

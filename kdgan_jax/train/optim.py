@@ -1,8 +1,23 @@
 """Optimisers out of a phase's settings."""
 
+import math
 from typing import Any
 
 import optax
+
+
+def rate_factor(rule: str, batch: int, reference: int) -> float:
+    """Returns what learning rates are multiplied by.
+
+    Args:
+      rule: "none": 1. "linear": batch / reference, found for SGD with momentum after a warm-up
+        (Goyal et al. 2017). "sqrt": its square root, which keeps the variance of the updates
+        (Krizhevsky 2014, Hoffer et al. 2017), and is what fits Adam (Malladi et al. 2022).
+      batch: images of an update, over all devices.
+      reference: those that the learning rates are written for.
+    """
+    ratio = batch / reference
+    return {"none": 1.0, "linear": ratio, "sqrt": math.sqrt(ratio)}[rule]
 
 
 def schedule(settings: Any, peak: float, updates: int) -> optax.Schedule:

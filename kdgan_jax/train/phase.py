@@ -11,7 +11,7 @@ import jax
 
 from kdgan_jax import devices, models
 from kdgan_jax.config import uses_teacher
-from kdgan_jax.io import checkpoint, imagenet
+from kdgan_jax.io import checkpoint, imagenet, logs
 from kdgan_jax.models.discriminator import identity
 from kdgan_jax.train import optim, state, steps
 from kdgan_jax.train.feed import Feed
@@ -56,15 +56,37 @@ class Phase:
         return zlib.crc32(f"{self.name} {self.config.seed}".encode())
 
 
+def _scaling(phase: Phase) -> tuple[str, int, int]:
+    """Returns the arguments of `optim.rate_factor`."""
+    settings = phase.settings
+    return phase.config.optim.lr_scaling, settings.batch, settings.reference_batch
+
+
 def optimisers(phase: Phase) -> steps.Optimisers:
     """Returns the optimisers of the phase's players."""
-    settings = phase.settings
+    settings, factor = phase.settings, optim.rate_factor(*_scaling(phase))
+    rate = settings.learning_rate * factor
     if not settings.adversarial_weight:
-        return steps.Optimisers(optim.adam(settings, settings.learning_rate, settings.steps))
+        return steps.Optimisers(optim.adam(settings, rate, settings.steps))
     updates = settings.steps - settings.discriminator_warmup_steps
     return steps.Optimisers(
-        optim.adam(settings, settings.learning_rate, updates),
-        optim.adam(settings, settings.discriminator_learning_rate, settings.steps),
+        optim.adam(settings, rate, updates),
+        optim.adam(settings, settings.discriminator_learning_rate * factor, settings.steps),
+    )
+
+
+def _say_rate(phase: Phase) -> None:
+    """Logs how the phase's learning rates are scaled, if they are."""
+    rule, batch, reference = _scaling(phase)
+    factor, settings = optim.rate_factor(rule, batch, reference), phase.settings
+    if factor == 1:
+        return
+    rate = f"{settings.learning_rate:g}"
+    if settings.adversarial_weight:
+        rate += f" and the discriminator's {settings.discriminator_learning_rate:g}"
+    logs.log.info(
+        "%s: learning rate %s x %.4g (%s in batch %d over %d)",
+        *(phase.name, rate, factor, rule, batch, reference),
     )
 
 
@@ -115,7 +137,11 @@ def frozen(phase: Phase) -> dict[str, Any]:
 
 
 def compiled(phase: Phase, players: steps.Optimisers, feed: Feed) -> Callable[[int], devices.Step]:
-    """Returns the function from a number of steps to the call that makes so many."""
+    """Returns the function from a number of steps to the call that makes so many.
+
+    Says how learning rates are scaled: whoever makes the call is about to train.
+    """
+    _say_rate(phase)
     one = steps.make_step(networks(phase, devices.mean), players, phase.settings, devices.mean)
     one = steps.fed(one, feed.cut)
     return functools.cache(

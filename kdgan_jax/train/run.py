@@ -1,6 +1,7 @@
 """A whole run: teacher, distillation, adversarial refinement, evaluation; resumable throughout."""
 
 import contextlib
+import errno
 import json
 from collections.abc import Iterator
 from pathlib import Path
@@ -22,6 +23,8 @@ from kdgan_jax.zoo.load import load
 from kdgan_jax.zoo.model import Model
 
 SHEET_PHOTOS = 4
+# What a disk says that is full or may not be written to.
+NO_ROOM = errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM
 
 
 def run(config: Any, workdir: str | Path) -> None:
@@ -35,6 +38,19 @@ def run(config: Any, workdir: str | Path) -> None:
         before training starts wherever it can be known then.
     """
     workdir = Path(workdir)
+    try:
+        _start(config, workdir)
+    except OSError as error:
+        if error.errno not in NO_ROOM:
+            raise
+        raise UserError(
+            f"{workdir}: cannot be written to ({error}); its checkpoints are as they were: mend"
+            " that, and start again to go on"
+        ) from None
+
+
+def _start(config: Any, workdir: Path) -> None:
+    """Begins the run, or goes on with it, unless it is complete."""
     checks.check(config)
     processes.agree(configuration.to_json(config), "config")
     checks.check_workdir(config, workdir / "config.json")
@@ -138,7 +154,13 @@ def _same_photos(path: Path, ours: dict[str, Any]) -> None:
       UserError: they are others, so batches and held-out photos would be, too.
     """
     if path.is_file():
-        saved = json.loads(path.read_text())
+        try:
+            saved = {side: json.loads(path.read_text())[side] for side in ours}
+        except (OSError, RecursionError, ValueError, KeyError, TypeError) as error:
+            raise UserError(
+                f"{path}: does not say which photos the run has ({error!r}); bring it back, or"
+                " choose another --workdir"
+            ) from None
         for side in ours:
             changed = [row for row in ours[side] if row not in saved[side]]
             changed += [row for row in saved[side] if row not in ours[side]]

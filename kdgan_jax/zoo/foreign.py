@@ -6,10 +6,12 @@ kernel, a norm's scale or a PReLU's slope here. Kernels are (out, in, h, w) ther
 here.
 """
 
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import flax.linen as nn
 import jax
 import numpy as np
 
@@ -20,6 +22,8 @@ from kdgan_jax.zoo.model import Model
 
 State = Mapping[str, np.ndarray]
 WEIGHTS = "kernel", "scale", "slope"  # what we call the parameters that PyTorch calls "weight"
+# Of networks that files describe: modules that are called (RCAN has 1,018), and their arguments.
+MOST_MODULES, LARGEST = 1500, 4096
 
 
 def key(module: Any, path: tuple[Any, ...]) -> str:
@@ -35,6 +39,46 @@ def shapes(module: Any) -> Any:
     side = max(16, getattr(module, "smallest", 1))
     image = jax.ShapeDtypeStruct((1, side, side, 3), np.float32)
     return jax.eval_shape(module.init, jax.random.key(0), image)["params"]
+
+
+def _plausible(value: Any) -> bool:
+    if isinstance(value, list | tuple):
+        return len(value) <= LARGEST and all(_plausible(one) for one in value)
+    if isinstance(value, int | float):
+        return math.isfinite(value) and abs(value) <= LARGEST
+    return value is None or isinstance(value, str)
+
+
+def described(name: Any, kwargs: Any, scale: Any) -> tuple[Any, Any]:
+    """Returns the generator that a file describes and the tree of its parameters' shapes.
+
+    Args:
+      name: of `GENERATORS`, if the file says the truth.
+      kwargs: the generator's arguments.
+      scale: its enlargement.
+
+    Raises:
+      ValueError: there is no such network, or one of absurd size.
+    """
+    if type(name) is not str or type(scale) is not int or not isinstance(kwargs, dict):
+        raise ValueError("it does not say which network it is of")
+    if not all(map(_plausible, kwargs.values())):
+        raise ValueError(f"{name!r} with arguments that are no numbers up to {LARGEST}")
+    module, called = models.generator(name, kwargs, scale), 0
+
+    def count(call: Any, arguments: Any, keywords: Any, _: Any) -> Any:
+        nonlocal called
+        called += 1
+        if called > MOST_MODULES:  # tracing them would take minutes, or for ever
+            raise ValueError(f"more than {MOST_MODULES} layers")
+        return call(*arguments, **keywords)
+
+    try:
+        with nn.intercept_methods(count):
+            return module, shapes(module)
+    except Exception as error:  # whatever comes of arguments that a network is not made for
+        reason = " ".join(str(error).split())[:200]
+        raise ValueError(f"{name!r} cannot be built with its arguments: {reason}") from None
 
 
 def keys(module: Any) -> set[str]:
@@ -110,6 +154,14 @@ def shapes_of(state: State) -> dict[str, tuple[int, ...]]:
     return {name: array.shape for name, array in state.items()}
 
 
+def arguments(module: Any, found: Mapping[str, tuple[int, ...]]) -> dict[str, Any] | None:
+    """Returns the arguments, with scale, of the `module` that entries of these shapes belong to."""
+    try:
+        return module.detect(found) if hasattr(module, "detect") else None
+    except (ArithmeticError, LookupError, TypeError, ValueError):
+        return None  # they have its names, but not as many axes, or none of a length
+
+
 def detect(state: State) -> tuple[str, dict[str, Any]] | None:
     """Returns (name in GENERATORS, arguments with scale) of the network that `state` belongs to.
 
@@ -117,8 +169,7 @@ def detect(state: State) -> tuple[str, dict[str, Any]] | None:
     """
     found = shapes_of(state)
     for name, module in models.GENERATORS.items():
-        if hasattr(module, "detect"):
-            kwargs = module.detect(found)
-            if kwargs is not None:
-                return name, kwargs
+        kwargs = arguments(module, found)
+        if kwargs is not None:
+            return name, kwargs
     return None

@@ -24,6 +24,7 @@ from kdgan_jax.errors import UserError
 from kdgan_jax.io.files import replacing
 from kdgan_jax.models import SCALES
 from kdgan_jax.zoo.ensemble import checked, quantise
+from kdgan_jax.zoo.native import UNUSABLE
 
 FILE = "forest.safetensors"  # in a workdir
 FORMAT = "kdgan_jax.forest 1"
@@ -251,8 +252,7 @@ def load(path: str | Path) -> Forest:
     Raises:
       UserError: there is none, or the file is damaged, foreign or contradicts itself.
     """
-    path = Path(path)
-    file = path if path.suffix == ".safetensors" else path / FILE
+    file = Path(path) if Path(path).suffix == ".safetensors" else Path(path) / FILE
     if not file.is_file():
         raise UserError(f"{file}: no such file; train the forest with: {COMMAND}{file.parent}")
     try:
@@ -263,7 +263,7 @@ def load(path: str | Path) -> Forest:
             raise ValueError(f"its format is {metadata.get('format')!r}, not {FORMAT!r}")
         scale, recipe = (json.loads(metadata[name]) for name in ("scale", "recipe"))
         _check(arrays, scale)
-    except (SafetensorError, KeyError, OSError, TypeError, ValueError) as error:
+    except (SafetensorError, *UNUSABLE) as error:
         raise UserError(f"{file}: is no forest that can be used ({error}); train it anew") from None
     return Forest(scale=scale, recipe=recipe, **arrays)
 

@@ -21,7 +21,7 @@ def _safetensors(path: str | Path) -> dict[str, np.ndarray]:
 
     try:
         return load_file(path)
-    except (SafetensorError, OSError, TypeError) as error:
+    except (SafetensorError, *native.UNUSABLE) as error:
         raise UserError(f"{path}: is no safetensors file that can be used ({error})") from None
 
 
@@ -58,7 +58,10 @@ def load(path: str | Path, architecture: str | None = None, scale: int | None = 
     path = Path(path)
     state = modern_keys(pick(READERS, path.suffix.lower(), f"the suffix of {path}")(path))
     name, own = _recognise(path, state, architecture)
-    module = models.generator(name, own, own.pop("scale"), field=str(path))
+    try:
+        module, _ = foreign.described(name, own, own.pop("scale"))
+    except ValueError as error:
+        raise UserError(f"{path}: as {name}, {error}") from None
     served = getattr(module, "serves_scales", ())
     if scale in served:
         module = module.clone(scale=scale)
@@ -89,7 +92,7 @@ def _recognise(
 ) -> tuple[str, dict[str, Any]]:
     if architecture:
         module = pick(models.GENERATORS, architecture, "--arch")
-        kwargs = module.detect(foreign.shapes_of(state)) if hasattr(module, "detect") else None
+        kwargs = foreign.arguments(module, foreign.shapes_of(state))
         if kwargs is None:
             raise UserError(f"{path}: holds no {architecture}; it has {_some(state)}")
         return architecture, kwargs

@@ -8,7 +8,6 @@ from pathlib import Path
 import jax
 import numpy as np
 
-from kdgan_jax import models
 from kdgan_jax.config import PHASES
 from kdgan_jax.errors import UserError, pick, suggest
 from kdgan_jax.io import checkpoint
@@ -94,10 +93,15 @@ def _split(path: str) -> tuple[Path, list[str]]:
 
 def _load_checkpoint(folder: Path, ema: bool) -> Model:
     checkpoint.verify(folder)
-    spec = checkpoint.meta(folder)["model"]
-    module = models.generator(spec["name"], spec["kwargs"], spec["scale"])
-    shapes = foreign.shapes(module)
-    target = jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), shapes)
+    try:
+        spec = checkpoint.meta(folder)["model"]
+        _, shapes = foreign.described(spec["name"], spec["kwargs"], spec["scale"])
+    except (LookupError, TypeError, ValueError) as error:
+        if isinstance(error, UserError) and str(folder) in str(error):
+            raise
+        raise UserError(f"{folder / 'meta.json'}: describes no network here ({error})") from None
+    # They say what is wanted, and take no memory.
+    target = jax.tree.map(lambda leaf: np.broadcast_to(leaf.dtype.type(0), leaf.shape), shapes)
     item = "ema" if ema else "params"
     params = checkpoint.load(folder, {item: target})[item]
     about = {

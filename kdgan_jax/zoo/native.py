@@ -11,13 +11,14 @@ from typing import Any
 import jax
 import numpy as np
 
-from kdgan_jax import models
 from kdgan_jax.errors import UserError
 from kdgan_jax.io.files import replacing
 from kdgan_jax.zoo import foreign
 from kdgan_jax.zoo.model import Model
 
 FORMAT = "kdgan_jax.model 1"
+# What a header leads to that is of another form, and entries of types that NumPy does not have.
+UNUSABLE = AttributeError, LookupError, OSError, RecursionError, TypeError, ValueError
 
 
 def _path(path: tuple[Any, ...]) -> str:
@@ -74,12 +75,11 @@ def load(path: str | Path) -> Model:
             raise ValueError(f"its format is not {FORMAT!r}")
         name, scale = about.pop("architecture"), int(about.pop("scale"))
         kwargs = json.loads(about.pop("kwargs"))
-        module = models.generator(name, kwargs, scale)
+        _, shapes = foreign.described(name, kwargs, scale)
         with safe_open(path, framework="numpy") as opened:
             entries = {key: opened.get_tensor(key) for key in opened.keys()}  # noqa: SIM118
-    except (SafetensorError, KeyError, OSError, TypeError, ValueError) as error:
+    except (SafetensorError, *UNUSABLE) as error:
         raise UserError(f"{path}: is no model that can be used ({error})") from None
-    shapes = foreign.shapes(module)
     wanted = {_path(k): leaf.shape for k, leaf in jax.tree_util.tree_leaves_with_path(shapes)}
     for key in sorted(wanted.keys() | entries.keys()):
         there = entries.get(key)

@@ -55,7 +55,7 @@ def test_a_run_that_is_asked_to_end_saves_its_step_and_goes_on_there(tmp_path, n
     process = begin(tmp_path / "run")
     wait_for(lambda: steps(tmp_path / "run"), process)
     process.send_signal(number)
-    _, said = process.communicate(timeout=60)
+    _, said = process.communicate(timeout=300)
     assert process.returncode == STOPPED, said
     newest = steps(tmp_path / "run")[-1]
     last = said.splitlines()[-1]
@@ -67,7 +67,7 @@ def test_a_run_that_is_asked_to_end_saves_its_step_and_goes_on_there(tmp_path, n
     again = begin(tmp_path / "run")
     wait_for(lambda: steps(tmp_path / "run")[-1] > newest, again)
     second = begin(tmp_path / "run")  # while the first lives
-    _, refused = second.communicate(timeout=60)
+    _, refused = second.communicate(timeout=300)
     assert second.returncode == 2
     assert f"is in use by process {again.pid} on " in refused
     again.kill()
@@ -77,7 +77,7 @@ def test_a_run_that_is_asked_to_end_saves_its_step_and_goes_on_there(tmp_path, n
     before = steps(tmp_path / "run")[-1]
     wait_for(lambda: steps(tmp_path / "run")[-1] > before, third)
     third.send_signal(number)
-    third.communicate(timeout=60)
+    third.communicate(timeout=300)
     starts = json.loads((tmp_path / "run/run.json").read_text())["starts"]
     assert starts[-2]["exit"].startswith("ended without a word: killed")
     assert len(starts) == 3

@@ -13,7 +13,7 @@ from launch import local
 # Says who it is; process 1 then does what its first argument says, process 0 waits for it.
 CHILD = """
 import os, sys, time
-print("I am", os.environ["JAX_PROCESS_ID"], sys.argv[2:], file=sys.stderr, flush=True)
+os.write(2, f"I am {os.environ['JAX_PROCESS_ID']} {sys.argv[2:]}\\n".encode())
 if os.environ["JAX_PROCESS_ID"] == "1":
     exec(sys.argv[1])
 else:

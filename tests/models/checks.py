@@ -13,14 +13,13 @@ from typing import NamedTuple
 import flax.linen as nn
 import jax
 import numpy as np
+from conftest import HASTE
 
 from kdgan_jax import models, tiles
 from kdgan_jax.models.rrdb import modern_keys
 from kdgan_jax.zoo import foreign, imported
 
 SIZE = 17, 23  # of an image, if a check does not need another
-# The same program, compiled in half the time; outputs that are published are compared without.
-HASTE = {"xla_backend_optimization_level": 0}
 
 
 class Built(NamedTuple):

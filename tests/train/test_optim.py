@@ -1,10 +1,17 @@
+import logging
+from pathlib import Path
+
 import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
 
+from kdgan_jax import config as configuration
 from kdgan_jax.config import phase
 from kdgan_jax.train import optim
+from kdgan_jax.train import phase as phases
+from kdgan_jax.train.feed import Feed
+from kdgan_jax.zoo.model import Model
 
 
 def rates(steps, **changes):
@@ -69,3 +76,111 @@ def test_clip_norm_0_does_not_clip():
         updates(optim.adam(settings, 0.1, 100), GRADIENTS),
         updates(optax.adam(0.1, 0.8, 0.9), GRADIENTS),
     )
+
+
+# Learning rates for another batch than the one that they are written for.
+
+
+@pytest.mark.parametrize(
+    ("rule", "batch", "reference", "factor"),
+    [
+        ("none", 128, 16, 1),
+        ("linear", 128, 16, 8),
+        ("linear", 8, 16, 0.5),
+        ("linear", 16, 16, 1),
+        ("sqrt", 64, 16, 2),
+        ("sqrt", 4, 16, 0.5),
+        ("sqrt", 24, 12, 1.4142135623730951),
+    ],
+)
+def test_rates_are_multiplied_by(rule, batch, reference, factor):
+    assert optim.rate_factor(rule, batch, reference) == factor
+
+
+def a_phase(rule="none", reference=16, **changes):
+    config = configuration.default()
+    config.optim.lr_scaling = rule
+    rates = {"learning_rate": 0.003, "discriminator_learning_rate": 0.0007}
+    size = {"steps": 100, "batch": 64, "reference_batch": reference}
+    settings = phase(**{**size, "adversarial_weight": 1.0, **rates, **changes})
+    model = Model("compact", {"features": 4, "depth": 1}, 4, None)
+    return phases.Phase("adversarial", settings, config, Path(), model, None, 1)
+
+
+def both(given):
+    """Returns the updates of both players."""
+    return np.stack([updates(player, GRADIENTS) for player in phases.optimisers(given)])
+
+
+@pytest.mark.parametrize(
+    ("rule", "reference", "factor"), [("linear", 16, 4), ("sqrt", 16, 2), ("linear", 128, 0.5)]
+)
+@pytest.mark.parametrize("schedule", ["constant", "cosine", "halving"])
+def test_scaled_rates_are_those_of_both_players(rule, reference, factor, schedule):
+    # A power of 2, so the product is exact wherever it is made.
+    assert (
+        both(a_phase(rule, reference, schedule=schedule))
+        == both(a_phase(schedule=schedule)) * factor
+    ).all()
+
+
+@pytest.mark.parametrize("rule", ["linear", "sqrt"])
+def test_scaled_rates_are_the_peak_after_the_warm_up(rule, monkeypatch):
+    peaks = []
+    schedule = optim.schedule
+    monkeypatch.setattr(
+        optim, "schedule", lambda *given: peaks.append(schedule(*given)) or peaks[-1]
+    )
+    phases.optimisers(a_phase(rule, reference=4, warmup_steps=10))
+    factor = {"linear": 16, "sqrt": 4}[rule]
+    for peak, rate in zip(peaks, (0.003, 0.0007), strict=True):
+        at = [float(peak(step)) for step in (0, 5, 10)]
+        assert at == pytest.approx([0, 0.5 * rate * factor, rate * factor], rel=1e-6)
+
+
+def test_scaled_rate_of_a_phase_without_discriminator():
+    scaled, plain = (
+        phases.optimisers(a_phase(rule, adversarial_weight=0.0)) for rule in ("linear", "none")
+    )
+    assert scaled.discriminator is None
+    assert (updates(scaled.generator, GRADIENTS) == 4 * updates(plain.generator, GRADIENTS)).all()
+
+
+def test_none_changes_no_bit_whatever_the_batch():
+    given = a_phase("none", reference=7, warmup_steps=1, schedule="cosine")
+    settings = given.settings
+    plain = [
+        optim.adam(settings, rate, 100)
+        for rate in (settings.learning_rate, settings.discriminator_learning_rate)
+    ]
+    assert (both(given) == np.stack([updates(player, GRADIENTS) for player in plain])).all()
+
+
+FEED = Feed({}, lambda arrays, given, step: given, iter, on_device=False)
+
+
+@pytest.mark.parametrize(
+    ("rule", "changes", "said"),
+    [
+        ("none", {}, []),
+        ("linear", {"batch": 16}, []),
+        (
+            "linear",
+            {},
+            [
+                "adversarial: learning rate 0.003 and the discriminator's 0.0007 x 4"
+                " (linear in batch 64 over 16)"
+            ],
+        ),
+        (
+            "sqrt",
+            {"batch": 32, "adversarial_weight": 0.0},
+            ["adversarial: learning rate 0.003 x 1.414 (sqrt in batch 32 over 16)"],
+        ),
+    ],
+)
+def test_scaled_rates_are_said_once(rule, changes, said, caplog):
+    caplog.set_level(logging.INFO, "kdgan_jax")
+    given = a_phase(rule, **changes)
+    phases.compiled(given, phases.optimisers(given), FEED)
+    assert caplog.messages == said

@@ -1,0 +1,156 @@
+"""Commands write nothing outside their output folder, whatever names and links they meet."""
+
+import os
+import time
+
+import mutations
+import pictures
+import pytest
+import weights
+from PIL import Image
+from safetensors import safe_open
+
+from kdgan_jax import config as configuration
+from kdgan_jax import convert, prepare, upscale
+from kdgan_jax.evaluate import cli
+from kdgan_jax.zoo import load, native
+
+
+@pytest.fixture
+def network(monkeypatch):
+    monkeypatch.setattr(upscale, "load", lambda path: load.load("student_x4"))
+
+
+def save(path, side=8):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.new("RGB", (side, side), (90, 150, 60)).save(path)
+    return path
+
+
+def test_inputs_with_dots_absolute_paths_and_links_stay_in_the_output_folder(
+    tmp_path, monkeypatch, network
+):
+    (tmp_path / "work/in/below").mkdir(parents=True)
+    save(tmp_path / "up.png"), save(tmp_path / "else/real.png"), save(tmp_path / "work/in/a.png")
+    (tmp_path / "work/in/link.png").symlink_to(tmp_path / "else/real.png")
+    (tmp_path / "work/in/folder").symlink_to(tmp_path / "else")
+    (tmp_path / "work/in/below/..png").symlink_to(tmp_path / "up.png")
+    monkeypatch.chdir(tmp_path / "work")
+    before = mutations.tree(tmp_path)
+    inputs = ["../up.png", str(tmp_path / "else/real.png"), "in", "in/../in/below/../a.png"]
+    upscale.main([*inputs[:3], "--out=out"])
+    upscale.main([inputs[3], "--out=again/../other"])
+    new = mutations.changed(before, mutations.tree(tmp_path))
+    assert new
+    assert all(name.startswith(("work/out", "work/other", "work/again")) for name in new), new
+
+
+def test_links_in_the_output_folder_are_not_written_through(tmp_path, network, capfd):
+    source, secret = save(tmp_path / "in/a.png"), tmp_path / "secret"
+    secret.write_text("mine")
+    out = tmp_path / "out"
+    out.mkdir()
+    (out / "a.png").symlink_to(tmp_path / "nowhere.png")  # is replaced
+    (out / "d.png").symlink_to(secret)  # is there already, so it is left alone
+    (out / ".b.png.part").symlink_to(secret)  # where a file is made before it is renamed
+    (out / "sub").symlink_to(tmp_path / "in")  # a folder, which inputs of folders would go to
+    others = save(tmp_path / "b.png"), save(tmp_path / "d.png")
+    save(tmp_path / "more/sub/c.png")
+    before = mutations.tree(tmp_path)
+    assert upscale.main([*map(str, (source, *others)), f"--out={out}"]) == 1
+    assert upscale.main([str(tmp_path / "more"), f"--out={out}"]) == 1
+    said = capfd.readouterr().err
+    assert f"failed: {others[1]}: {out / 'd.png'} exists" in said
+    assert f"{out / 'sub'} leads out of --out={out} by a link" in said
+    assert mutations.changed(before, mutations.tree(tmp_path)) == [
+        "out/.b.png.part",
+        "out/a.png",
+        "out/b.png",
+    ]
+    assert not (out / "a.png").is_symlink()
+    assert secret.read_text() == "mine"
+
+
+def test_a_folder_of_hostile_files_is_upscaled_but_for_them(tmp_path, network):
+    for name, data in pictures.hostile().items():
+        (tmp_path / "in").mkdir(exist_ok=True)
+        (tmp_path / "in" / name).write_bytes(data)
+    save(tmp_path / "in/good.png")
+    os.mkfifo(tmp_path / "in/pipe.png")
+    began = time.process_time()
+    assert upscale.main([str(tmp_path / "in"), f"--out={tmp_path / 'out'}"]) == 1
+    assert time.process_time() - began < 30
+    assert [p.name for p in (tmp_path / "out").iterdir()] == ["good.png"]
+
+
+def plant(out, secret, *names):
+    """Puts links to a file elsewhere where a command writes, and where it makes what it writes."""
+    out.mkdir()
+    for name in names:
+        (out / name).symlink_to(secret)
+        (out / f".{name}.part").symlink_to(secret)
+
+
+def test_evaluate_replaces_links_and_refuses_names_that_lead_elsewhere(tmp_path, capfd):
+    for i in range(2):
+        pixels = Image.effect_noise((64, 64), 50).convert("RGB")
+        (tmp_path / "set").mkdir(exist_ok=True)
+        pixels.save(tmp_path / f"set/{i}.png")
+    (tmp_path / "secret").write_text("mine")
+    names = "results.md", "results.csv", "results.json", "per_image.csv", "set_sheet.png"
+    plant(tmp_path / "out", tmp_path / "secret", *names)
+    before = mutations.tree(tmp_path)
+    common = ["--metrics=psnr_y", f"--out={tmp_path / 'out'}"]
+    models = "--models=../../evil=bicubic,/etc/evil=nearest"
+    for label in ("../evil", "/evil", "a/b", "..\0"):
+        with pytest.raises(SystemExit):
+            cli.main([models, f"--data={label}={tmp_path / 'set'}", *common])
+        assert "error: --data: a set cannot be named" in capfd.readouterr().err
+    assert mutations.tree(tmp_path) == before
+    assert cli.main([models, f"--data={tmp_path / 'set'}", *common]) == 0
+    new = mutations.changed(before, mutations.tree(tmp_path))
+    assert {f"out/{name}" for name in names} <= set(new)
+    assert all(name.startswith("out/") for name in new)
+    assert not any(path.is_symlink() for path in (tmp_path / "out").iterdir())
+    (tmp_path / "out/rows").symlink_to(tmp_path / "set")
+    with pytest.raises(SystemExit):
+        cli.main([models, f"--data={tmp_path / 'set'}", "--resume", *common])
+    assert "its folder 'rows' is a link" in capfd.readouterr().err
+
+
+def test_convert_replaces_links_and_takes_no_name_out_of_a_file(tmp_path):
+    (tmp_path / "secret").write_text("mine")
+    evil = {"source": "../../evil", "licence": "/etc/evil", "name": "../evil.safetensors"}
+    native.save(tmp_path / "in.safetensors", weights.model().with_about(**evil))
+    out = tmp_path / "out"
+    out.mkdir()
+    (out / "a.safetensors").symlink_to(tmp_path / "nowhere")
+    (out / ".a.safetensors.part").symlink_to(tmp_path / "secret")
+    before = mutations.tree(tmp_path)
+    assert convert.main([str(tmp_path / "in.safetensors"), str(out / "a.safetensors")]) == 0
+    new = mutations.changed(before, mutations.tree(tmp_path))
+    assert new == ["out/.a.safetensors.part", "out/a.safetensors"]
+    with safe_open(out / "a.safetensors", framework="numpy") as opened:
+        assert opened.metadata()["source"] == "../../evil"
+    (out / "b.safetensors").symlink_to(tmp_path / "secret")
+    with pytest.raises(SystemExit):
+        convert.main([str(tmp_path / "in.safetensors"), str(out / "b.safetensors")])
+    assert (tmp_path / "secret").read_text() == "mine"
+
+
+def test_prepare_replaces_links(tmp_path):
+    for i in range(3):
+        save(tmp_path / f"photos/{i}.png", side=32)
+    (tmp_path / "secret").write_text("mine")
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out/a.bin").symlink_to(tmp_path / "nowhere")
+    (tmp_path / "out/.a.bin.part").symlink_to(tmp_path / "secret")
+    config = configuration.default()
+    config.data.source, config.data.holdout = str(tmp_path / "photos"), 1
+    for phase in config.phases:
+        config.train[phase].hr_patch = 16
+    before = mutations.tree(tmp_path)
+    prepare.run(config, str(tmp_path / "out/a.bin"))
+    new = mutations.changed(before, mutations.tree(tmp_path))
+    assert new == ["out/.a.bin.part", "out/a.bin"]
+    assert not (tmp_path / "out/a.bin").is_symlink()

@@ -1,0 +1,114 @@
+"""Small sound files of every kind that models are loaded from."""
+
+import json
+import struct
+import sys
+from pathlib import Path
+
+import jax
+import numpy as np
+from safetensors.numpy import save as to_bytes
+from tensorboardX.proto.graph_pb2 import GraphDef
+
+from kdgan_jax import models
+from kdgan_jax.io import checkpoint
+from kdgan_jax.zoo import foreign, native
+from kdgan_jax.zoo.model import Model
+
+sys.path += [str(Path(__file__).parents[1] / name) for name in ("io", "zoo")]
+
+import test_forest
+import test_ncnn
+import test_pytorch as pickles
+
+TINY = {"features": 3, "depth": 1}
+
+
+def model(name="compact", scale=4, **kwargs):
+    """Returns a network of random weights."""
+    module = models.generator(name, kwargs or TINY, scale)
+    random = np.random.default_rng(0)
+    draw = lambda leaf: random.normal(size=leaf.shape).astype(np.float32)  # noqa: E731
+    return Model(name, kwargs or TINY, scale, jax.tree.map(draw, foreign.shapes(module)))
+
+
+def _written(folder, name, write):
+    write(folder / name)
+    return (folder / name).read_bytes()
+
+
+def _h5(path):
+    import h5py
+
+    small = model("srcnn", 2, features=(3, 2), luma_only=True, keep_border=True, rounded=True)
+    with h5py.File(path, "w") as file:
+        for key, array in foreign.to_state(small.module, small.params).items():
+            layer, _, kind = key.rpartition(".")
+            word = "kernel" if kind == "weight" else "bias"
+            turned = array.transpose(2, 3, 1, 0) if array.ndim == 4 else array
+            file[f"{layer}/{layer}/{word}:0"] = turned
+
+
+def graph(state):
+    """Returns a frozen graph with these constants, which are in PyTorch's layout."""
+    made = GraphDef()
+    for name, array in state.items():
+        tensor = made.node.add(name=name, op="Const").attr["value"].tensor
+        tensor.dtype = 1
+        turned = array.transpose(2, 3, 1, 0) if array.ndim == 4 else array
+        for side in turned.shape:
+            tensor.tensor_shape.dim.add(size=side)
+        tensor.tensor_content = np.ascontiguousarray(turned, "<f4").tobytes()
+    made.node.add(name="d2s", op="DepthToSpace", input=["f6"]).attr["block_size"].i = 1
+    return made
+
+
+def pickled(state):
+    """Returns the pickle of a state of PyTorch, and its storages."""
+    made = {k: pickles.tensor(str(i), array) for i, (k, array) in enumerate(state.items())}
+    storages = {str(i): array.tobytes() for i, array in enumerate(state.values())}
+    return pickles.dictionary(made), storages
+
+
+def safetensors(path_or_bytes):
+    """Returns (header, the rest) of a safetensors file."""
+    size = int.from_bytes(path_or_bytes[:8], "little")
+    return json.loads(path_or_bytes[8 : 8 + size]), path_or_bytes[8 + size :]
+
+
+def with_header(header, rest):
+    """Returns a safetensors file with this header, JSON or bytes."""
+    line = header if isinstance(header, bytes) else json.dumps(header).encode()
+    return struct.pack("<Q", len(line)) + line + rest
+
+
+def sound(folder):
+    """Returns the bytes of files by kind, which is their suffix but for a word before it."""
+    compact, fsrcnn = model(), model("fsrcnn", 2, features=3, narrow=2, depth=2)
+    state = foreign.to_state(compact.module, compact.params)
+    made = {
+        "ours.safetensors": _written(folder, "a.safetensors", lambda p: native.save(p, compact)),
+        "theirs.safetensors": to_bytes(state, {"format": "pt"}),
+        "zip.pth": _written(folder, "a.pth", lambda p: pickles.write_zip(p, *pickled(state))),
+        "stream.pth": _written(folder, "b.pth", lambda p: pickles.write_stream(p, *pickled(state))),
+        "keras.h5": _written(folder, "a.h5", _h5),
+        "graph.pb": graph(foreign.to_state(fsrcnn.module, fsrcnn.params)).SerializeToString(),
+        "forest.safetensors": _written(folder, "f.safetensors", test_forest.made().save),
+    }
+    for name, network in {"compact": "compact", "rrdb": "rrdb x2"}.items():
+        path, _ = test_ncnn.written(folder / f"{name}.param", network)
+        made |= {path.name: path.read_bytes(), f"{name}.bin": path.with_suffix(".bin").read_bytes()}
+    return made
+
+
+def save_checkpoint(folder, step=1):
+    """Writes a checkpoint as a run does, with the two items that models are loaded from."""
+    small = model()
+    items = {"params": small.params, "ema": small.params}
+    return checkpoint.save(folder, step, items, {"model": small.spec, "phase": folder.name})
+
+
+def sign(folder):
+    """Makes a checkpoint's manifest right again, as who altered it on purpose would."""
+    manifest = json.dumps(checkpoint._hashes(folder))
+    (folder / checkpoint.MANIFEST).write_text(manifest)
