@@ -5,6 +5,7 @@ python -m kdgan_jax.main --config=configs/kd.py --workdir=runs/kd
 
 import contextlib
 import logging
+from collections.abc import Iterator
 from typing import Any
 
 from absl import flags
@@ -25,16 +26,24 @@ NUM_PROCESSES = flags.DEFINE_integer("num_processes", None, "How many processes 
 PROCESS_ID = flags.DEFINE_integer("process_id", None, "Which of them this is, from 0")
 
 
+@contextlib.contextmanager
+def joined() -> Iterator[None]:
+    """Joins the other processes that the flags speak of, if any; all but the first are quiet."""
+    given = COORDINATOR.value, NUM_PROCESSES.value, PROCESS_ID.value
+    if not DISTRIBUTED.value and given == (None, None, None):
+        yield
+        return
+    with processes.joined(*given) as found:
+        logs.log.info("%s", found)
+        if not processes.first():
+            logs.log.setLevel(logging.WARNING)
+        yield
+
+
 def run(config: Any, workdir: str) -> None:
     """Makes the run that `config` describes, see `kdgan_jax.train.run`."""
     devices.configure()
-    with contextlib.ExitStack() as stack:
-        given = COORDINATOR.value, NUM_PROCESSES.value, PROCESS_ID.value
-        if DISTRIBUTED.value or given != (None, None, None):
-            found = stack.enter_context(processes.joined(*given))
-            logs.log.info("%s", found)
-            if not processes.first():
-                logs.log.setLevel(logging.WARNING)
+    with joined():
         from kdgan_jax.train import run as training
 
         training.run(config, workdir)

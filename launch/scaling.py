@@ -11,9 +11,7 @@ rounds. Speed-up and efficiency are of times of one round, over the smallest num
 Leaves `scaling.md`, `scaling.json` and `scaling.png`. All numbers of devices are in memory at once.
 """
 
-import contextlib
 import copy
-import logging
 import os
 import socket
 import sys
@@ -256,12 +254,7 @@ def run(config: Any, out: str) -> None:
         jax.config.update("jax_num_cpu_devices", max(numbers))
     config.phases = tuple(dict.fromkeys(("teacher", PHASE.value)))  # those that have to make sense
     checks.check(config)
-    given = main.COORDINATOR.value, main.NUM_PROCESSES.value, main.PROCESS_ID.value
-    with contextlib.ExitStack() as stack:
-        if main.DISTRIBUTED.value or given != (None, None, None):
-            logs.log.info("%s", stack.enter_context(processes.joined(*given)))
-            if not processes.first():
-                logs.log.setLevel(logging.WARNING)
+    with main.joined():
         scale(config, Path(out), numbers)
 
 

@@ -16,7 +16,7 @@ from kdgan_jax.data.buffers import Buffers
 from kdgan_jax.errors import UserError
 from kdgan_jax.evaluate import measure, metrics, pictures, plots, report
 from kdgan_jax.io import files, imagenet, lock, logs, record
-from kdgan_jax.train import feed, loop
+from kdgan_jax.train import feed, inputs, loop
 from kdgan_jax.train import phase as phases
 from kdgan_jax.train.stopping import Stop, listening
 from kdgan_jax.zoo.load import load
@@ -62,10 +62,11 @@ def _start(config: Any, workdir: Path) -> None:
 
     with listening() as stop:
         number = devices.count(config.devices, tuple(config.train[p].batch for p in config.phases))
-        teacher = _given_teacher(config, workdir)
+        inputs.check_networks(config)
+        teacher = inputs.teacher(config, workdir)
         if any(config.train[p].perceptual_weight for p in config.phases):
             imagenet.weight_file("vgg16.ckpt")
-        prepared, photos = _photos(config)
+        prepared, photos = inputs.photos(config)
         with _alone(config, workdir, photos):
             _run(config, workdir, teacher, prepared, photos, number, stop)
 
@@ -76,7 +77,7 @@ def _alone(config: Any, workdir: Path, photos: sources.Photos) -> Iterator[None]
 
     The first process does so, and the others wait for it.
     """
-    listed = _listed(photos)
+    listed = inputs.listed(photos)
     processes.agree(listed, "set of photos")
     with contextlib.ExitStack() as held:
         if processes.first():
@@ -87,7 +88,7 @@ def _alone(config: Any, workdir: Path, photos: sources.Photos) -> Iterator[None]
             held.enter_context(lock.alone(workdir))
             # Once more: another start may have begun a run there since.
             checks.check_workdir(config, workdir / "config.json")
-            _same_photos(workdir / "photos.json", listed)
+            inputs.same_photos(workdir / "photos.json", listed)
             files.write_json(workdir / "config.json", configuration.to_json(config))
         processes.together("the workdir is ours")
         yield
@@ -127,86 +128,6 @@ def _run(
     with start if processes.first() else contextlib.nullcontext():
         _train(config, workdir, teacher, photos.train, prepared, holdout, number, stop)
         _report(config, workdir, holdout, devices.describe(number))
-
-
-def _photos(config: Any) -> tuple[Buffers | None, sources.Photos]:
-    """Returns the run's photos, and those to train on decoded, if a file has them so."""
-    patch = configuration.largest_patch(config)
-    if not config.data.prepared:
-        return None, sources.gather(config.data, config.scale, patch)
-    from kdgan_jax.data import prepared
-
-    return prepared.open_for(config.data, config.scale, patch)
-
-
-def _listed(photos: sources.Photos) -> dict[str, Any]:
-    """Returns which photos a run has, for its `photos.json`."""
-    return {
-        side: [[photo.name, *photo.size] for photo in chosen]
-        for side, chosen in photos._asdict().items()
-    }
-
-
-def _same_photos(path: Path, ours: dict[str, Any]) -> None:
-    """Records the photos of a run at its first start; later they must be the same.
-
-    Raises:
-      UserError: they are others, so batches and held-out photos would be, too.
-    """
-    if path.is_file():
-        try:
-            saved = {side: json.loads(path.read_text())[side] for side in ours}
-        except (OSError, RecursionError, ValueError, KeyError, TypeError) as error:
-            raise UserError(
-                f"{path}: does not say which photos the run has ({error!r}); bring it back, or"
-                " choose another --workdir"
-            ) from None
-        for side in ours:
-            changed = [row for row in ours[side] if row not in saved[side]]
-            changed += [row for row in saved[side] if row not in ours[side]]
-            if not changed:  # the order counts, too
-                pairs = zip(ours[side], saved[side], strict=True)
-                changed = [row for row, other in pairs if row != other]
-            if changed:
-                raise UserError(
-                    f"{path}: the photos have changed since the run was started ({len(changed)}"
-                    f" of {side!r}, such as {changed[0][0]!r}); bring them back, or choose another"
-                    " --workdir"
-                )
-    files.write_json(path, ours)
-
-
-def _given_teacher(config: Any, workdir: Path) -> Model | None:
-    """Returns the teacher that the config names a checkpoint of, unless the run has it already.
-
-    Raises:
-      UserError: it cannot be used, or is another one than the run has taken over.
-    """
-    if not config.teacher.checkpoint:
-        return None
-    if loop.finished(workdir, "teacher", config.train.teacher.steps):
-        _refuse_other_teacher(config, workdir)
-        return None
-    teacher = load(config.teacher.checkpoint, "teacher", scale=config.scale)
-    if teacher.scale != config.scale:
-        raise UserError(
-            f"config.teacher.checkpoint={config.teacher.checkpoint!r} is of scale {teacher.scale},"
-            f" config.scale is {config.scale}; choose a teacher of the student's scale"
-        )
-    return teacher
-
-
-def _refuse_other_teacher(config: Any, workdir: Path) -> None:
-    """Raises a UserError if the teacher's file is there and is not the one that was taken over."""
-    try:
-        given = load(config.teacher.checkpoint, "teacher", scale=config.scale)
-    except UserError:
-        return  # gone: the run has its own copy
-    if given.digest != load(workdir, "teacher").digest:
-        raise UserError(
-            f"config.teacher.checkpoint={config.teacher.checkpoint!r} has changed since {workdir}"
-            " took it over; bring it back, or choose another --workdir"
-        )
 
 
 def _train(
