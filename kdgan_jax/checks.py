@@ -163,7 +163,9 @@ def check_workdir(config: Any, path: Path) -> None:
             f"{path}: is no config of a run ({error}); bring it back, or choose another --workdir"
         ) from None
     for field in ours.keys() & usual.keys():
-        if ".kwargs." not in field:  # those are of one network, and another's have no default here
+        if field.endswith(".reference_batch"):
+            saved.setdefault(field, ours[field])  # nothing was scaled by it
+        elif ".kwargs." not in field:  # of one network, and another's have no default here
             saved.setdefault(field, usual[field])
     for field in (*FREE, *_more_steps(config, path.parent, saved)):
         saved.pop(f"config.{field}", None)

@@ -11,8 +11,12 @@ Value = TypeVar("Value")
 class UserError(ValueError):
     """What is wrong, where, and what to do, in one sentence.
 
-    Entry points print it without a traceback and leave with exit code 2.
+    Entry points print it without a traceback and leave with exit code 2. It stays one line,
+    whatever the names that files bring into it: what cannot be printed is escaped.
     """
+
+    def __init__(self, message: str) -> None:
+        super().__init__("".join(c if c.isprintable() else ascii(c)[1:-1] for c in str(message)))
 
 
 class Stopped(BaseException):

@@ -18,7 +18,8 @@ import time
 from collections.abc import Sequence
 from typing import IO
 
-STOPPED = 75  # exit code of a run that has saved what it had
+STOPPED, WRONG = 75, 2  # exit codes: a run has saved what it had; what the user has to mend
+GOES_ON = "the same command goes on from the newest checkpoint"
 GRACE = 5.0  # seconds that the others get to say what is wrong when one has failed
 
 
@@ -44,14 +45,14 @@ def _free_port() -> int:
 
 
 def start(
-    command: Sequence[str], processes: int, devices: int
-) -> tuple[list[subprocess.Popen], list[threading.Thread]]:
-    """Starts the processes, and threads that copy what they say.
+    children: list[subprocess.Popen], command: Sequence[str], processes: int, devices: int
+) -> list[threading.Thread]:
+    """Adds the processes to `children` as they start; returns threads that copy what they say.
 
     The first one has the terminal; lines of others begin with "[1] ".
     """
     port = _free_port()
-    children, copying = [], []
+    copying = []
     for index in range(processes):
         piped = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT} if index else {}
         child = subprocess.Popen(
@@ -64,7 +65,7 @@ def start(
         if child.stdout:
             copying.append(threading.Thread(target=_copy, args=(index, child.stdout), daemon=True))
             copying[-1].start()
-    return children, copying
+    return copying
 
 
 def _copy(index: int, lines: IO[bytes]) -> None:
@@ -86,9 +87,9 @@ def wait(children: Sequence[subprocess.Popen], copying: Sequence[threading.Threa
     """
     failed = None
     while failed is None and any(child.poll() is None for child in children):
-        failed = next((i for i, child in enumerate(children) if _failed(child)), None)
         time.sleep(0.01)
-    failed = next((i for i, child in enumerate(children) if _failed(child)), failed)
+        failed = _first_failed(children)
+    failed = _first_failed(children) if failed is None else failed
     end = time.monotonic() + GRACE * (failed is not None)
     while time.monotonic() < end and any(child.poll() is None for child in children):
         time.sleep(0.05)
@@ -101,21 +102,28 @@ def wait(children: Sequence[subprocess.Popen], copying: Sequence[threading.Threa
     how = f"was killed by {signal.Signals(-code).name}" if code < 0 else f"ended with code {code}"
     print(
         f"process {failed} of {len(children)} {how}; the others are ended, since they cannot go on"
-        " without it; the same command goes on from the newest checkpoint",
+        f" without it; {'its error is above' if code == WRONG else GOES_ON}",
         file=sys.stderr,
     )
     return 128 - code if code < 0 else code
 
 
-def _failed(child: subprocess.Popen) -> bool:
-    return child.poll() not in (None, 0, STOPPED)
+def _first_failed(children: Sequence[subprocess.Popen]) -> int | None:
+    """Returns which process has failed; of several, the one that the others followed."""
+
+    def follows(index: int) -> int:
+        code = children[index].returncode
+        # Killed; a user's error; any other; ended by JAX, since another one had.
+        return 3 if code == -signal.SIGABRT else 0 if code < 0 else 1 if code == WRONG else 2
+
+    failed = [i for i, child in enumerate(children) if child.poll() not in (None, 0, STOPPED)]
+    return min(failed, key=follows, default=None)
 
 
 def _kill(children: Sequence[subprocess.Popen]) -> None:
     for child in children:
         if child.poll() is None:
             child.kill()
-            child.wait()
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -135,20 +143,21 @@ def main(argv: Sequence[str] | None = None) -> int:
     for name in ("processes", "devices_per_process"):
         if getattr(arguments, name) < 1:
             parser.error(f"--{name}={getattr(arguments, name)} must be at least 1")
-    children, copying = start(
-        [*arguments.command, "--distributed"], arguments.processes, arguments.devices_per_process
-    )
+    children: list[subprocess.Popen] = []
     asked: list[int] = []
 
     def pass_on(number: int, frame: object) -> None:
         asked.append(number)
         if len(asked) > 1 and number == signal.SIGINT:
             _kill(children)
-            sys.exit(130)
-        children[0].send_signal(signal.SIGTERM)  # it tells the others
+            os._exit(130)
+        for child in children[:1]:
+            child.send_signal(signal.SIGTERM)  # it tells the others
 
-    for number in (signal.SIGINT, signal.SIGTERM):
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, pass_on)
+    command = [*arguments.command, "--distributed"]
+    copying = start(children, command, arguments.processes, arguments.devices_per_process)
     return wait(children, copying)
 
 

@@ -198,10 +198,11 @@ def saved_without(config, path, *fields):
     return path
 
 
-NEW = "optim", "data.sampling", "train.distill.clip_norm"
+NEW = "optim", "data.sampling", "train.distill.clip_norm", "train.adversarial.reference_batch"
 
 
 def test_fields_that_an_older_run_did_not_know_had_their_default(config, tmp_path):
+    config.train.adversarial.update({"batch": 8, "reference_batch": 8})
     checks.check_workdir(config, saved_without(config, tmp_path / "config.json", *NEW))
 
 
