@@ -8,6 +8,7 @@ import contextlib
 import json
 import os
 import sys
+import time
 import traceback
 from collections.abc import Iterator, Sequence
 from typing import Any, TypeVar
@@ -17,12 +18,16 @@ import numpy as np
 from jax.experimental import multihost_utils
 
 from kdgan_jax.errors import Stopped, UserError
+from kdgan_jax.io.logs import log
 
 Item = TypeVar("Item")
 
 # Seconds without a sign of life after which a process counts as dead and the others are ended.
 # JAX's default of 100 is more than the minute in which a run is to say that it has failed.
 HEARTBEAT = 20
+JOINING = 300  # seconds that processes may come after each other
+PATIENCE = 1.0  # seconds that the first leaves after others who fail of the same: JAX aborts them
+LOST = "Gloo ", "gloo", "NCCL", "nccl"  # in errors of a collective that lacks a process
 ENVIRONMENT = "JAX_COORDINATOR_ADDRESS", "JAX_NUM_PROCESSES", "JAX_PROCESS_ID"
 
 
@@ -63,7 +68,8 @@ def joined(
     """Joins the other processes of a run, before JAX is used; yields a line on what was found.
 
     A process that fails alone leaves at once: it must not wait for the others, who wait for it.
-    The runtime ends them within `HEARTBEAT` seconds or so.
+    The runtime ends them within `HEARTBEAT` seconds or so, and this one with its own last words
+    (SIGABRT) if the others have not come within `JOINING` seconds.
 
     Args:
       coordinator: "host:port" of the first process. All three None: from the environment variables
@@ -75,9 +81,13 @@ def joined(
       UserError: they are not to be found.
     """
     arguments, where = _given(coordinator, count, place)
+    log.info("waiting for the other processes, %d s at most", JOINING)
     try:
         jax.distributed.initialize(
-            **arguments, heartbeat_timeout_seconds=HEARTBEAT, shutdown_timeout_seconds=HEARTBEAT
+            **arguments,
+            initialization_timeout=JOINING,
+            heartbeat_timeout_seconds=HEARTBEAT,
+            shutdown_timeout_seconds=HEARTBEAT,
         )
     except (ValueError, TypeError, KeyError):
         raise UserError(
@@ -85,8 +95,6 @@ def joined(
             f" {', '.join(ENVIRONMENT)} are given, and JAX finds no cluster here; give them, or"
             " start with launch/local.py or launch/slurm.sbatch"
         ) from None
-    except RuntimeError as error:
-        raise UserError(f"--distributed: the other processes are not there ({error})") from None
     try:
         yield (
             f"process {index()} of {number()} (from {where}),"
@@ -98,16 +106,19 @@ def joined(
     except BaseException as error:
         if isinstance(error, UserError):
             print(f"error: {error}", file=sys.stderr)
-        else:
-            traceback.print_exc()
-        if isinstance(error, jax.errors.JaxRuntimeError):
+        elif any(word in str(error) for word in LOST):
+            what = str(error).splitlines()[0]
             print(
-                "error: if another process has ended, its own last lines say why; the same command"
-                " goes on from the newest checkpoint",
+                f"error: another process is gone or out of reach ({what}); its own last lines say"
+                " why; the same command goes on from the newest checkpoint",
                 file=sys.stderr,
             )
+        else:
+            traceback.print_exc()
         sys.stdout.flush()
         sys.stderr.flush()
+        if first():
+            time.sleep(PATIENCE)
         os._exit(2 if isinstance(error, UserError) else 1)
 
 
@@ -177,7 +188,7 @@ def agree(value: Any, what: str) -> None:
         if other != values[0]:
             raise UserError(
                 f"process {place} of {len(values)} has another {what} than process 0; start all"
-                " with the same command, on the same files"
+                " with the same command, on the same photos, and on one file system for --workdir"
             )
 
 

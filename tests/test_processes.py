@@ -93,6 +93,7 @@ def test_flags_come_before_the_environment(joining, monkeypatch):
         "coordinator_address": "here:2",
         "num_processes": 4,
         "process_id": 3,
+        "initialization_timeout": processes.JOINING,
         "heartbeat_timeout_seconds": processes.HEARTBEAT,
         "shutdown_timeout_seconds": processes.HEARTBEAT,
     }
@@ -161,7 +162,8 @@ def test_without_a_cluster_it_says_what_is_needed():
     [
         ("errors.UserError('no photos')", 2, "error: no photos"),
         ("ZeroDivisionError", 1, "ZeroDivisionError"),
-        ("jax.errors.JaxRuntimeError('gone')", 1, "its own last lines say why"),
+        ("jax.errors.JaxRuntimeError('no memory')", 1, "JaxRuntimeError: no memory"),
+        ("ValueError('UNKNOWN: Gloo AllGather failed')", 1, "another process is gone or out of"),
     ],
 )
 def test_a_process_that_fails_does_not_wait_for_the_others(raised, code, said):

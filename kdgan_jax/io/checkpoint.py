@@ -79,6 +79,8 @@ def save(
         with _quiet():
             ocp.save_checkpointables(temporary / "items", filled)
     except ValueError as error:  # of the library beneath orbax, in many lines
+        if "os_error_code" not in str(error):
+            raise
         raise OSError(str(error).splitlines()[0].rpartition(": ")[2]) from None
     if processes.first():
         write_json(temporary / "meta.json", {**meta, "step": step, "items": sorted(filled)})

@@ -7,6 +7,7 @@ import contextlib
 import functools
 import io
 import logging
+import re
 import struct
 import threading
 import warnings
@@ -153,11 +154,25 @@ def size(path: str | Path) -> tuple[int, int]:
         return (width, height) if _orientation(image) in (5, 6, 7, 8) else (height, width)
 
 
+_MARKER = re.compile(
+    rb"\xff([\x02-\xcf\xd9-\xfe])"
+)  # of a JPEG; others have no length, or are data
+
+
+def _scans(data: bytes) -> int:
+    """Returns how many scans the first image of a JPEG has; phones append films and more to it."""
+    found, place = 0, 2
+    while (marker := _MARKER.search(data, place)) and marker[1] != b"\xd9":
+        found += marker[1] == b"\xda"
+        place = marker.end() + int.from_bytes(data[marker.end() : marker.end() + 2], "big")
+    return found
+
+
 def _refuse_endless(image: Any, path: Path) -> None:
     """Raises a ValueError if decoding takes far longer than bytes and pixels let expect."""
     codec = image.tile[0][0] if image.tile else ""
     if codec == "jpeg":
-        scans, most = path.read_bytes().count(b"\xff\xda"), Image.MAX_IMAGE_PIXELS or float("inf")
+        scans, most = _scans(path.read_bytes()), Image.MAX_IMAGE_PIXELS or float("inf")
         if scans * image.width * image.height > MOST_SCANS * most:
             raise ValueError(f"{scans} scans of {image.width}x{image.height} pixels; save it anew")
     if codec == "ppm_plain" and path.read_bytes().count(b"#") > MOST_COMMENTS:

@@ -12,7 +12,7 @@ import numpy as np
 
 from kdgan_jax import devices, processes
 from kdgan_jax.errors import Stopped, UserError
-from kdgan_jax.io import checkpoint, logs, record
+from kdgan_jax.io import checkpoint, files, logs, record
 from kdgan_jax.train import state
 from kdgan_jax.train.feed import Feed
 from kdgan_jax.train.phase import Phase, compiled, frozen, initial, optimisers
@@ -25,6 +25,7 @@ STEPS_PER_CALL = 16
 def _restore(phase: Phase, fresh: state.TrainState) -> state.TrainState:
     """Returns the state of the newest checkpoint that is whole, or `fresh`."""
     newest = checkpoint.newest(phase.folder, logs.log.warning)
+    processes.agree(newest, "newest checkpoint")
     if newest is None:
         return fresh
     logs.log.info("%s: resumed at step %d", phase.name, newest)
@@ -32,20 +33,17 @@ def _restore(phase: Phase, fresh: state.TrainState) -> state.TrainState:
     return state.from_items(checkpoint.load(phase.folder / str(newest), targets))
 
 
-def save(phase: Phase, current: state.TrainState, step: int) -> None:
-    """Writes the checkpoint of `step`."""
+def save(phase: Phase, current: state.TrainState, step: int, folder: Path | None = None) -> Path:
+    """Writes the checkpoint of `step`, into the phase's folder or another; returns where."""
+    meta = {"model": phase.model.spec, "phase": phase.name, "versions": record.versions()}
+    folder, items = folder or phase.folder, state.to_items(devices.to_host(current))
     try:
-        _save(phase, devices.to_host(current), step, phase.folder)
+        return checkpoint.save(folder, step, items, meta)
     except OSError as error:
         raise UserError(
-            f"{phase.folder}: the checkpoint of step {step} cannot be written ({error}); those"
-            " before it are whole; make room and start again to go on"
+            f"{folder}: the checkpoint of step {step} cannot be written ({error}); those before it"
+            " are whole; make room and start again to go on"
         ) from None
-
-
-def _save(phase: Phase, current: state.TrainState, step: int, folder: Path) -> Path:
-    meta = {"model": phase.model.spec, "phase": phase.name, "versions": record.versions()}
-    return checkpoint.save(folder, step, state.to_items(current), meta)
 
 
 def finished(workdir: Path, name: str, steps: int) -> bool:
@@ -112,7 +110,7 @@ def _stop_if_bad(phase: Phase, feed: Feed, current: Any, given: Any, rows: _Rows
     if rows.streak <= allowed:
         return
     folder = phase.workdir / "debug" / phase.name
-    place = _save(phase, devices.to_host(current).replace(step=before), step, folder)
+    place = save(phase, devices.to_host(current).replace(step=before), step, folder)
     given = devices.whole(given)
     shares = [
         feed.cut(feed.arrays, jax.tree.map(lambda a, i=i: a[i], given), before)
@@ -120,7 +118,9 @@ def _stop_if_bad(phase: Phase, feed: Feed, current: Any, given: Any, rows: _Rows
     ]
     batch = {name: np.concatenate([share[name] for share in shares]) for name in shares[0]}
     if processes.first():
-        np.savez(folder / f"{step}.npz", **batch)  # type: ignore[arg-type]
+        with files.replacing(folder / f"{step}.npz") as temporary, temporary.open("wb") as file:
+            np.savez(file, **batch)  # type: ignore[arg-type]
+    processes.together("the batch is written")
     raise UserError(
         f"{phase.name}: the last {rows.streak} updates up to step {step} were not finite and not"
         f" made; the weights before them and the batch are in {place} and {step}.npz beside it (see"

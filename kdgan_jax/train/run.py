@@ -54,8 +54,10 @@ def _start(config: Any, workdir: Path) -> None:
     checks.check(config)
     processes.agree(configuration.to_json(config), "config")
     checks.check_workdir(config, workdir / "config.json")
-    done = all(loop.finished(workdir, p, config.train[p].steps) for p in config.phases)
-    if done and (workdir / "results.json").is_file():
+    finished = [loop.finished(workdir, p, config.train[p].steps) for p in config.phases]
+    there = (workdir / "results.json").is_file()
+    processes.agree([finished, there], "state of the run")
+    if all(finished) and there:
         logs.log.info("%s: the run is complete; its results:", workdir)
         logs.log.info("%s", (workdir / "results.md").read_text())
         return
@@ -91,6 +93,8 @@ def _alone(config: Any, workdir: Path, photos: sources.Photos) -> Iterator[None]
             inputs.same_photos(workdir / "photos.json", listed)
             files.write_json(workdir / "config.json", configuration.to_json(config))
         processes.together("the workdir is ours")
+        path = workdir / "config.json"
+        processes.agree(path.is_file() and files.sha256(path), "workdir")
         yield
 
 

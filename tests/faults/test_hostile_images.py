@@ -4,6 +4,7 @@ A few hundred in the suite; `pytest -m long tests/faults` is the whole.
 """
 
 import os
+import random
 import struct
 
 import mutations
@@ -154,3 +155,12 @@ def test_scans_and_comments_as_programs_write_them_are_read(tmp_path):
     (tmp_path / "a.ppm").write_bytes(b"P3\n# GIMP\n1 1 255\n1 2 3\n")
     for path in tmp_path.iterdir():
         images.read(path)
+
+
+def test_what_phones_append_to_a_jpeg_is_no_scan(tmp_path):
+    sound = pictures.scans(3000, 3000, 10)
+    noise = random.Random(0).randbytes(2**24)  # a film: hundreds of its pairs of bytes look like it
+    (tmp_path / "a.jpg").write_bytes(sound + noise)
+    assert noise.count(b"\xff\xda") > 100
+    assert images._scans(sound + noise) == images._scans(sound) == sound.count(b"\xff\xda")
+    assert images.read(tmp_path / "a.jpg").rgb.shape == (3000, 3000, 3)
