@@ -141,6 +141,15 @@ def test_any_shape_goes_on_where_another_was_and_measures_the_same(
     np.testing.assert_allclose(ours[2:], theirs[2:], rtol=0, atol=1e-4)
 
 
+@pytest.mark.parametrize("shape", [(1, 1), pytest.param((1, 4), marks=pytest.mark.long)])
+def test_any_shape_measures_the_same_models_the_same(runs, smoke_run, tmp_path, shape):
+    copy = tmp_path / "copy"
+    shutil.copytree(runs[2, 2], copy)
+    (copy / "results.json").unlink()
+    finish(start(shape, gan(copy, smoke_run)))
+    np.testing.assert_allclose(figures(copy), figures(runs[2, 2]), rtol=0, atol=1e-6)
+
+
 def until(condition, process, seconds=120):
     end = time.monotonic() + seconds
     while not condition():
@@ -207,3 +216,38 @@ def test_when_one_process_ends_all_do_and_a_start_goes_on(tmp_path, which):
     process = running((1, 1), tmp_path)
     process.send_signal(signal.SIGTERM)
     assert f"teacher: resumed at step {saved}" in finish(process, STOPPED)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("backend", ["device", "tfdata"])
+def test_a_run_that_diverges_ends_in_all_processes_and_leaves_its_batch(tmp_path, backend):
+    more = [f"--config.data.backend={backend}", "--config.train.teacher.learning_rate=1e30"]
+    said = finish(start((2, 1), command(tmp_path, *more, "--config.max_bad_steps=2")), 2)
+    line = "error: teacher: the last 3 updates up to step 4 were not finite"
+    assert f"\n{line}" in said
+    assert f"\n[1] {line}" in said
+    with np.load(tmp_path / "debug/teacher/4.npz") as batch:
+        assert batch["lr"].shape == (4, 8, 8, 3)  # of both processes
+    assert json.loads((tmp_path / "run.json").read_text())["starts"][-1]["exit"] in said
+
+
+@pytest.mark.long
+def test_a_workdir_in_use_is_refused_by_all(tmp_path):
+    first = running((1, 1), tmp_path)
+    said = finish(start((2, 1), endless(tmp_path)), 2)
+    assert f"error: {tmp_path}: is in use by process {first.pid} on " in said
+    first.send_signal(signal.SIGTERM)
+    finish(first, STOPPED)
+
+
+@pytest.mark.long
+def test_a_damaged_newest_checkpoint_is_passed_over_by_all(tmp_path):
+    process = running((2, 1), tmp_path)
+    process.send_signal(signal.SIGTERM)
+    finish(process, STOPPED)
+    before, last = checkpoint.steps(tmp_path / "checkpoints/teacher")[-2:]
+    (tmp_path / "checkpoints/teacher" / str(last) / "meta.json").write_text("{}")
+    process = start((2, 1), endless(tmp_path))
+    until(lambda: newest(tmp_path) > last, process)
+    process.send_signal(signal.SIGTERM)
+    assert f"teacher: resumed at step {before}" in finish(process, STOPPED)
