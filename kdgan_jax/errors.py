@@ -15,8 +15,10 @@ class UserError(ValueError):
     whatever the names that files bring into it: what cannot be printed is escaped.
     """
 
-    def __init__(self, message: str) -> None:
-        super().__init__("".join(c if c.isprintable() else ascii(c)[1:-1] for c in str(message)))
+    def __str__(self) -> str:
+        """Returns the line."""
+        message = super().__str__()
+        return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in message)
 
 
 class Stopped(BaseException):

@@ -73,8 +73,9 @@ def _reason(error: BaseException) -> str:
     message: object = error
     while isinstance(message, BaseException) and message.args:
         message = message.args[0]
-    lines = [line for line in str(message).splitlines() if line.strip()]
+    text = str(message).replace("\\n", "\n")  # our own errors are one line, also when wrapped
+    lines = [line for line in text.splitlines() if line.strip()]
     if "Traceback" in str(message):  # of what get_config raised
         return lines[-1].removeprefix("kdgan_jax.errors.UserError: ")
-    text = "; ".join(lines)
-    return text if isinstance(error, flags.Error) else f"--config has no field or value {text}"
+    said = "; ".join(lines)
+    return said if isinstance(error, flags.Error) else f"--config has no field or value {said}"
