@@ -1,6 +1,5 @@
 """Whether a config makes sense, and goes with the run that lies in its workdir; before any work."""
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +15,7 @@ from kdgan_jax.config import (
     uses_teacher,
 )
 from kdgan_jax.errors import UserError, pick
-from kdgan_jax.io import checkpoint
+from kdgan_jax.io import checkpoint, files
 from kdgan_jax.losses import ADVERSARIAL, PIXEL
 from kdgan_jax.models import DISCRIMINATORS, SCALES, discriminator, generator
 from kdgan_jax.models.vgg import LAYERS
@@ -157,8 +156,8 @@ def check_workdir(config: Any, path: Path) -> None:
         return
     ours, usual = _flat(to_json(config)), _flat(to_json(default()))
     try:
-        saved = _flat(json.loads(path.read_text()))
-    except (AttributeError, OSError, RecursionError, ValueError) as error:
+        saved = _flat(files.read_json(path))
+    except ValueError as error:
         raise UserError(
             f"{path}: is no config of a run ({error}); bring it back, or choose another --workdir"
         ) from None
@@ -171,8 +170,7 @@ def check_workdir(config: Any, path: Path) -> None:
         saved.pop(f"config.{field}", None)
         ours.pop(f"config.{field}", None)
     changed = [
-        f"{key if key.isprintable() else ascii(key)}: {saved.get(key)!r} there,"
-        f" {ours.get(key)!r} now"
+        f"{key}: {saved.get(key)!r} there, {ours.get(key)!r} now"
         for key in sorted(saved.keys() | ours.keys())
         if saved.get(key) != ours.get(key)
     ]

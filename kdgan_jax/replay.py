@@ -4,7 +4,6 @@ python -m kdgan_jax.replay runs/kd/debug/adversarial/1200
 """
 
 import argparse
-import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -17,7 +16,7 @@ import numpy as np
 from kdgan_jax import devices
 from kdgan_jax.config import uses_teacher
 from kdgan_jax.errors import UserError, leave
-from kdgan_jax.io import checkpoint, logs
+from kdgan_jax.io import checkpoint, files, logs
 from kdgan_jax.train import phase as phases
 from kdgan_jax.train import state, steps
 from kdgan_jax.zoo.load import load
@@ -39,7 +38,7 @@ def replay(place: Path) -> tuple[dict[str, float], list[str]]:
     workdir, name = place.parents[2], place.parent.name
     batch_file = place.with_name(f"{place.name}.npz")
     try:
-        config = ml_collections.ConfigDict(json.loads((workdir / "config.json").read_text()))
+        config = ml_collections.ConfigDict(files.read_json(workdir / "config.json"))
         with np.load(batch_file) as file:
             batch = dict(file)
         spec = checkpoint.meta(place)["model"]

@@ -24,10 +24,11 @@ from absl import flags
 
 from kdgan_jax import checks, devices, main, models, processes
 from kdgan_jax import config as configuration
-from kdgan_jax.data import buffers, photos, prepared
+from kdgan_jax.data import buffers, photos
 from kdgan_jax.errors import UserError
 from kdgan_jax.io import commands, files, logs, record
 from kdgan_jax.train import feed as feeds
+from kdgan_jax.train import inputs
 from kdgan_jax.train import loop as loops
 from kdgan_jax.train import phase as phases
 from kdgan_jax.zoo.load import load
@@ -75,11 +76,9 @@ def check(numbers: list[int], total: int) -> None:
 
 def decoded(config: Any) -> tuple[buffers.Buffers, list[photos.Photo]]:
     """Returns the config's training photos, decoded, and which they are."""
-    patch = config.train[PHASE.value].hr_patch
-    if config.data.prepared:
-        rows, found = prepared.open_for(config.data, config.scale, patch)
+    rows, found = inputs.photos(config, config.train[PHASE.value].hr_patch)
+    if rows:
         return rows, found.train
-    found = photos.gather(config.data, config.scale, patch)
     return buffers.build(found.train, config.scale, config.data.max_bad_fraction)
 
 

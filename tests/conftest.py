@@ -5,6 +5,7 @@ import logging
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -80,6 +81,15 @@ def run_module(*arguments: object, check: bool = True) -> subprocess.CompletedPr
         timeout=300,
         check=check,
     )
+
+
+def wait_for(condition, process, seconds=120):
+    """Waits until `condition()` holds; the process must not end before."""
+    end = time.monotonic() + seconds
+    while not condition():
+        assert process.poll() is None, process.stderr.read()
+        assert time.monotonic() < end, "it takes too long"
+        time.sleep(0.05)
 
 
 def items(workdir: Path, phase: str, step: int = 4):

@@ -13,7 +13,7 @@ from kdgan_jax.data import photos as sources
 from kdgan_jax.data.photos import Photo
 from kdgan_jax.evaluate.measure import Rows, Upscaler
 from kdgan_jax.evaluate.metrics import PROTOCOL
-from kdgan_jax.io.files import write_json
+from kdgan_jax.io.files import read_json, write_json
 
 
 def set_digest(photos: Sequence[Photo]) -> str:
@@ -41,9 +41,9 @@ def load(path: Path, model: str, dataset: str) -> tuple[Rows, Rows] | None:
     """
     names = {"model": model, "dataset": dataset}
     try:
-        kept = json.loads(path.read_text())
+        kept = read_json(path)
         return [kept["row"] | names], [row | names for row in kept["per_image"]]
-    except (OSError, RecursionError, ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError):
         return None
 
 

@@ -113,7 +113,7 @@ def measure(
     rows = images(
         upscalers, examples, dataset=dataset, scale=scale, metrics=metrics, on_image=on_image
     )
-    return means(upscalers, rows, dataset=dataset, scale=scale, metrics=metrics), rows
+    return means(upscalers, rows, scale), rows
 
 
 def images(
@@ -167,23 +167,17 @@ def images(
     return per_image
 
 
-def means(
-    upscalers: Sequence[Upscaler],
-    per_image: Rows,
-    *,
-    dataset: str,
-    scale: int,
-    metrics: Sequence[str] = tuple(METRICS),
-) -> Rows:
+def means(upscalers: Sequence[Upscaler], per_image: Rows, scale: int) -> Rows:
     """Returns a row per model: means over its rows of `images`, the median of its seconds."""
     rows = []
     for upscaler in upscalers:
         own = [row for row in per_image if row["model"] == upscaler.name]
-        figures = {name: float(np.mean([row[name] for row in own])) for name in metrics}
+        measured = [name for name in METRICS if own[0][name] is not None]
+        figures = {name: float(np.mean([row[name] for row in own])) for name in measured}
         rows.append(
             {
                 "model": upscaler.name,
-                "dataset": dataset,
+                "dataset": own[0]["dataset"],
                 "scale": scale,
                 "images": len(own),
                 **{name: figures.get(name) for name in METRICS},

@@ -11,7 +11,6 @@ host, so a checkpoint can be read on any number of devices, and one item can be 
 
 import contextlib
 import gc
-import json
 import logging
 import math
 import os
@@ -29,7 +28,7 @@ from orbax.checkpoint import v1 as ocp
 
 from kdgan_jax import processes
 from kdgan_jax.errors import UserError
-from kdgan_jax.io.files import sha256, write_json
+from kdgan_jax.io.files import read_json, sha256, write_json
 from kdgan_jax.io.limits import most_bytes
 
 MANIFEST = "sha256.json"
@@ -113,8 +112,8 @@ def verify(checkpoint: str | Path) -> None:
     """
     checkpoint = Path(checkpoint)
     try:
-        wanted = _read(checkpoint / MANIFEST)
-    except (OSError, RecursionError, ValueError):
+        wanted = read_json(checkpoint / MANIFEST)
+    except ValueError:
         raise UserError(f"{checkpoint}: no checkpoint, {MANIFEST} is missing or broken") from None
     found = _hashes(checkpoint)
     for name in sorted(wanted.keys() | found.keys()):
@@ -149,14 +148,6 @@ def newest(folder: str | Path, warn: Callable[[str], None] = lambda message: Non
     return None
 
 
-def _read(path: Path) -> dict[str, Any]:
-    """Returns the JSON object in a file; a ValueError if it holds another, or is no file."""
-    value = json.loads(path.read_text() if path.is_file() else "")  # a pipe would be waited for
-    if not isinstance(value, dict):
-        raise ValueError("no JSON object")
-    return value
-
-
 def meta(checkpoint: str | Path) -> dict[str, Any]:
     """Returns the checkpoint's `meta.json`.
 
@@ -165,8 +156,8 @@ def meta(checkpoint: str | Path) -> dict[str, Any]:
     """
     path = Path(checkpoint) / "meta.json"
     try:
-        return _read(path)
-    except (OSError, RecursionError, ValueError) as error:
+        return read_json(path)
+    except ValueError as error:
         raise UserError(f"{path}: missing or damaged ({error})") from None
 
 

@@ -33,6 +33,22 @@ def write_json(path: str | Path, value: Any) -> None:
     write_text(path, json.dumps(value, indent=1) + "\n")
 
 
+def read_json(path: str | Path) -> dict[str, Any]:
+    """Returns the JSON object in a file.
+
+    Raises:
+      ValueError: there is no such file, it cannot be read, or it holds something else.
+    """
+    path = Path(path)
+    try:  # a pipe would be waited for
+        value = json.loads(path.read_text() if path.is_file() else "")
+    except (OSError, RecursionError) as error:
+        raise ValueError(str(error)) from None
+    if not isinstance(value, dict):
+        raise ValueError("no JSON object")
+    return value
+
+
 def sha256(path: str | Path) -> str:
     """Returns the hexadecimal SHA-256 of the file's bytes."""
     with open(path, "rb") as file:

@@ -2,7 +2,6 @@
 
 import contextlib
 import datetime
-import json
 import platform
 import subprocess
 from collections.abc import Iterator
@@ -11,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from kdgan_jax.errors import Stopped, UserError
-from kdgan_jax.io.files import write_json
+from kdgan_jax.io.files import read_json, write_json
 
 PACKAGES = "kdgan_jax", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy", "tensorflow"
 RUNNING = "running"
@@ -52,8 +51,8 @@ def kept(path: Path, facts: dict[str, Any]) -> Iterator[None]:
     is alone in the run.
     """
     starts: list[dict[str, Any]] = []
-    with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
-        found = json.loads(path.read_text())["starts"]
+    with contextlib.suppress(ValueError, KeyError, TypeError):
+        found = read_json(path)["starts"]
         starts = [start for start in found if isinstance(start, dict)]
     for old in starts:
         if old.get("exit") == RUNNING:

@@ -1,10 +1,8 @@
 """What a run is given, looked at before hours are spent: photos, a teacher, networks."""
 
-import json
 from pathlib import Path
 from typing import Any
 
-from kdgan_jax import config as configuration
 from kdgan_jax.data import photos as sources
 from kdgan_jax.data.buffers import Buffers
 from kdgan_jax.errors import UserError
@@ -29,9 +27,13 @@ def check_networks(config: Any) -> None:
             raise UserError(f"config.{name}: {error}") from None
 
 
-def photos(config: Any) -> tuple[Buffers | None, sources.Photos]:
-    """Returns the run's photos, and those to train on decoded, if a file has them so."""
-    patch = configuration.largest_patch(config)
+def photos(config: Any, patch: int) -> tuple[Buffers | None, sources.Photos]:
+    """Returns the run's photos, and those to train on decoded, if a file has them so.
+
+    Args:
+      config: of the run.
+      patch: side of the largest HR patch; what is smaller is left out.
+    """
     if not config.data.prepared:
         return None, sources.gather(config.data, config.scale, patch)
     from kdgan_jax.data import prepared
@@ -55,8 +57,8 @@ def same_photos(path: Path, ours: dict[str, Any]) -> None:
     """
     if path.is_file():
         try:
-            saved = {side: list(json.loads(path.read_text())[side]) for side in ours}
-        except (OSError, RecursionError, ValueError, KeyError, TypeError) as error:
+            saved = {side: list(files.read_json(path)[side]) for side in ours}
+        except (ValueError, KeyError, TypeError) as error:
             raise UserError(
                 f"{path}: does not say which photos the run has ({error!r}); bring it back, or"
                 " choose another --workdir"

@@ -15,7 +15,7 @@ from kdgan_jax.errors import Stopped, UserError
 from kdgan_jax.io import checkpoint, files, logs, record
 from kdgan_jax.train import state
 from kdgan_jax.train.feed import Feed
-from kdgan_jax.train.phase import Phase, compiled, frozen, initial, optimisers
+from kdgan_jax.train.phase import Phase, compiled, frozen, initial, optimisers, say_rate
 from kdgan_jax.train.stopping import Stop
 from kdgan_jax.zoo.model import Model
 
@@ -166,6 +166,7 @@ def train(
     stop = stop or Stop()
     settings, config = phase.settings, phase.config
     players = optimisers(phase)
+    say_rate(phase)
     current = _restore(phase, initial(phase, players))
     start = int(current.step)
     current = devices.replicate(current, phase.devices)

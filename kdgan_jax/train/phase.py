@@ -56,15 +56,16 @@ class Phase:
         return zlib.crc32(f"{self.name} {self.config.seed}".encode())
 
 
-def _scaling(phase: Phase) -> tuple[str, int, int]:
-    """Returns the arguments of `optim.rate_factor`."""
+def _factor(phase: Phase) -> float:
+    """Returns what the phase's learning rates are multiplied by."""
     settings = phase.settings
-    return phase.config.optim.lr_scaling, settings.batch, settings.reference_batch
+    rule = phase.config.optim.lr_scaling
+    return optim.rate_factor(rule, settings.batch, settings.reference_batch)
 
 
 def optimisers(phase: Phase) -> steps.Optimisers:
     """Returns the optimisers of the phase's players."""
-    settings, factor = phase.settings, optim.rate_factor(*_scaling(phase))
+    settings, factor = phase.settings, _factor(phase)
     rate = settings.learning_rate * factor
     if not settings.adversarial_weight:
         return steps.Optimisers(optim.adam(settings, rate, settings.steps))
@@ -75,10 +76,9 @@ def optimisers(phase: Phase) -> steps.Optimisers:
     )
 
 
-def _say_rate(phase: Phase) -> None:
+def say_rate(phase: Phase) -> None:
     """Logs how the phase's learning rates are scaled, if they are."""
-    rule, batch, reference = _scaling(phase)
-    factor, settings = optim.rate_factor(rule, batch, reference), phase.settings
+    settings, factor = phase.settings, _factor(phase)
     if factor == 1:
         return
     rate = f"{settings.learning_rate:g}"
@@ -86,7 +86,8 @@ def _say_rate(phase: Phase) -> None:
         rate += f" and the discriminator's {settings.discriminator_learning_rate:g}"
     logs.log.info(
         "%s: learning rate %s x %.4g (%s in batch %d over %d)",
-        *(phase.name, rate, factor, rule, batch, reference),
+        *(phase.name, rate, factor),
+        *(phase.config.optim.lr_scaling, settings.batch, settings.reference_batch),
     )
 
 
@@ -137,11 +138,7 @@ def frozen(phase: Phase) -> dict[str, Any]:
 
 
 def compiled(phase: Phase, players: steps.Optimisers, feed: Feed) -> Callable[[int], devices.Step]:
-    """Returns the function from a number of steps to the call that makes so many.
-
-    Says how learning rates are scaled: whoever makes the call is about to train.
-    """
-    _say_rate(phase)
+    """Returns the function from a number of steps to the call that makes so many."""
     one = steps.make_step(networks(phase, devices.mean), players, phase.settings, devices.mean)
     one = steps.fed(one, feed.cut)
     return functools.cache(

@@ -68,7 +68,7 @@ def _start(config: Any, workdir: Path) -> None:
         teacher = inputs.teacher(config, workdir)
         if any(config.train[p].perceptual_weight for p in config.phases):
             imagenet.weight_file("vgg16.ckpt")
-        prepared, photos = inputs.photos(config)
+        prepared, photos = inputs.photos(config, configuration.largest_patch(config))
         with _alone(config, workdir, photos):
             _run(config, workdir, teacher, prepared, photos, number, stop)
 
@@ -201,14 +201,20 @@ def _report(config: Any, workdir: Path, holdout: list[measure.Example], device: 
     upscalers = [measure.from_baseline("bicubic", config.scale)]
     upscalers += [measure.from_model(NAMES[p], load(workdir, p)) for p in config.phases]
     ours = processes.share(holdout)
-    table: dict[str, Any] = {"dataset": "held out", "scale": config.scale, "metrics": names}
     with logs.progress("evaluation", len(upscalers) * len(ours)) as bar:
-        measured = measure.images(upscalers, ours, **table, on_image=bar.advance)
+        measured = measure.images(
+            upscalers,
+            ours,
+            dataset="held out",
+            scale=config.scale,
+            metrics=names,
+            on_image=bar.advance,
+        )
     images = [measured[i : i + len(upscalers)] for i in range(0, len(measured), len(upscalers))]
     per_image = [row for rows in processes.collect(images) for row in rows]
     if not processes.first():
         return
-    rows = measure.means(upscalers, per_image, **table)
+    rows = measure.means(upscalers, per_image, config.scale)
     try:
         lines = []
         for example in holdout[:SHEET_PHOTOS]:

@@ -4,7 +4,6 @@ python -m kdgan_jax.zoo [FOLDER ...] [--seconds] [--results=OUT ...]
 """
 
 import argparse
-import json
 import sys
 import time
 from collections.abc import Iterator, Sequence
@@ -15,7 +14,7 @@ import numpy as np
 from kdgan_jax import devices, models
 from kdgan_jax.errors import UserError, leave
 from kdgan_jax.io import logs
-from kdgan_jax.io.files import sha256
+from kdgan_jax.io.files import read_json, sha256
 from kdgan_jax.zoo import costs, foreign, imported, published
 from kdgan_jax.zoo.model import Model
 
@@ -86,11 +85,11 @@ def _measured(folders: Sequence[Path]) -> dict[tuple[str, str], str]:
     for folder in folders:
         path = folder / "results.json"
         try:
-            for row in json.loads(path.read_text())["rows"]:
+            for row in read_json(path)["rows"]:
                 if row["scale"] == SCALE:
                     figures = row["psnr_y"], row["ssim_y"]
                     cells[row["model"], row["dataset"]] = _figures(*figures)
-        except (OSError, ValueError, KeyError, TypeError) as error:
+        except (ValueError, KeyError, TypeError) as error:
             raise UserError(
                 f"{path}: has no results that can be read ({error!r}); give the --out of"
                 " kdgan_jax.evaluate"

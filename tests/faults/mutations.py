@@ -1,7 +1,7 @@
 """Ways to damage a file, drawn by Hypothesis, and a watch over the program that reads it."""
 
 import contextlib
-import copy
+import functools
 import os
 import resource
 import signal
@@ -13,7 +13,9 @@ import warnings
 import zlib
 from collections import Counter
 
+import altering
 import hypothesis
+from altering import json_values
 from conftest import ROOT
 from hypothesis import strategies as st
 
@@ -151,38 +153,12 @@ class Watch:
         )
 
 
-JSON = st.recursive(
-    st.none()
-    | st.booleans()
-    | st.sampled_from([*NUMBERS, -1, 3, 4, 10**6, 10**9, 1e400, 0.5, float("nan")])
-    | st.integers(-(2**70), 2**70)
-    | st.floats()
-    | st.text(max_size=5)
-    | st.sampled_from(
-        ["compact", "rrdb", "srcnn", "hit_srf", "../x", "/etc/passwd", "F32", "a\nb"]
-    ),
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=3), inner),
-    max_leaves=4,
+WORDS = "compact", "rrdb", "srcnn", "hit_srf", "../x", "/etc/passwd", "F32", "a\nb"
+JSON = json_values(
+    st.sampled_from([*NUMBERS, -1, 3, 4, 10**6, 10**9, 1e400, 0.5, float("nan")]),
+    st.sampled_from(WORDS),
 )
-
-
-@st.composite
-def altered(draw, value):
-    """Draws a copy of JSON `value` with one thing in it replaced, removed or doubled."""
-    if not isinstance(value, dict | list) or not value or draw(st.integers(0, 9)) == 0:
-        return draw(JSON)
-    made = copy.deepcopy(value)
-    key = draw(st.sampled_from(list(made) if isinstance(made, dict) else range(len(made))))
-    how = draw(st.sampled_from(["within"] * 4 + ["remove", "double"]))
-    if how == "within":
-        made[key] = draw(altered(made[key]))
-    elif how == "remove":
-        del made[key]
-    elif isinstance(made, list):
-        made.insert(key, copy.deepcopy(made[key]))
-    else:
-        made[draw(st.text(max_size=3))] = copy.deepcopy(made[key])
-    return made
+altered = functools.partial(altering.altered, others=JSON)
 
 
 PROGRAM = """

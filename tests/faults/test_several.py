@@ -12,7 +12,7 @@ import conftest
 import jax
 import numpy as np
 import pytest
-from conftest import ROOT
+from conftest import ROOT, wait_for
 
 from kdgan_jax.errors import STOPPED
 from kdgan_jax.io import checkpoint
@@ -150,14 +150,6 @@ def test_any_shape_measures_the_same_models_the_same(runs, smoke_run, tmp_path, 
     np.testing.assert_allclose(figures(copy), figures(runs[2, 2]), rtol=0, atol=1e-6)
 
 
-def until(condition, process, seconds=120):
-    end = time.monotonic() + seconds
-    while not condition():
-        assert process.poll() is None, process.stderr.read()
-        assert time.monotonic() < end, "it takes too long"
-        time.sleep(0.05)
-
-
 def children(process):
     """Returns the processes of a run that launch.local has started, in their order."""
     listed = subprocess.run(
@@ -184,7 +176,7 @@ def running(shape, workdir):
     """Starts a run that does not end by itself, and returns it when it has saved a step."""
     before = newest(workdir)
     process = start(shape, endless(workdir))
-    until(lambda: newest(workdir) > before, process)
+    wait_for(lambda: newest(workdir) > before, process)
     return process
 
 
@@ -248,6 +240,6 @@ def test_a_damaged_newest_checkpoint_is_passed_over_by_all(tmp_path):
     before, last = checkpoint.steps(tmp_path / "checkpoints/teacher")[-2:]
     (tmp_path / "checkpoints/teacher" / str(last) / "meta.json").write_text("{}")
     process = start((2, 1), endless(tmp_path))
-    until(lambda: newest(tmp_path) > last, process)
+    wait_for(lambda: newest(tmp_path) > last, process)
     process.send_signal(signal.SIGTERM)
     assert f"teacher: resumed at step {before}" in finish(process, STOPPED)

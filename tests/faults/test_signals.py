@@ -5,10 +5,9 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
 
 import pytest
-from conftest import ROOT, run_module
+from conftest import ROOT, run_module, wait_for
 
 from kdgan_jax.errors import STOPPED
 from kdgan_jax.io import checkpoint
@@ -36,14 +35,6 @@ def begin(workdir, *more):
 
 def steps(workdir):
     return checkpoint.steps(checkpoint.phase_folder(workdir, "teacher"))
-
-
-def wait_for(condition, process, seconds=120):
-    end = time.monotonic() + seconds
-    while not condition():
-        assert process.poll() is None, process.stderr.read()
-        assert time.monotonic() < end, "it takes too long"
-        time.sleep(0.05)
 
 
 def last_exit(workdir):

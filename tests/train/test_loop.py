@@ -2,6 +2,7 @@ import dataclasses
 import functools
 import itertools
 import json
+import logging
 import signal
 
 import chex
@@ -101,6 +102,16 @@ def test_a_phase_cut_short_ends_as_an_unbroken_one(phase, way):
     assert not loop.finished(again.workdir, "teacher", 6)
     chex.assert_trees_all_equal(train(again, feed).params, unbroken.params)
     assert loop.finished(again.workdir, "teacher", 6)
+
+
+def test_scaled_rates_are_said_when_training_begins(phase, caplog):
+    caplog.set_level(logging.INFO, "kdgan_jax")
+    train(phase)
+    assert "learning rate" not in caplog.text
+    phase.config.optim.lr_scaling = "linear"
+    phase.settings.reference_batch = 1
+    train(phase)  # complete, and started once more
+    assert caplog.text.count("(linear in batch") == 1
 
 
 def test_photos_that_are_gone_end_a_phase_with_its_last_step_saved(phase):

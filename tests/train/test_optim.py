@@ -10,7 +10,6 @@ from kdgan_jax import config as configuration
 from kdgan_jax.config import phase
 from kdgan_jax.train import optim
 from kdgan_jax.train import phase as phases
-from kdgan_jax.train.feed import Feed
 from kdgan_jax.zoo.model import Model
 
 
@@ -156,9 +155,6 @@ def test_none_changes_no_bit_whatever_the_batch():
     assert (both(given) == np.stack([updates(player, GRADIENTS) for player in plain])).all()
 
 
-FEED = Feed({}, lambda arrays, given, step: given, iter, on_device=False)
-
-
 @pytest.mark.parametrize(
     ("rule", "changes", "said"),
     [
@@ -181,6 +177,5 @@ FEED = Feed({}, lambda arrays, given, step: given, iter, on_device=False)
 )
 def test_scaled_rates_are_said_once(rule, changes, said, caplog):
     caplog.set_level(logging.INFO, "kdgan_jax")
-    given = a_phase(rule, **changes)
-    phases.compiled(given, phases.optimisers(given), FEED)
+    phases.say_rate(a_phase(rule, **changes))
     assert caplog.messages == said
