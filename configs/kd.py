@@ -12,90 +12,98 @@ Variants, after a colon:
 """
 
 from kdgan_jax import config as base
-from kdgan_jax.config import phase
+from kdgan_jax.config import discriminator, loss, network
 
 
 def get_config(variant: str = ""):
     """Returns the config; `variant` is "", "smoke" or "full"."""
     base.refuse_unknown(variant, ("smoke", "full"))
-    config = base.default()
-    {"": laptop, "smoke": smoke, "full": full}[variant](config)
+    return {"": laptop, "smoke": smoke, "full": full}[variant]()
+
+
+def laptop():
+    """Minutes on 2 cores."""
+    config = base.default(
+        phases={
+            "teacher": base.teach(steps=1500, learning_rate=1e-3),
+            "distill": base.distill(steps=3000, learning_rate=2e-3),
+            "adversarial": base.refine(
+                steps=300,
+                batch=8,
+                hr_patch=64,
+                learning_rate=2e-4,
+                schedule="constant",
+                discriminator=discriminator(learning_rate=2e-4, warmup_steps=20),
+                losses={
+                    "pixel": loss("l1", 1e-1),
+                    "distill": loss("l1", 1e-1, target="teacher"),
+                    "perceptual": loss("perceptual:layers=(conv2_2,conv3_3)", 1e-1),
+                    "adversarial": loss("relativistic", 5e-3),
+                },
+            ),
+        }
+    )
+    config.evaluate_every = 100
+    config.checkpoint_every = 300
     return config
 
 
-def laptop(config):
-    """Minutes on 2 cores."""
-    config.evaluate_every = 100
-    config.checkpoint_every = 300
-    config.train.teacher = phase(steps=1500, hr_patch=96, learning_rate=1e-3)
-    config.train.distill = phase(
-        steps=3000, hr_patch=96, learning_rate=2e-3, pixel_weight=0.5, distill_weight=0.5
-    )
-    config.train.adversarial = phase(
-        steps=300,
-        batch=8,
-        hr_patch=64,
-        learning_rate=2e-4,
-        discriminator_learning_rate=2e-4,
-        discriminator_warmup_steps=20,
-        schedule="constant",
-        pixel_weight=1e-1,
-        distill_weight=1e-1,
-        perceptual_layers=("conv2_2", "conv3_3"),
-        perceptual_weight=1e-1,
-        adversarial_weight=5e-3,
-    )
-
-
-def smoke(config):
+def smoke():
     """Seconds: tiny networks, a few steps of every phase."""
-    config.teacher.kwargs = {"features": 8, "depth": 2}
-    config.student.kwargs = {"features": 8, "depth": 1}
-    config.discriminator.kwargs = {"features": (8, 16), "hidden": 16}
     small = {"steps": 4, "batch": 4, "hr_patch": 32}
-    config.train.teacher = phase(**small)
-    config.train.distill = phase(**small, pixel_weight=0.5, distill_weight=0.5)
-    config.train.adversarial = phase(
-        **small,
-        discriminator_warmup_steps=1,
-        distill_weight=1e-2,
-        pixel_weight=1e-2,
-        perceptual_layers=("conv1_2",),
-        perceptual_weight=1.0,
-        adversarial_weight=5e-3,
+    config = base.default(
+        networks={
+            "teacher": network("compact:features=8,depth=2"),
+            "student": network("compact:features=8,depth=1"),
+        },
+        phases={
+            "teacher": base.teach(**small),
+            "distill": base.distill(**small),
+            "adversarial": base.refine(
+                **small,
+                discriminator=discriminator("origin:features=(8,16),hidden=16", warmup_steps=1),
+                losses={
+                    "pixel": loss("l1", 1e-2),
+                    "distill": loss("l1", 1e-2, target="teacher"),
+                    "perceptual": loss("perceptual:layers=(conv1_2,)", 1.0),
+                    "adversarial": loss("relativistic", 5e-3),
+                },
+            ),
+        },
     )
     config.log_every = 2
     config.evaluate_every = 4
     config.checkpoint_every = 2
+    return config
 
 
-def full(config):
+def full():
     """Days on GPUs."""
-    base.edsr_baseline(config)
-    config.student.kwargs = {"features": 64, "depth": 16}
-    config.discriminator.name = "vgg"
-    config.train.distill = phase(
-        steps=500_000,
-        batch=64,
-        hr_patch=256,
-        learning_rate=1e-3,
-        final_fraction=1e-3,
-        pixel_weight=0.5,
-        distill_weight=0.5,
+    config = base.default(
+        networks={
+            "teacher": network("edsr:features=64,blocks=16"),
+            "student": network("compact:features=64,depth=16"),
+        },
+        phases={
+            "teacher": base.teach_edsr_baseline(),
+            "distill": base.distill(
+                steps=500_000, batch=64, hr_patch=256, learning_rate=1e-3, final_fraction=1e-3
+            ),
+            "adversarial": base.refine(
+                steps=400_000,
+                hr_patch=128,
+                learning_rate=1e-4,
+                schedule="halving",
+                milestones=(1 / 8, 1 / 4, 1 / 2, 3 / 4),
+                discriminator=discriminator("vgg", learning_rate=1e-4),
+                losses={
+                    "pixel": loss("l1", 1e-2),
+                    "distill": loss("l1", 1e-2, target="teacher"),
+                    "perceptual": loss("perceptual:layers=(conv5_3,)", 1.0),
+                    "adversarial": loss("relativistic", 5e-3),
+                },
+            ),
+        },
     )
-    config.train.adversarial = phase(
-        steps=400_000,
-        hr_patch=128,
-        learning_rate=1e-4,
-        discriminator_learning_rate=1e-4,
-        schedule="halving",
-        milestones=(1 / 8, 1 / 4, 1 / 2, 3 / 4),
-        pixel_weight=1e-2,
-        distill_weight=1e-2,
-        perceptual_layers=("conv5_3",),
-        perceptual_weight=1.0,
-        adversarial_weight=5e-3,
-    )
-    config.log_every = 100
-    config.evaluate_every = 5000
-    config.checkpoint_every = 5000
+    base.on_given_photos(config)
+    return config

@@ -26,7 +26,7 @@ its README: Adam at 0.005, 100 epochs. What in the notebook cannot run, and how 
 """
 
 from kdgan_jax import config as base
-from kdgan_jax.config import phase
+from kdgan_jax.config import discriminator, loss, network, phase, teacher
 
 EPOCHS = 100
 UPDATES_PER_EPOCH = 100 * 384**2 // (16 * 96**2)
@@ -35,26 +35,29 @@ UPDATES_PER_EPOCH = 100 * 384**2 // (16 * 96**2)
 def get_config(variant: str = ""):
     """Returns the config; `variant` is "" or "smoke" (seconds; for tests)."""
     base.refuse_unknown(variant, ("smoke",))
-    config = base.default()
-    config.phases = ("teacher", "adversarial")
-    config.teacher.name = "srcnn"
-    config.teacher.kwargs = {"kernels": (9, 3, 5), "features": (128, 64)}
-    config.student.name = "kdgan_student"
-    config.student.kwargs = {}
     size = {"steps": EPOCHS * UPDATES_PER_EPOCH, "batch": 16, "hr_patch": 96}
     if variant == "smoke":
         size = {"steps": 2, "batch": 4, "hr_patch": 32}
-    config.train.teacher = phase(**size, learning_rate=3e-4, betas=(0.9, 0.999), pixel="l2")
-    config.train.adversarial = phase(
-        **size,
-        learning_rate=5e-3,
-        discriminator_learning_rate=5e-3,
-        betas=(0.9, 0.999),
-        schedule="constant",
-        pixel_weight=0.0,
-        blend_alpha=0.5,
-        blend_weight=1.0,
-        adversarial="bce",
-        adversarial_weight=1e-3,
+    size["betas"] = (0.9, 0.999)
+    return base.default(
+        networks={
+            "teacher": network("srcnn:kernels=(9,3,5),features=(128,64)"),
+            "student": network("kdgan_student"),
+        },
+        phases={
+            "teacher": phase(
+                "teacher", losses={"pixel": loss("l2", 1.0)}, learning_rate=3e-4, **size
+            ),
+            "adversarial": phase(
+                losses={
+                    "blend": loss("blend:alpha=0.5", 1.0, target="teacher"),
+                    "adversarial": loss("bce", 1e-3),
+                },
+                teachers={"teacher": teacher("teacher")},
+                discriminator=discriminator("origin", learning_rate=5e-3),
+                learning_rate=5e-3,
+                schedule="constant",
+                **size,
+            ),
+        },
     )
-    return config

@@ -11,24 +11,21 @@
 """
 
 from kdgan_jax import config as base
-from kdgan_jax.config import phase
+from kdgan_jax.config import network
 
 
 def get_config(variant: str = ""):
     """Returns the config; `variant` is "", "srcnn", "smoke" or "full"."""
     base.refuse_unknown(variant, ("srcnn", "smoke", "full"))
-    config = base.default()
-    config.phases = ("teacher",)
-    config.train.teacher = phase(steps=1500, hr_patch=96, learning_rate=1e-3)
-    if variant == "srcnn":
-        config.teacher.name = "srcnn"
-        config.teacher.kwargs = {"residual": True}
-        config.train.teacher = phase(steps=5000, hr_patch=48, learning_rate=1e-3)
-    elif variant == "smoke":
-        config.teacher.kwargs = {"features": 8, "depth": 2}
-        config.train.teacher = phase(steps=4, batch=4, hr_patch=32)
+    text, phase = {
+        "": ("compact:features=64,depth=6", base.teach(steps=1500)),
+        "srcnn": ("srcnn:residual=True", base.teach(steps=5000, hr_patch=48)),
+        "smoke": ("compact:features=8,depth=2", base.teach(steps=4, batch=4, hr_patch=32)),
+        "full": ("edsr:features=64,blocks=16", base.teach_edsr_baseline()),
+    }[variant]
+    config = base.default(networks={"teacher": network(text)}, phases={"teacher": phase})
+    if variant == "smoke":
         config.checkpoint_every = config.log_every = 2
     elif variant == "full":
-        base.edsr_baseline(config)
-        config.evaluate_every = config.checkpoint_every = 5000
+        base.on_given_photos(config)
     return config

@@ -1,48 +1,61 @@
-"""Whether a config makes sense, and goes with the run that lies in its workdir; before any work."""
+"""The entrance of a config: it is checked here once, and handed on as typed parts."""
 
+import dataclasses
+import math
 from pathlib import Path
 from typing import Any
 
+from kdgan_jax import losses, models, spec
 from kdgan_jax.config import (
     BACKENDS,
+    DTYPES,
     LR_SCALING,
-    PARTS,
-    PHASES,
+    LR_SCHEDULES,
     SAMPLING,
-    SCHEDULES,
     default,
     to_json,
-    uses_teacher,
 )
 from kdgan_jax.errors import UserError, pick
 from kdgan_jax.io import checkpoint, files
-from kdgan_jax.losses import ADVERSARIAL, PIXEL
-from kdgan_jax.models import DISCRIMINATORS, SCALES, discriminator, generator
-from kdgan_jax.models.vgg import LAYERS
+from kdgan_jax.settings import (
+    BatchConfig,
+    DataConfig,
+    DiscriminatorConfig,
+    LoopConfig,
+    LossConfig,
+    OptimizerConfig,
+    PhaseConfig,
+    RunConfig,
+    TeacherConfig,
+)
+from kdgan_jax.train import optim
+
+IMAGES = "lr", "hr"  # what a teacher may read
+# What the log says of every step, and so no loss can be called.
+TAKEN = "total", "discriminator", "logit_real", "logit_fake", "gradient_norm", "skipped", "step"
 
 
-def check(config: Any) -> None:
-    """Checks values and how they fit together, before any work.
+def checked(config: Any) -> RunConfig:
+    """Checks values and how they fit together, before any work, and returns them as parts.
+
+    Args:
+      config: a ConfigDict of `kdgan_jax.config.default`, or one read back from JSON.
 
     Raises:
       UserError: names the field, its value, the constraint and what to do.
     """
-    if config.scale not in SCALES:
-        raise UserError(f"config.scale={config.scale} is not supported; choose one of {SCALES}")
-    for name in config.phases:
-        pick(dict.fromkeys(PHASES), name, "config.phases")
+    if config.scale not in models.SCALES:
+        raise UserError(
+            f"config.scale={config.scale} is not supported; choose one of {models.SCALES}"
+        )
+    _choices(config)
     if not config.data.source:
         raise UserError(
             "config.data.source is empty; name folders of photos, 'tfds:NAME' or 'embedded'"
         )
-    if not config.phases:
-        raise UserError(f"config.phases is empty; name some of {PHASES}")
-    order = [PHASES.index(name) for name in config.phases]
-    if order != sorted(set(order)):
-        raise UserError(
-            f"config.phases={tuple(config.phases)} is out of order; name each once, in the order"
-            f" {PHASES}"
-        )
+    for field in ("max_bad_steps", "log_every", "evaluate_every", "checkpoint_every"):
+        if config[field] < 1:
+            raise UserError(f"config.{field}={config[field]} must be at least 1")
     if config.steps_per_call < 0:
         raise UserError(f"config.steps_per_call={config.steps_per_call} must be 0 or more")
     if config.steps_per_call > 1 and config.data.backend == "tfdata":
@@ -50,80 +63,219 @@ def check(config: Any) -> None:
             f"config.steps_per_call={config.steps_per_call} needs config.data.backend='device': the"
             " host gives one batch at a time"
         )
-    pick(dict.fromkeys(BACKENDS), config.data.backend, "config.data.backend")
-    pick(dict.fromkeys(SAMPLING), config.data.sampling, "config.data.sampling")
-    pick(dict.fromkeys(LR_SCALING), config.optim.lr_scaling, "config.optim.lr_scaling")
-    for field in ("max_bad_steps", "log_every", "evaluate_every", "checkpoint_every"):
-        if config[field] < 1:
-            raise UserError(f"config.{field}={config[field]} must be at least 1")
-    if config.teacher.checkpoint and "teacher" not in config.phases:
-        raise UserError("config.teacher.checkpoint needs 'teacher' among config.phases")
-    generator(config.teacher.name, config.teacher.kwargs.to_dict(), config.scale, "config.teacher")
-    generator(config.student.name, config.student.kwargs.to_dict(), config.scale, "config.student")
-    pick(DISCRIMINATORS, config.discriminator.name, "config.discriminator.name")
-    discriminator(config.discriminator.name, config.discriminator.kwargs.to_dict())
-    for name in config.phases:
-        _check_phase(config, name)
+    if not config.phases:
+        raise UserError(f"config.phases is empty; name some of {tuple(config.train)}")
+    if len(set(config.phases)) < len(config.phases):
+        raise UserError(f"config.phases={tuple(config.phases)} must name each phase once")
+    return RunConfig(
+        seed=config.seed,
+        scale=config.scale,
+        devices=config.devices,
+        phases=tuple(_phase(config, name, i) for i, name in enumerate(config.phases)),
+        data=_part(DataConfig, config.data),
+        loop=_part(LoopConfig, config),
+        saved=to_json(config),
+    )
 
 
-def _check_phase(config: Any, name: str) -> None:
-    settings, where = config.train[name], f"config.train.{name}"
-    for field in ("steps", "batch", "reference_batch", "hr_patch"):
-        if settings[field] < 1:
-            raise UserError(f"{where}.{field}={settings[field]} must be at least 1")
+def _part(kind: Any, fields: Any) -> Any:
+    """Returns the dataclass `kind` made of those of `fields` that it has."""
+    return kind(**{field.name: fields[field.name] for field in dataclasses.fields(kind)})
+
+
+def _choices(config: Any) -> None:
+    for field, known in {
+        "data.backend": BACKENDS,
+        "data.sampling": SAMPLING,
+        "optim.lr_scaling": LR_SCALING,
+        "dtype": DTYPES,
+    }.items():
+        value = config
+        for word in field.split("."):
+            value = value[word]
+        pick(dict.fromkeys(known), value, f"config.{field}")
+
+
+def _phase(config: Any, name: str, number: int) -> PhaseConfig:
+    field = f"config.train.{name}"
+    settings = pick(dict(config.train.items()), name, "config.phases")
+    _numbers(settings, field, config.scale)
+    earlier = tuple(config.phases[:number])
+    networks = {n: v for n, v in config.items() if hasattr(v, "keys") and "network" in v}
+    description = pick(networks, settings.network, f"{field}.network")
+    network = spec.parse(description.network, f"config.{settings.network}.network")
+    models.generator(
+        *(network.name, network.options, config.scale),
+        field=f"config.{settings.network}.network",
+        dtype=config.dtype,
+    )
+    used = _losses(settings, field)
+    targets = {one.target for one in used.values()}
+    teachers = {
+        label: _teacher(one, earlier, config, f"{field}.teachers.{label}")
+        for label, one in settings.teachers.items()
+        if label in targets  # what no loss looks at need not be there
+    }
+    _model_path(settings.start, earlier, config, f"{field}.start")
+    factor = optim.rate_factor(config.optim.lr_scaling, settings.batch, settings.reference_batch)
+    scaling = f"{config.optim.lr_scaling} in batch {settings.batch} over {settings.reference_batch}"
+    optimizer = OptimizerConfig(
+        learning_rate=settings.learning_rate,
+        factor=factor,
+        scaling=scaling,
+        betas=tuple(settings.betas),
+        schedule=settings.schedule,
+        final_fraction=settings.final_fraction,
+        milestones=tuple(settings.milestones),
+        warmup_steps=settings.warmup_steps,
+        clip_norm=settings.clip_norm,
+    )
+    return PhaseConfig(
+        name=name,
+        network=settings.network,
+        spec=network,
+        checkpoint="" if settings.start else description.checkpoint,
+        start=settings.start,
+        teachers=teachers,
+        losses=used,
+        discriminator=_discriminator(settings, used, optimizer, config.dtype, field),
+        batches=BatchConfig(settings.steps, settings.batch, settings.hr_patch),
+        optimizer=optimizer,
+        ema_decay=settings.ema_decay,
+        dtype=config.dtype,
+        number=number,
+    )
+
+
+def _numbers(settings: Any, field: str, scale: int) -> None:
+    """Checks the numbers of a phase."""
+    for name in ("steps", "batch", "reference_batch", "hr_patch"):
+        if settings[name] < 1:
+            raise UserError(f"{field}.{name}={settings[name]} must be at least 1")
     if settings.steps * settings.batch >= 2**32:
         raise UserError(
-            f"{where}.steps={settings.steps} times batch={settings.batch} must be below 2**32"
+            f"{field}.steps={settings.steps} times batch={settings.batch} must be below 2**32"
         )
-    for field in ("learning_rate", "discriminator_learning_rate"):
-        if settings[field] <= 0:
-            raise UserError(f"{where}.{field}={settings[field]} must be above 0")
-    for field, highest in {
-        "final_fraction": 1,
-        "ema_decay": 1,
-        "blend_alpha": 1,
-        "clip_norm": float("inf"),
-        "warmup_steps": settings.steps - 1,
-        "discriminator_warmup_steps": settings.steps - 1,
+    rates = {
+        "learning_rate": settings.learning_rate,
+        "discriminator.learning_rate": settings.discriminator.learning_rate,
+    }
+    for name, rate in rates.items():
+        if not 0 < rate < math.inf:
+            raise UserError(f"{field}.{name}={rate} must be above 0")
+    for name, (value, highest) in {
+        "final_fraction": (settings.final_fraction, 1),
+        "ema_decay": (settings.ema_decay, 1),
+        "clip_norm": (settings.clip_norm, math.inf),
+        "warmup_steps": (settings.warmup_steps, settings.steps - 1),
+        "discriminator.warmup_steps": (
+            settings.discriminator.warmup_steps,
+            settings.steps - 1,
+        ),
     }.items():
-        if not 0 <= settings[field] <= highest:
-            raise UserError(f"{where}.{field}={settings[field]} must be from 0 to {highest}")
-    for field, length in {"betas": 2, "milestones": len(settings.milestones)}.items():
-        if len(settings[field]) != length or not all(0 <= x < 1 for x in settings[field]):
+        if not 0 <= value <= highest:
+            raise UserError(f"{field}.{name}={value} must be from 0 to {highest}")
+    for name, length in {"betas": 2, "milestones": len(settings.milestones)}.items():
+        if len(settings[name]) != length or not all(0 <= x < 1 for x in settings[name]):
             raise UserError(
-                f"{where}.{field}={tuple(settings[field])} must be {length} numbers from 0 to"
-                " below 1"
+                f"{field}.{name}={tuple(settings[name])} must be {length} numbers from 0 to below 1"
             )
-    if settings.hr_patch % config.scale:
+    if settings.hr_patch % scale:
         raise UserError(
-            f"{where}.hr_patch={settings.hr_patch} is not divisible by config.scale="
-            f"{config.scale}; choose a multiple of it"
+            f"{field}.hr_patch={settings.hr_patch} is not divisible by config.scale={scale};"
+            " choose a multiple of it"
         )
-    pick(PIXEL, settings.pixel, f"{where}.pixel")
-    pick(PIXEL, settings.distill, f"{where}.distill")
-    pick(ADVERSARIAL, settings.adversarial, f"{where}.adversarial")
-    pick(dict.fromkeys(SCHEDULES), settings.schedule, f"{where}.schedule")
-    for layer in settings.perceptual_layers:
-        pick(dict.fromkeys(LAYERS), layer, f"{where}.perceptual_layers")
-    if settings.perceptual_weight:
-        deepest = max((int(layer[4]) for layer in settings.perceptual_layers), default=0)
-        if not deepest or settings.hr_patch < 2 ** (deepest - 1):
+    pick(dict.fromkeys(LR_SCHEDULES), settings.schedule, f"{field}.schedule")
+
+
+def _model_path(name: str, earlier: tuple[str, ...], config: Any, field: str) -> None:
+    """Refuses the name of a phase that does not run before; what is no phase is a path."""
+    if name in config.train and name not in earlier:
+        raise UserError(
+            f"{field}={name!r} is a phase that does not run before this one (before it run:"
+            f" {', '.join(earlier) or 'none'}); add it to config.phases, or name an earlier one or"
+            " a file"
+        )
+
+
+def _teacher(settings: Any, earlier: tuple[str, ...], config: Any, field: str) -> TeacherConfig:
+    if not settings.model:
+        raise UserError(f"{field}.model is empty; name an earlier phase or a file")
+    _model_path(settings.model, earlier, config, f"{field}.model")
+    pick(dict.fromkeys(IMAGES), settings.reads, f"{field}.reads")
+    return TeacherConfig(settings.model, settings.reads)
+
+
+def _losses(settings: Any, field: str) -> dict[str, LossConfig]:
+    """Returns the losses of a phase whose weight is not 0."""
+    teachers, used = dict(settings.teachers.items()), {}
+    for label, one in settings.losses.items():
+        where = f"{field}.losses.{label}"
+        if label in TAKEN:
+            raise UserError(f"{where}: the log needs the name {label!r}; choose another label")
+        parsed = _loss(one, where)
+        term = spec.build(losses.TERMS, *parsed.kind, f"{where}.kind", target=parsed.target)
+        term.check(settings.hr_patch, f"{where}.kind")
+        if not parsed.weight:
+            continue
+        if term.of_teacher and parsed.target not in teachers:
             raise UserError(
-                f"{where}.perceptual_layers={tuple(settings.perceptual_layers)} must name layers,"
-                f" of which a patch of {settings.hr_patch} leaves something after pooling"
+                f"{where}.target={parsed.target!r} must be a teacher of the phase"
+                f" ({', '.join(teachers) or 'it has none'}); name one in {field}.teachers"
             )
-    weights = [f"{part}_weight" for part in PARTS]
-    if not any(settings[weight] for weight in weights):
-        raise UserError(f"{where}: every loss weight is 0; set one of {', '.join(weights)}")
-    if any(settings[weight] < 0 for weight in weights):
-        raise UserError(f"{where}: a loss weight is negative; weights are 0 or more")
-    if name == "teacher" and settings.distill_weight + settings.blend_weight:
-        raise UserError(f"{where}: a teacher has no teacher; set distill and blend weights to 0")
-    if name != "teacher" and uses_teacher(settings) and "teacher" not in config.phases:
+        images = ["hr", *(name for name, one in teachers.items() if one.reads != "hr")]
+        if not term.of_teacher:
+            pick(dict.fromkeys(images), parsed.target, f"{where}.target")
+        used[label] = parsed
+    if not used:
         raise UserError(
-            f"{where}.distill_weight needs a teacher; add 'teacher' to config.phases (with"
-            " config.teacher.checkpoint it is loaded, not trained)"
+            f"{field}: every loss weight is 0; set the weight of one of"
+            f" {', '.join(settings.losses) or 'its losses (it has none)'}"
         )
+    return used
+
+
+def _loss(settings: Any, field: str) -> LossConfig:
+    if not 0 <= settings.weight < math.inf:
+        raise UserError(f"{field}.weight={settings.weight} must be 0 or more")
+    schedule = spec.parse(settings.schedule, f"{field}.schedule")
+    spec.build(losses.SCHEDULES, *schedule, f"{field}.schedule")
+    kind = spec.parse(settings.kind, f"{field}.kind")
+    return LossConfig(kind, settings.weight, schedule, settings.target)
+
+
+def _discriminator(
+    settings: Any, used: dict[str, LossConfig], optimizer: OptimizerConfig, dtype: str, field: str
+) -> DiscriminatorConfig | None:
+    """Returns the discriminator of a phase with an adversarial loss, else None."""
+    games = [n for n, one in used.items() if "discriminator" in losses.TERMS[one.kind.name].needs]
+    if not games:
+        return None
+    if len(games) > 1:
+        raise UserError(
+            f"{field}.losses: {' and '.join(games)} are adversarial, and there is one"
+            " discriminator; keep one of them"
+        )
+    own, where = settings.discriminator, f"{field}.discriminator"
+    network = spec.parse(own.network, f"{where}.network")
+    models.discriminator(network.name, network.options, field=f"{where}.network", dtype=dtype)
+    regularizers = {}
+    for label, one in own.regularizers.items():
+        if label in TAKEN or label in used:
+            raise UserError(
+                f"{where}.regularizers.{label}: the name is taken; choose another label"
+            )
+        parsed = _loss(one, f"{where}.regularizers.{label}")
+        spec.build(losses.REGULARIZERS, *parsed.kind, f"{where}.regularizers.{label}.kind")
+        if parsed.weight:
+            regularizers[label] = parsed
+    return DiscriminatorConfig(
+        network=network,
+        game=games[0],
+        optimizer=dataclasses.replace(optimizer, learning_rate=own.learning_rate),
+        warmup_steps=own.warmup_steps,
+        regularizers=regularizers,
+    )
 
 
 # May differ between the starts of a run: they do not change what it computes. (Photos may move: a
@@ -142,31 +294,36 @@ FREE = (
 )
 
 
-def check_workdir(config: Any, path: Path) -> None:
-    """Checks `config` against the one saved at `path` by an earlier start, if there is one.
+def check_workdir(run: RunConfig, path: Path) -> None:
+    """Checks a run against the config saved at `path` by an earlier start, if there is one.
 
     A field that was not there yet when the run was started had the effect of its default. More
     steps may be asked of a phase that no later one has started from: its schedule is then that of
     the new number, from the step on where it is.
 
     Raises:
-      UserError: they differ; names the fields and both values; or the file is damaged.
+      UserError: they differ; names the fields and both values; or the file is damaged, or of a
+        version whose runs cannot be resumed.
     """
     if not path.is_file():
         return
-    ours, usual = _flat(to_json(config)), _flat(to_json(default()))
     try:
-        saved = _flat(files.read_json(path))
-    except ValueError as error:
+        kept = files.read_json(path)
+        _refuse_old(path, kept)
+        saved = _flat(kept)
+    except (AttributeError, ValueError) as error:
+        if isinstance(error, UserError):
+            raise
         raise UserError(
             f"{path}: is no config of a run ({error}); bring it back, or choose another --workdir"
         ) from None
+    ours, usual = _flat(dict(run.saved)), _flat(to_json(default()))
     for field in ours.keys() & usual.keys():
         if field.endswith(".reference_batch"):
             saved.setdefault(field, ours[field])  # nothing was scaled by it
-        elif ".kwargs." not in field:  # of one network, and another's have no default here
-            saved.setdefault(field, usual[field])
-    for field in (*FREE, *_more_steps(config, path.parent, saved)):
+        elif not {"losses", "teachers", "regularizers"} & set(field.split(".")):
+            saved.setdefault(field, usual[field])  # what a label stands for has no default
+    for field in (*FREE, *_more_steps(run, path.parent, saved)):
         saved.pop(f"config.{field}", None)
         ours.pop(f"config.{field}", None)
     changed = [
@@ -181,15 +338,30 @@ def check_workdir(config: Any, path: Path) -> None:
         )
 
 
-def _more_steps(config: Any, workdir: Path, saved: dict[str, Any]) -> list[str]:
+def _refuse_old(path: Path, saved: dict[str, Any]) -> None:
+    """Refuses to resume a run whose networks were described in another form."""
+    if not {"name", "kwargs"} & saved.get("student", {}).keys():
+        return
+    try:
+        versions = files.read_json(path.with_name("run.json"))["starts"][-1]["versions"]
+        by = f"kdgan_jax {versions['kdgan_jax']}"
+    except (LookupError, TypeError, ValueError):
+        by = "a version of kdgan_jax before 0.2"
+    raise UserError(
+        f"{path.parent}: was made by {by}, whose runs this version cannot resume; go on with that"
+        " version, or choose another --workdir (load, evaluate and convert still read it)"
+    )
+
+
+def _more_steps(run: RunConfig, workdir: Path, saved: dict[str, Any]) -> list[str]:
     """Returns the fields of steps that may be higher now than they were."""
     found = []
-    for name in reversed(config.get("phases", ())):
-        field, steps = f"train.{name}.steps", config.train[name].steps
+    for phase in reversed(run.phases):
+        field = f"train.{phase.name}.steps"
         before = saved.get(f"config.{field}")
-        if isinstance(before, int) and before < steps:
+        if isinstance(before, int) and before < phase.steps:
             found.append(field)
-        if checkpoint.steps(checkpoint.phase_folder(workdir, name)):
+        if checkpoint.steps(checkpoint.phase_folder(workdir, phase.name)):
             break  # the phases before it have had their last word
     return found
 

@@ -4,6 +4,8 @@ A step is written for one device's share of the batch. It gets `mean` from here,
 the same on every device; only batches are split.
 """
 
+import functools
+import mmap
 import os
 import sys
 from collections.abc import Callable
@@ -11,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import jax
+import jaxlib
 import numpy as np
 from jax.experimental import multihost_utils
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
@@ -24,10 +27,12 @@ Step = Callable[[State, Any, Any], tuple[State, Any]]
 
 
 # A busy machine brings CPU devices to a collective minutes apart; XLA's default kills after 40 s.
-TIMEOUTS = (
-    "--xla_cpu_collective_call_terminate_timeout_seconds=600"
-    " --xla_cpu_collective_call_warn_stuck_timeout_seconds=120"
-)
+TIMEOUTS = {
+    "xla_cpu_collective_call_terminate_timeout_seconds": "600",
+    "xla_cpu_collective_call_warn_stuck_timeout_seconds": "120",
+}
+# What XLA hands to YNNPACK on a CPU: convolutions, unless this is empty.
+YNN = "xla_cpu_experimental_ynn_fusion_type"
 
 
 def cores() -> int:
@@ -35,19 +40,67 @@ def cores() -> int:
     return (len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count()) or 1
 
 
-def configure() -> None:
-    """Prepares JAX before its first use: one CPU device per core, and a compilation cache.
+@functools.cache
+def _knows(flag: str) -> bool:
+    """Returns whether this jaxlib's XLA has a flag; one that it lacks ends the process.
 
-    Two per-core devices take about half the time of one device on two cores. A device count or a
-    cache that the environment already names is left alone.
+    Looks for the name in the library's bytes: asking XLA would start a backend.
+    """
+    files = [file for file in Path(jaxlib.__file__).parent.iterdir() if file.is_file()]
+    library = max(files, key=lambda file: file.stat().st_size)
+    with library.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as text:
+        return text.find(flag.encode()) >= 0
+
+
+def without_ynn(version: str, training: bool) -> bool:
+    """Returns whether convolutions are faster without YNNPACK, with this version of jaxlib.
+
+    Train steps are, on two idle cores. Upscaling is with 0.10, whose YNNPACK uses one core; with
+    0.11 and 0.12 it is 2 to 6 % slower.
+    """
+    major, minor = (int(part) for part in version.split(".")[:2])
+    return training or (major, minor) < (0, 11)
+
+
+def flags(training: bool, named: str) -> str:
+    """Returns what XLA_FLAGS is to be where it is `named`: what that names is left alone."""
+    if named and not named.lstrip().startswith("-"):
+        return named  # a file of flags
+    wanted = TIMEOUTS | ({YNN: ""} if without_ynn(jaxlib.__version__, training) else {})
+    added = [f"--{k}={v}" for k, v in wanted.items() if k not in named and _knows(k)]
+    return " ".join([named, *added]).strip()
+
+
+def configure(training: bool = False) -> None:
+    """Prepares JAX for a command, before its first use: devices, XLA's flags, a compilation cache.
+
+    There is one CPU device per core: two per-core devices take about half the time of one device
+    on two cores. What the environment already names is left alone. The flags are those of CPUs
+    and change nothing on an accelerator.
+
+    Args:
+      training: whether the command makes train steps; else it upscales.
     """
     if "JAX_NUM_CPU_DEVICES" not in os.environ:
         jax.config.update("jax_num_cpu_devices", cores())
-    if "xla_cpu_collective_call" not in os.environ.get("XLA_FLAGS", ""):
-        os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {TIMEOUTS}".strip()
+    named = os.environ.get("XLA_FLAGS", "")
+    if (wanted := flags(training, named)) != named:
+        os.environ["XLA_FLAGS"] = wanted
     if jax.config.values["jax_compilation_cache_dir"] is None:
         cache = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "kdgan_jax"
         jax.config.update("jax_compilation_cache_dir", str(cache))
+
+
+def compiler_options() -> dict[str, str]:
+    """Returns the options for `jax.jit(..., compiler_options=...)` of what upscales.
+
+    They do for one function what `configure` does for a command, so that a program that only
+    loads a model keeps its environment. There are none where XLA_FLAGS names the same.
+    """
+    named = YNN in os.environ.get("XLA_FLAGS", "")
+    if named or not without_ynn(jaxlib.__version__, False) or not on_cpu() or not _knows(YNN):
+        return {}
+    return {YNN: ""}
 
 
 def count(requested: int, batches: tuple[int, ...]) -> int:
@@ -152,7 +205,7 @@ def split(array: Any, number: int) -> jax.Array:
 def shard(batch: Batch, number: int) -> Batch:
     """Returns this process's share (N, ...) of a batch as (its devices, N / its devices, ...)."""
     here = number // jax.process_count()
-    return {k: v.reshape(here, -1, *v.shape[1:]) for k, v in batch.items()}
+    return jax.tree.map(lambda v: v.reshape(here, -1, *v.shape[1:]), batch)
 
 
 def whole(given: Any) -> Any:

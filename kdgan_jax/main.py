@@ -42,7 +42,7 @@ def joined() -> Iterator[None]:
 
 def run(config: Any, workdir: str) -> None:
     """Makes the run that `config` describes, see `kdgan_jax.train.run`."""
-    devices.configure()
+    devices.configure(training=True)
     with joined():
         from kdgan_jax.train import run as training
 
@@ -50,4 +50,4 @@ def run(config: Any, workdir: str) -> None:
 
 
 if __name__ == "__main__":
-    commands.start(run, configuration.default())
+    commands.start(run, configuration.FIELDS)

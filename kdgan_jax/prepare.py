@@ -18,7 +18,7 @@ from kdgan_jax.io import commands, logs
 
 def run(config: Any, out: str) -> None:
     """Writes the photos that `config` names, those held out among them, to the file `out`."""
-    checks.check(config)
+    checked = checks.checked(config)
     if Path(out).exists():
         raise UserError(f"--out={out} exists; remove it or choose another name")
     if not Path(out).absolute().parent.is_dir():
@@ -26,11 +26,11 @@ def run(config: Any, out: str) -> None:
     if config.data.prepared:
         raise UserError("config.data.prepared names a file that is prepared already; leave it out")
     began = time.monotonic()
-    photos = sources.gather(config.data, config.scale, configuration.largest_patch(config))
+    photos = sources.gather(checked.data, checked.scale, checked.largest_patch)
     number = len(photos.train) + len(photos.holdout)
     try:
         with logs.progress("decoding", number) as bar:
-            size = prepared.save(out, photos, config.data, config.scale, bar.advance)
+            size = prepared.save(out, photos, checked.data, checked.scale, bar.advance)
     except OSError as error:
         raise UserError(
             f"--out={out}: cannot be written ({error}); nothing is left of it"
@@ -39,11 +39,11 @@ def run(config: Any, out: str) -> None:
         "%s: %d photos at x%d, %.0f MB, in %.0f s",
         out,
         number,
-        config.scale,
+        checked.scale,
         size / 2**20,
         time.monotonic() - began,
     )
 
 
 if __name__ == "__main__":
-    commands.start(run, configuration.default(), flag="out", meaning="File to write")
+    commands.start(run, configuration.FIELDS, flag="out", meaning="File to write")

@@ -4,6 +4,7 @@ python -m kdgan_jax.replay runs/kd/debug/adversarial/1200
 """
 
 import argparse
+import dataclasses
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,18 +14,17 @@ import jax
 import ml_collections
 import numpy as np
 
-from kdgan_jax import devices
-from kdgan_jax.config import uses_teacher
+from kdgan_jax import checks, devices
 from kdgan_jax.errors import UserError, leave
 from kdgan_jax.io import checkpoint, files, logs
+from kdgan_jax.train import inputs, loop, state, steps
 from kdgan_jax.train import phase as phases
-from kdgan_jax.train import state, steps
 from kdgan_jax.zoo.load import load
 from kdgan_jax.zoo.model import Model
 
 
 def replay(place: Path) -> tuple[dict[str, float], list[str]]:
-    """Returns (loss parts, entries of weights, averages and gradients that are not finite).
+    """Returns (losses, those losses and entries of weights and gradients that are not finite).
 
     Args:
       place: what a run left: `WORKDIR/debug/PHASE/STEP`, with STEP.npz beside it.
@@ -38,33 +38,28 @@ def replay(place: Path) -> tuple[dict[str, float], list[str]]:
     workdir, name = place.parents[2], place.parent.name
     batch_file = place.with_name(f"{place.name}.npz")
     try:
-        config = ml_collections.ConfigDict(files.read_json(workdir / "config.json"))
+        run = checks.checked(ml_collections.ConfigDict(files.read_json(workdir / "config.json")))
+        own = next(phase for phase in run.phases if phase.name == name)
         with np.load(batch_file) as file:
-            batch = dict(file)
+            batch = loop.from_arrays(dict(file))
         spec = checkpoint.meta(place)["model"]
-    except (OSError, ValueError) as error:
+    except (AttributeError, LookupError, OSError, StopIteration, ValueError) as error:
         raise UserError(f"{place}: is nothing that a run has left to see again ({error})") from None
-    phase = phases.Phase(
-        name=name,
-        settings=config.train[name],
-        config=config,
-        workdir=workdir,
-        model=Model(spec["name"], spec["kwargs"], spec["scale"], None),
-        teacher=load(workdir, "teacher") if uses_teacher(config.train[name]) else None,
-        devices=1,
+    given = inputs.given(run, workdir)
+    made = inputs.make_phase(
+        own, run, workdir, given, 1, lambda name, fold: load(workdir, name, fold=fold)
     )
-    fresh = phases.initial(phase, phases.optimisers(phase))
+    model = Model(spec["name"], spec["kwargs"], spec["scale"], None)
+    phase = dataclasses.replace(made, model=model)
+    fresh = phases.initial(phase)
     current = state.from_items(checkpoint.load(place, state.to_items(devices.to_host(fresh))))
-    compute = jax.jit(steps.make_gradients(phases.networks(phase), phase.settings))
-    ours, theirs, parts = devices.to_host(compute(current, phases.frozen(phase), batch))
-    trees = {
-        "weights": current.params,
-        "discriminator's weights": current.discriminator,
-        "gradient": ours,
-        "discriminator's gradient": theirs,
-    }
-    broken = [line for what, tree in trees.items() for line in _broken(what, tree)]
-    return {name: float(value) for name, value in parts.items()}, broken
+    gradients = steps.make_gradients(phases.networks(phase), phases.losses_of(phase))
+    grads, _, parts, _ = devices.to_host(jax.jit(gradients)(current, phases.frozen(phase), batch))
+    broken = [f"loss {label}" for label, value in parts.items() if not np.isfinite(value)]
+    for player, trained in current.networks.items():
+        broken += _broken(f"{player}'s weights", trained.params)
+        broken += _broken(f"{player}'s gradient", grads[player])
+    return {label: float(value) for label, value in parts.items()}, broken
 
 
 def _broken(what: str, tree: Any) -> list[str]:
@@ -83,14 +78,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("place", type=Path, help="WORKDIR/debug/PHASE/STEP, as a run has left it")
     arguments = parser.parse_args(argv)
     logs.setup()
-    devices.configure()
+    devices.configure(training=True)
     try:
         parts, broken = replay(arguments.place)
     except UserError as error:
         leave(error)
     for name, value in parts.items():
         print(f"{name}: {value:.6g}")
-    print("\n".join(["not finite:", *broken]) if broken else "all weights and gradients are finite")
+    print("\n".join(["not finite:", *broken]) if broken else "all losses, weights and gradients are finite")
     return 0
 
 

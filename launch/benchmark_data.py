@@ -10,7 +10,7 @@ medians over rounds, and ratios are of times of one round. Without TensorFlow it
 
 import argparse
 import contextlib
-import functools
+import dataclasses
 import importlib.util
 import sys
 import tempfile
@@ -22,15 +22,24 @@ from typing import Any
 import jax
 import numpy as np
 
-from kdgan_jax import config as configuration
 from kdgan_jax import devices
 from kdgan_jax.data import buffers, photos, prepared
+from kdgan_jax.data.batches import Batch
 from kdgan_jax.io import logs
+from kdgan_jax.settings import (
+    BatchConfig,
+    DataConfig,
+    LossConfig,
+    OptimizerConfig,
+    PhaseConfig,
+    Spec,
+)
 from kdgan_jax.train import feed as feeds
 from kdgan_jax.train import phase as phases
 from kdgan_jax.zoo.model import Model
 
-SEED = 0
+SEED, SCALE = 0, 4
+STUDENT = Spec("compact", {"features": 32, "depth": 4})  # of configs/kd.py
 
 
 def timed(function: Callable[[], Any]) -> tuple[float, Any]:
@@ -40,25 +49,38 @@ def timed(function: Callable[[], Any]) -> tuple[float, Any]:
     return time.perf_counter() - began, result
 
 
-def a_phase(config: Any, lr_patch: int, batch: int, number: int) -> phases.Phase:
-    """Returns a phase that trains the config's student on the truth alone."""
-    settings = configuration.phase(
-        steps=10**6, batch=batch, hr_patch=lr_patch * config.scale, pixel_weight=1.0
+def a_phase(lr_patch: int, batch: int, number: int) -> phases.Phase:
+    """Returns a phase that trains the student on the truth alone, by L1."""
+    own = PhaseConfig(
+        name="student",
+        network="student",
+        spec=STUDENT,
+        checkpoint="",
+        start="",
+        teachers={},
+        losses={"pixel": LossConfig(Spec("l1", {}), 1.0, Spec("constant", {}), "hr")},
+        discriminator=None,
+        batches=BatchConfig(10**6, batch, lr_patch * SCALE),
+        optimizer=OptimizerConfig(1e-3),
     )
-    model = Model(config.student.name, config.student.kwargs.to_dict(), config.scale, None)
-    return phases.Phase("teacher", settings, config, Path(), model, None, number)
+    model = Model(STUDENT.name, STUDENT.options, SCALE, None)
+    return phases.Phase(own, SEED, Path(), model, {}, number)
 
 
 def fixed(phase: phases.Phase) -> feeds.Feed:
     """Returns a feed of one batch of noise, which lies on the devices."""
-    share, size = phase.settings.batch // phase.devices, phase.settings.hr_patch
+    batches = phase.config.batches
+    share, size = batches.batch // phase.devices, batches.hr_patch
     random = np.random.default_rng(SEED)
 
     def noise(side: int) -> jax.Array:
         shape = phase.devices, share, side, side, 3
         return devices.split(random.integers(0, 256, shape, np.uint8), phase.devices)
 
-    batch = {"hr": noise(size), "lr": noise(size // phase.config.scale)}
+    index = devices.split(
+        np.arange(batches.batch, dtype=np.uint32).reshape(-1, share), phase.devices
+    )
+    batch = Batch(noise(size // phase.model.scale), {"hr": noise(size)}, {}, index)
 
     def always(start: int) -> Generator[Any]:
         while True:
@@ -71,9 +93,8 @@ class Loop:
     """Training with one feed, a few calls at a time."""
 
     def __init__(self, phase: phases.Phase, feed: feeds.Feed, per_call: int) -> None:
-        players = phases.optimisers(phase)
-        self.state = devices.replicate(phases.initial(phase, players), phase.devices)
-        self.call = phases.compiled(phase, players, feed)(per_call)
+        self.state = devices.replicate(phases.initial(phase), phase.devices)
+        self.call = phases.compiled(phase, feed)(per_call, False)
         self.frozen = {"photos": feed.arrays}
         self.stream = feed.given(0)
         self.per_call = per_call
@@ -96,7 +117,7 @@ def alone(feed: feeds.Feed, phase: phases.Phase, seconds: float) -> float:
 
     def touch(state: Any, arrays: Any, given: Any) -> tuple[Any, Any]:
         batch = feed.cut(arrays, given, state)
-        total = sum(image.astype(np.float32).mean() for image in batch.values())
+        total = sum(image.astype(np.float32).mean() for image in jax.tree.leaves(batch))
         return state + 1, devices.mean(total)
 
     call = devices.parallel(touch, phase.devices)
@@ -111,33 +132,32 @@ def alone(feed: feeds.Feed, phase: phases.Phase, seconds: float) -> float:
                 state, total = call(state, feed.arrays, next(stream))
             jax.block_until_ready(total)
             batches += 8
-        return batches * phase.settings.batch / (time.perf_counter() - began)
+        return batches * phase.config.batches.batch / (time.perf_counter() - began)
 
 
 def sources(
-    config: Any, photos_of: photos.Photos, number: int
+    data: DataConfig, scale: int, photos_of: photos.Photos, number: int
 ) -> Iterator[tuple[str, feeds.Source, float]]:
     """Yields each pipeline that can run here with the seconds that it took to start.
 
     The device's twice: from the photos, and from a file of `kdgan_jax.prepare`.
     """
-    config.data.backend = "device"
-    start = functools.partial(feeds.source, config, photos_of.train)
-    took, source = timed(lambda: start(None, number))
+    device = dataclasses.replace(data, backend="device")
+    took, source = timed(lambda: feeds.source(device, scale, photos_of.train, None, number))
     yield "device", source, took
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "photos.bin"
-        prepared.save(file, photos_of, config.data, config.scale)
+        prepared.save(file, photos_of, data, scale)
 
         def from_file() -> feeds.Source:
-            decoded, known = prepared.load(file, config.scale)
-            return feeds.source(config, known.train, decoded, number)
+            decoded, known = prepared.load(file, scale)
+            return feeds.source(device, scale, known.train, decoded, number)
 
         took, source = timed(from_file)
         yield "device, prepared", source, took
     if importlib.util.find_spec("tensorflow"):
-        config.data.backend = "tfdata"
-        took, source = timed(lambda: start(None, number))
+        host = dataclasses.replace(data, backend="tfdata")
+        took, source = timed(lambda: feeds.source(host, scale, photos_of.train, None, number))
         yield "tfdata", source, took
 
 
@@ -166,29 +186,26 @@ def main() -> int:
     add("--seconds", type=float, default=2.0, help="that a round of one feed takes, about")
     arguments = parser.parse_args()
     logs.setup()
-    devices.configure()
-    config = configuration.default()
-    config.data.source = arguments.source
-    for name in configuration.PHASES:
-        config.train[name].hr_patch = max(arguments.lr_patch) * config.scale
+    devices.configure(training=True)
+    data = DataConfig(source=arguments.source)
     number = devices.count(0, (arguments.batch,))
-    photos_of = photos.gather(config.data, config.scale, configuration.largest_patch(config))
+    photos_of = photos.gather(data, SCALE, max(arguments.lr_patch) * SCALE)
     found = {}
     print("| feed | seconds to start |\n|---|---|")
-    for name, source, took in sources(config, photos_of, number):
+    for name, source, took in sources(data, SCALE, photos_of, number):
         print(f"| {name} | {took:.2f} |")
         found[name] = source
     del found["device, prepared"]
-    size = buffers.size(photos_of.train, config.scale)
+    size = buffers.size(photos_of.train, SCALE)
     print(f"\n{devices.describe(number)}; photos take {size / 2**20:.0f} MB, once on a device")
     print(
         "\n| LR patch | steps per call | feed | patches per second alone | ms per step | of fixed"
         " | waiting for data |\n|---|---|---|---|---|---|---|"
     )
     for lr_patch in arguments.lr_patch:
-        phase = a_phase(config, lr_patch, arguments.batch, number)
+        phase = a_phase(lr_patch, arguments.batch, number)
         feeds_of = {"fixed": fixed(phase)}
-        feeds_of |= {name: source(SEED, phase.settings) for name, source in found.items()}
+        feeds_of |= {name: source(SEED, phase.config.batches) for name, source in found.items()}
         speed = {
             name: f"{alone(feed, phase, arguments.seconds):,.0f}"
             for name, feed in feeds_of.items()

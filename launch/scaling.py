@@ -11,7 +11,7 @@ rounds. Speed-up and efficiency are of times of one round, over the smallest num
 Leaves `scaling.md`, `scaling.json` and `scaling.png`. All numbers of devices are in memory at once.
 """
 
-import copy
+import dataclasses
 import os
 import socket
 import sys
@@ -27,16 +27,16 @@ from kdgan_jax import config as configuration
 from kdgan_jax.data import buffers, photos
 from kdgan_jax.errors import UserError
 from kdgan_jax.io import commands, files, logs, record
+from kdgan_jax.settings import LoopConfig, RunConfig
 from kdgan_jax.train import feed as feeds
 from kdgan_jax.train import inputs
 from kdgan_jax.train import loop as loops
 from kdgan_jax.train import phase as phases
-from kdgan_jax.zoo.load import load
 from kdgan_jax.zoo.model import Model
 from launch.benchmark_data import Loop
 
 DEVICES = flags.DEFINE_list("devices", None, "Numbers of devices of all processes, such as 1,2,4")
-PHASE = flags.DEFINE_enum("phase", "adversarial", configuration.PHASES, "The phase of the step")
+PHASE = flags.DEFINE_string("phase", "adversarial", "The phase of the step, as the config has it")
 _count: Any = {"lower_bound": 1}
 PER_DEVICE = flags.DEFINE_integer("batch_per_device", 4, "Images on each, weak scaling", **_count)
 GLOBAL = flags.DEFINE_integer("global_batch", 16, "Images on all, strong scaling", **_count)
@@ -74,36 +74,47 @@ def check(numbers: list[int], total: int) -> None:
             )
 
 
-def decoded(config: Any) -> tuple[buffers.Buffers, list[photos.Photo]]:
-    """Returns the config's training photos, decoded, and which they are."""
-    rows, found = inputs.photos(config, config.train[PHASE.value].hr_patch)
+def decoded(run: RunConfig) -> tuple[buffers.Buffers, list[photos.Photo]]:
+    """Returns the run's training photos, decoded, and which they are."""
+    rows, found = inputs.photos(run)
     if rows:
         return rows, found.train
-    return buffers.build(found.train, config.scale, config.data.max_bad_fraction)
+    return buffers.build(found.train, run.scale, run.data.max_bad_fraction)
 
 
-def make(config: Any, name: str, batch: int, number: int, source: feeds.Source) -> Loop:
-    """Returns the training of a phase with so many images on so many devices.
+def untrained(run: RunConfig, name: str) -> phases.Phase:
+    """Returns the phase `name` on one device, after phases that have trained nothing.
 
-    Weights are fresh, the teacher's too unless the config names a file: they take as long.
+    Weights are fresh, or of files that the config names: they take as long.
     """
+    made: dict[str, Model] = {}
+    given = inputs.given(run, Path(os.devnull))
+    for own in run.phases:
+        phase = inputs.make_phase(
+            own, run, Path(), given, 1, lambda one, fold: made[one].folded() if fold else made[one]
+        )
+        if own.name == name:
+            return phase
+        model = phase.model
+        if model.params is None:
+            fresh = models.init(model.module, jax.random.key(0), 16)["params"]
+            model = model.with_params(fresh)
+        made[own.name] = model
+    raise UserError(f"--phase={name} does not run (phases: {', '.join(made)})")
 
-    def fresh(spec: Any) -> Model:
-        return Model(spec.name, spec.kwargs.to_dict(), config.scale, None)
 
-    settings = copy.deepcopy(config.train[name])
-    settings.update({"batch": batch, "steps": 10**6})  # enough of them for all rounds
-    model, teacher = fresh(config.teacher if name == "teacher" else config.student), None
-    if name != "teacher" and config.teacher.checkpoint:
-        teacher = load(config.teacher.checkpoint, "teacher", scale=config.scale)
-    elif name != "teacher":
-        teacher, side = fresh(config.teacher), settings.hr_patch // config.scale
-        teacher = teacher.with_params(models.init(teacher.module, jax.random.key(0), side))
-    phase = phases.Phase(name, settings, config, Path(), model, teacher, number)
-    feed = source(phase.batch_seed, settings)
-    loop = Loop(phase, feed, loops.steps_per_call(config, settings, feed.on_device))
-    loop.frozen |= devices.replicate(phases.frozen(phase), number)
-    return loop
+def make(
+    phase: phases.Phase, loop: LoopConfig, batch: int, number: int, source: feeds.Source
+) -> Loop:
+    """Returns the training of a phase with so many images on so many devices."""
+    # Enough steps for all rounds.
+    batches = dataclasses.replace(phase.config.batches, batch=batch, steps=10**6)
+    own = dataclasses.replace(phase.config, batches=batches)
+    phase = dataclasses.replace(phase, config=own, devices=number)
+    feed = source(phase.batch_seed, batches)
+    made = Loop(phase, feed, loops.steps_per_call(loop, own.steps, feed.on_device))
+    made.frozen |= devices.replicate(phases.frozen(phase), number)
+    return made
 
 
 def measure(made: dict[tuple[int, int], Loop], steps: int, rounds: int) -> Times:
@@ -200,7 +211,7 @@ def plot(path: Path, rows: list[dict[str, Any]], title: str) -> None:
         figure.savefig(temporary, format="png")
 
 
-def scale(config: Any, out: Path, numbers: list[int]) -> None:
+def scale(run: RunConfig, out: Path, numbers: list[int]) -> None:
     """Measures, in all processes; the first one writes to the folder `out`."""
     per_device, total = PER_DEVICE.value, GLOBAL.value
     check(numbers, total)
@@ -209,15 +220,16 @@ def scale(config: Any, out: Path, numbers: list[int]) -> None:
             out.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise UserError(f"--out={out}: cannot be made ({error})") from None
-    if config.data.backend == "auto":  # the same for every number of devices
-        config.data.backend = "device"
-    rows, which = decoded(config)
+    phase, data = untrained(run, PHASE.value), run.data
+    if data.backend == "auto":  # the same for every number of devices
+        data = dataclasses.replace(data, backend="device")
+    rows, which = decoded(run)
     processes.agree([photo.name for photo in which], "set of photos")
     made = {}
     for number in numbers:
-        source = feeds.source(config, which, rows, number)
+        source = feeds.source(data, run.scale, which, rows, number)
         for batch in dict.fromkeys((number * per_device, total)):
-            made[number, batch] = make(config, PHASE.value, batch, number, source)
+            made[number, batch] = make(phase, run.loop, batch, number, source)
     times = measure(made, STEPS.value, ROUNDS.value)
     # Processes of one host share its cores.
     cores = sum(dict(processes.exchange([socket.gethostname(), devices.cores()])).values())
@@ -237,7 +249,7 @@ def scale(config: Any, out: Path, numbers: list[int]) -> None:
     facts = {"device": device, "cores": cores, "processes": processes.number()}
     facts |= {"phase": PHASE.value, "steps": STEPS.value, "versions": versions, "rows": found}
     facts["seconds"] = [[*cell, *seconds] for cell, seconds in times.items()]
-    files.write_json(out / "scaling.json", facts | {"config": configuration.to_json(config)})
+    files.write_json(out / "scaling.json", facts | {"config": dict(run.saved)})
     try:
         plot(out / "scaling.png", found, title)
     except ImportError:
@@ -248,13 +260,12 @@ def scale(config: Any, out: Path, numbers: list[int]) -> None:
 def run(config: Any, out: str) -> None:
     """Runs the command line, alone or as one of several processes."""
     numbers = parse(DEVICES.value or [])
-    devices.configure()
+    devices.configure(training=True)
     if "JAX_NUM_CPU_DEVICES" not in os.environ:
         jax.config.update("jax_num_cpu_devices", max(numbers))
-    config.phases = tuple(dict.fromkeys(("teacher", PHASE.value)))  # those that have to make sense
-    checks.check(config)
+    run = checks.checked(config)
     with main.joined():
-        scale(config, Path(out), numbers)
+        scale(run, Path(out), numbers)
 
 
 if __name__ == "__main__":
@@ -262,4 +273,4 @@ if __name__ == "__main__":
     flags.adopt_module_key_flags(main)
     if not any(word.lstrip("-").partition("=")[0] == "config" for word in sys.argv):
         sys.argv.append("--config=configs/kd.py")
-    commands.start(run, configuration.default(), "runs/scaling", "out", "Folder to write to")
+    commands.start(run, configuration.FIELDS, "runs/scaling", "out", "Folder to write to")

@@ -20,12 +20,17 @@ ENVIRONMENT = {
 }
 os.environ.update(ENVIRONMENT)  # before JAX is imported
 
+import hypothesis  # noqa: E402
 import numpy as np  # noqa: E402
 import pytest  # noqa: E402
 from orbax.checkpoint import v1 as ocp  # noqa: E402
 
 from kdgan_jax.data import photos  # noqa: E402
 from kdgan_jax.io import checkpoint, logs  # noqa: E402
+
+# How long an example takes says nothing on a machine that others use as well.
+hypothesis.settings.register_profile("kdgan_jax", deadline=None)
+hypothesis.settings.load_profile("kdgan_jax")
 
 SHARED = ROOT.parent / "shared" / "data"
 

@@ -67,7 +67,7 @@ def test_an_architecture_that_is_not_the_files_is_refused(capsys, tmp_path, smok
         (["RUN", "RUN", "OUT.safetensors"], "give one of SOURCE"),
         (["RUN", "OUT.pth"], "give OUT the suffix .safetensors"),
         (["RUN", "nowhere/OUT.safetensors"], "no such folder; make it first"),
-        (["nowhere", "OUT.safetensors"], "nowhere: no such folder"),
+        (["nowhere", "OUT.safetensors"], "nowhere: no such file or folder"),
         (["--interpolate", "RUN", "RUN", "x", "OUT.safetensors"], "'x' is no number"),
         (["RUN", "OUT.safetensors", "--arch=edsr"], "says itself what it is"),
         (["--interpolate", "RUN", "RUN:teacher", "0.5", "OUT.safetensors"], "models differ"),

@@ -1,3 +1,5 @@
+import os
+import subprocess
 import sys
 from pathlib import Path
 
@@ -5,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from conftest import ROOT
 
 from kdgan_jax import devices
 from kdgan_jax.errors import UserError
@@ -44,6 +47,7 @@ def test_configure_asks_for_a_device_per_core_and_a_cache(monkeypatch):
     asked = {}
     monkeypatch.delenv("JAX_NUM_CPU_DEVICES")
     monkeypatch.setenv("XDG_CACHE_HOME", "/somewhere")
+    monkeypatch.setenv("XLA_FLAGS", "")  # and as it was afterwards
     monkeypatch.setattr(type(jax.config), "values", {"jax_compilation_cache_dir": None})
     monkeypatch.setattr(jax.config, "update", asked.__setitem__)
     monkeypatch.setattr("os.sched_getaffinity", lambda pid: {0, 1, 2})
@@ -56,9 +60,132 @@ def test_configure_asks_for_a_device_per_core_and_a_cache(monkeypatch):
 
 def test_configure_leaves_what_the_environment_names(monkeypatch):
     asked = {}
+    named = " ".join(f"--{flag}=7" for flag in [*devices.TIMEOUTS, devices.YNN])
+    monkeypatch.setenv("XLA_FLAGS", named)
     monkeypatch.setattr(jax.config, "update", asked.__setitem__)
-    devices.configure()  # conftest.py names both
+    for training in False, True:
+        devices.configure(training)  # conftest.py names the others
+        assert os.environ["XLA_FLAGS"] == named
     assert asked == {}
+
+
+@pytest.mark.parametrize(
+    ("version", "training", "upscaling"),
+    [
+        ("0.10.0", True, True),
+        ("0.10.2", True, True),
+        ("0.11.2", True, False),
+        ("0.12.0.1", True, False),
+        ("0.13.0.dev20261128", True, False),
+        ("1.0", True, False),
+    ],
+)
+def test_ynnpack_is_left_out_by_version_and_use(version, training, upscaling):
+    assert devices.without_ynn(version, True) == training
+    assert devices.without_ynn(version, False) == upscaling
+
+
+@pytest.fixture
+def costly(monkeypatch):
+    """Makes YNNPACK cost time in training alone, whatever version is here."""
+    monkeypatch.setattr(devices, "without_ynn", lambda version, training: training)
+    return [f"--{flag}={value}" for flag, value in devices.TIMEOUTS.items()]
+
+
+def test_flags_are_of_the_use(costly):
+    assert devices.flags(False, "").split() == costly
+    assert devices.flags(True, "").split() == [*costly, f"--{devices.YNN}="]
+
+
+def test_flags_come_behind_what_the_user_names_and_leave_it_alone(costly):
+    given = f"--xla_cpu_enable_fast_math=false --{devices.YNN}=LIBRARY_FUSION_TYPE_DOT"
+    assert devices.flags(True, given).split() == [*given.split(), *costly]
+    assert devices.flags(True, "a/file of flags") == "a/file of flags"
+
+
+def test_flags_that_this_jaxlib_lacks_are_not_set(costly, monkeypatch):
+    monkeypatch.setattr(devices, "_knows", lambda flag: flag in devices.TIMEOUTS)
+    assert devices.flags(True, "").split() == costly
+    monkeypatch.setattr(devices, "_knows", lambda flag: False)
+    assert devices.flags(True, "") == ""
+
+
+def test_what_a_jaxlib_knows_is_found():
+    assert all(devices._knows(flag) for flag in devices.TIMEOUTS)
+    assert not devices._knows("xla_cpu_that_there_is_no_such_flag")
+
+
+# Says what HLO is compiled to, and what became of the environment.
+COMPILES = """
+import os
+import jax, jax.numpy as jnp
+from kdgan_jax import devices
+
+before = dict(os.environ)
+{prepare}
+kernel, image = jnp.ones((3, 3, 32, 32)), jnp.ones((1, 64, 64, 32))
+numbers = "NHWC", "HWIO", "NHWC"
+convolve = lambda x: jax.lax.conv_general_dilated(x, kernel, (1, 1), "SAME", None, None, numbers)
+options = devices.compiler_options() if {options} else None
+print("ynn" in jax.jit(convolve, compiler_options=options).lower(image).compile().as_text())
+print(dict(os.environ) == before)
+"""
+
+
+def compiles(prepare="pass", options=False):
+    """Returns whether a convolution goes to YNNPACK, and whether the environment was left alone."""
+    program = COMPILES.format(prepare=prepare, options=options)
+    environment = {k: v for k, v in os.environ.items() if k != "XLA_FLAGS"}
+    result = subprocess.run(
+        [sys.executable, "-c", program],
+        cwd=ROOT,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert result.returncode == 0, result.stderr
+    return tuple(line == "True" for line in result.stdout.splitlines())
+
+
+@pytest.mark.skipif(not devices._knows(devices.YNN), reason="a jaxlib without YNNPACK")
+def test_what_is_set_takes_convolutions_from_ynnpack():
+    assert compiles() == (True, True)
+    costly = "devices.without_ynn = lambda version, training: {}; devices.configure(training=True)"
+    assert compiles(costly.format("training")) == (False, False)
+    assert compiles(costly.format("not training")) == (True, False)
+    assert compiles("devices.without_ynn = lambda *_: True", options=True) == (False, True)
+
+
+def test_options_are_for_cpus_whose_version_needs_them(monkeypatch):
+    monkeypatch.setattr(devices, "without_ynn", lambda version, training: not training)
+    assert devices.compiler_options() == {devices.YNN: ""}
+    with monkeypatch.context() as other:
+        other.setenv("XLA_FLAGS", f"--{devices.YNN}=LIBRARY_FUSION_TYPE_DOT")
+        assert devices.compiler_options() == {}
+    with monkeypatch.context() as other:
+        other.setattr(devices, "_knows", lambda flag: False)
+        assert devices.compiler_options() == {}
+    with monkeypatch.context() as other:
+        other.setattr(jax, "default_backend", lambda: "gpu")
+        assert devices.compiler_options() == {}
+    monkeypatch.setattr(devices, "without_ynn", lambda version, training: training)
+    assert devices.compiler_options() == {}
+
+
+def test_a_program_that_loads_a_model_keeps_its_environment():
+    program = """
+import os
+import jax, flax, numpy, safetensors
+before = dict(os.environ)
+import kdgan_jax
+kdgan_jax.load("student_x4").upscale(numpy.zeros((8, 8, 3), numpy.uint8))
+assert dict(os.environ) == before, set(os.environ.items()) ^ set(before.items())
+"""
+    result = subprocess.run(
+        [sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, timeout=120
+    )
+    assert result.returncode == 0, result.stderr
 
 
 @pytest.fixture

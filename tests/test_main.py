@@ -8,18 +8,22 @@ import sys
 import chex
 import jax
 import numpy as np
+import older
 import pytest
 from conftest import ROOT, items, losses, run_module
 from PIL import Image
+from test_config import get_config
 
 import kdgan_jax
+from kdgan_jax import checks, models
 from kdgan_jax import config as configuration
-from kdgan_jax import models
+from kdgan_jax.errors import UserError
 from kdgan_jax.io import checkpoint
+from kdgan_jax.train import run as training
 from kdgan_jax.zoo import foreign
 from kdgan_jax.zoo.model import Model
 
-PHASES = configuration.PHASES
+PHASES = "teacher", "distill", "adversarial"
 SMOKE = "--config=configs/kd.py:smoke"
 
 
@@ -48,12 +52,18 @@ def figures(workdir):
 @pytest.mark.parametrize("phase", PHASES)
 def test_checkpoints_hold_all_that_training_goes_on_from(smoke_run, phase):
     found = items(smoke_run, phase)
-    wanted = {"params", "ema", "optimizer", "loop"}
-    assert found.keys() == wanted | ({"discriminator"} if phase == "adversarial" else set())
+    players = ["generator", "discriminator"] if phase == "adversarial" else ["generator"]
+    wanted = {f"{player}.{part}" for player in players for part in ("params", "optimizer")}
+    assert found.keys() == wanted | {"ema", "loop"}
     assert found["loop"].keys() == {"step", "key"}
     assert int(found["loop"]["step"]) == 4
-    if phase == "adversarial":
-        assert found["discriminator"].keys() == {"params", "optimizer"}
+
+
+@pytest.mark.parametrize("phase", PHASES)
+def test_checkpoints_say_what_they_are_of(smoke_run, phase):
+    facts = checkpoint.meta(smoke_run / "checkpoints" / phase / "4")
+    assert (facts["phase"], facts["number"]) == (phase, PHASES.index(phase))
+    assert facts["network"] == ("teacher" if phase == "teacher" else "student")
 
 
 def test_two_newest_checkpoints_stay(smoke_run):
@@ -63,7 +73,8 @@ def test_two_newest_checkpoints_stay(smoke_run):
 def test_config_is_left_as_json(smoke_run):
     saved = json.loads((smoke_run / "config.json").read_text())
     assert set(saved) == set(configuration.default())
-    assert saved["student"] == {"name": "compact", "kwargs": {"features": 8, "depth": 1}}
+    assert saved["student"] == {"network": "compact:features=8,depth=1", "checkpoint": ""}
+    assert list(saved["phases"]) == list(PHASES)
 
 
 def test_results_have_a_row_per_model(smoke_run):
@@ -158,7 +169,7 @@ def given_teacher(smoke_run, tmp_path_factory):
         SMOKE,
         f"--workdir={workdir}",
         f"--config.teacher.checkpoint={smoke_run}",
-        "--config.phases=('teacher', 'distill')",
+        "--config.phases=teacher,distill",
     )
     return workdir
 
@@ -178,56 +189,266 @@ def test_given_teacher_is_distilled_as_the_trained_one(given_teacher, smoke_run)
     )
 
 
-def test_a_teacher_that_has_changed_since_is_refused(smoke_run, tmp_path):
-    shutil.copytree(smoke_run, tmp_path / "teacher")
-    arguments = [
-        SMOKE,
-        f"--workdir={tmp_path / 'run'}",
-        f"--config.teacher.checkpoint={tmp_path / 'teacher'}",
-        "--config.phases=('teacher',)",
-    ]
-    start(*arguments)
-    (tmp_path / "run/results.json").unlink()
-    shutil.rmtree(tmp_path / "teacher/checkpoints/teacher/4")  # the one of step 2 is the newest
-    refused = start(*arguments, check=False)
-    assert refused.returncode == 2
-    assert f"has changed since {tmp_path / 'run'} took it over" in refused.stderr
+@pytest.fixture(scope="module")
+def few(tmp_path_factory, photo):
+    """A folder of three photos of 96 x 64."""
+    folder = tmp_path_factory.mktemp("few")
+    for i in range(3):
+        Image.fromarray(photo[64 * i : 64 * i + 64, :96]).save(folder / f"{i}.png")
+    return folder
 
 
-def test_a_published_file_may_be_the_teacher_even_one_for_y(tmp_path):
-    module = models.generator("espcn", {"features": (4, 4)}, 4)
-    params = models.init(module, jax.random.key(0), 16)
-    foreign.save(tmp_path / "espcn.safetensors", Model("espcn", {"features": (4, 4)}, 4, params))
-    workdir = tmp_path / "run"
-    teacher = f"--config.teacher.checkpoint={tmp_path / 'espcn.safetensors'}"
-    start(SMOKE, f"--workdir={workdir}", teacher, "--config.phases=('teacher', 'distill')")
-    taken = kdgan_jax.load(workdir, "teacher")
-    assert taken.name == "espcn"
-    chex.assert_trees_all_equal(taken.params, jax.tree.map(np.asarray, params))
-    assert {row["phase"] for row in losses(workdir)} == {"distill"}
-    assert all(row["distill"] > 0 for row in losses(workdir))
+@pytest.fixture(scope="module")
+def tiny(few):
+    """Gives a config of a file for seconds, on a few photos and one device."""
+
+    def make(name, variant, **changes):
+        config = get_config(name, variant)
+        config.data.source, config.data.holdout, config.devices = str(few), 1, 1
+        config.checkpoint_every = 100
+        config.update_from_flattened_dict(changes)
+        return config
+
+    return make
 
 
 @pytest.mark.parametrize(
-    ("config", "models"),
-    [
-        ("configs/teacher.py:smoke", ["bicubic", "teacher"]),
-        ("configs/seed.py:smoke", ["bicubic", "teacher", "student, adversarial"]),
-    ],
+    ("name", "models"),
+    [("teacher", ["teacher"]), ("seed", ["teacher", "student"])],
 )
-def test_other_configs_run_on_a_folder(config, models, tmp_path, photo):
-    (tmp_path / "photos").mkdir()
-    for i in range(3):
-        Image.fromarray(photo[64 * i : 64 * i + 64, :96]).save(tmp_path / f"photos/{i}.png")
-    start(
-        f"--config={config}",
-        f"--workdir={tmp_path / 'run'}",
-        f"--config.data.source={tmp_path / 'photos'}",
-        "--config.data.holdout=1",
-    )
-    rows = figures(tmp_path / "run")
-    assert [row["model"] for row in rows] == models
+def test_other_configs_run_on_a_folder(name, models, tmp_path, tiny):
+    training.run(tiny(name, "smoke"), tmp_path)
+    rows = figures(tmp_path)
+    assert [row["model"] for row in rows] == ["bicubic", *models]
     assert all(row["images"] == 1 for row in rows)
+
+
+# Phases under other names: the runs of configs/phases.py, each made once.
+
+# The network of every phase.
+RUNS = {
+    "control": {"control": "student"},
+    "assistant": {"teacher": "teacher", "assistant": "assistant", "distill": "student"},
+    "two_teachers": {"sharp": "teacher", "smooth": "assistant", "distill": "student"},
+    "published": {"distill": "student"},
+    "hints": {"teacher": "teacher", "distill": "student"},
+    "finetune": {"student": "student"},
+    "refine": {"adversarial": "student"},
+}
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory, tiny):
+    """Gives (config, workdir) of the run of a variant; not to be changed."""
+    folder, configs = tmp_path_factory.mktemp("made"), {}
+
+    def run(variant):
+        if variant not in configs:
+            config = tiny("phases", f"{variant},smoke")
+            if variant == "finetune":
+                config.train.student.learning_rate = 1e-9
+            training.run(config, folder / variant)
+            configs[variant] = config
+        return configs[variant], folder / variant
+
+    return run
+
+
+@pytest.mark.parametrize("variant", RUNS)
+def test_runs_of_any_phases_leave_a_model_of_each(made, variant):
+    config, workdir = made(variant)
+    phases = RUNS[variant]
+    assert training.row_names(checks.checked(config)) == phases
+    assert [row["model"] for row in figures(workdir)] == ["bicubic", *phases.values()]
+    said = [row for row in losses(workdir) if "holdout_psnr_y" in row]
+    assert [(row["phase"], row["step"]) for row in said] == [(phase, 4) for phase in phases]
+    for phase, network in phases.items():
+        model = kdgan_jax.load(workdir, phase)
+        for path in (f"{workdir}:{phase}", f"{workdir}:{network}"):
+            chex.assert_trees_all_equal(kdgan_jax.load(path).params, model.params)
+        assert items(workdir, phase).keys() >= {"ema", "generator.params", "loop"}
+    assert kdgan_jax.load(workdir).spec == model.spec  # the student's phase is the last
+
+
+@pytest.mark.parametrize("variant", RUNS)
+def test_losses_are_logged_by_their_labels(made, variant):
+    config, workdir = made(variant)
+    for row in losses(workdir):
+        wanted = {*config.train[row["phase"]].losses, "total", "gradient_norm"}
+        if config.train[row["phase"]].discriminator.regularizers:
+            wanted |= {"discriminator", "logit_real", "logit_fake", "r1"}
+        assert row.keys() - {"phase", "step", "holdout_psnr_y"} == wanted
+        assert np.isfinite(row["total"])
+
+
+def test_a_second_start_of_such_a_run_says_complete(made, caplog):
+    config, workdir = made("two_teachers")
+    before = contents(workdir)
+    caplog.set_level("INFO", "kdgan_jax")
+    training.run(config, workdir)
+    assert "the run is complete" in caplog.text
+    assert contents(workdir) == before
+
+
+def test_an_interrupted_run_of_other_phases_ends_as_an_unbroken_one(made, tmp_path, caplog):
+    config, workdir = made("hints")
+    again = tmp_path / "again"
+    shutil.copytree(workdir, again)
+    (again / "results.json").unlink()
+    shutil.rmtree(again / "checkpoints/distill")
+    caplog.set_level("INFO", "kdgan_jax")
+    training.run(config, again)
+    assert "teacher: finished earlier" in caplog.text
+    chex.assert_trees_all_equal(items(again, "distill"), items(workdir, "distill"), strict=True)
+    assert losses(again) == losses(workdir)
+
+
+def test_parameters_of_losses_train_along(made):
+    found = items(made("hints")[1], "distill")
+    (hints,) = found["adapters.params"].values()
+    assert hints.keys() == {"conv1-conv1", "conv2-conv3"}
+    assert all(np.abs(adapter["bias"]).max() > 0 for adapter in hints.values())  # 0 at first
+
+
+def test_vectors_of_a_spectral_norm_are_kept(made):
+    found = items(made("refine")[1], "adversarial")
+    assert found["discriminator.others"].keys() == {"batch_stats"}
+
+
+def apart(ours, theirs):
+    """Returns the largest difference of weights."""
+    pairs = zip(jax.tree.leaves(ours), jax.tree.leaves(theirs), strict=True)
+    return max(np.abs(a - b).max() for a, b in pairs)
+
+
+def test_fine_tuning_starts_from_the_model_that_was_given(made):
+    _, workdir = made("finetune")
+    start = kdgan_jax.load("student_x4")
+    for words in "student", "student:raw":
+        model = kdgan_jax.load(f"{workdir}:{words}")
+        assert model.spec == start.spec  # and not what the config says of the student
+        assert 0 < apart(model.params, start.params) < 1e-7
+
+
+def test_a_refinement_may_start_from_a_phase_of_an_earlier_run(made, tiny, tmp_path):
+    _, earlier = made("assistant")
+    config = tiny("phases", "refine,smoke")
+    config.train.adversarial.update(start=f"{earlier}:assistant", learning_rate=1e-9)
+    training.run(config, tmp_path)
+    start, model = kdgan_jax.load(earlier, "assistant"), kdgan_jax.load(tmp_path)
+    assert model.spec == start.spec
+    assert 0 < apart(model.params, start.params) < 1e-7
+    assert given(tmp_path) == {"config.train.adversarial.start": start.digest}
+
+
+def given(workdir):
+    return json.loads((workdir / "given.json").read_text())
+
+
+def test_models_that_were_given_are_recorded(made):
+    assert not (made("assistant")[1] / "given.json").exists()
+    field = "config.train.distill.teachers.teacher.model"
+    assert given(made("published")[1]) == {field: kdgan_jax.load("student_x4").digest}
+
+
+@pytest.fixture
+def espcn(tmp_path):
+    """(a file as others publish them, of a network for Y; its weights)."""
+    kwargs = {"features": (4, 4)}
+    params = models.init(models.generator("espcn", kwargs, 4), jax.random.key(0), 16)["params"]
+    path = tmp_path / "espcn.safetensors"
+    foreign.save(path, Model("espcn", kwargs, 4, params))
+    return path, jax.tree.map(np.asarray, params)
+
+
+def test_a_published_file_may_be_the_teacher_even_one_for_y(tiny, espcn, tmp_path):
+    config = tiny("kd", "smoke", phases=("teacher", "distill"))
+    config.teacher.checkpoint = str(espcn[0])
+    training.run(config, tmp_path / "run")
+    taken = kdgan_jax.load(tmp_path / "run", "teacher")
+    assert taken.name == "espcn"
+    chex.assert_trees_all_equal(taken.params, espcn[1])
+    rows = losses(tmp_path / "run")
+    assert {row["phase"] for row in rows} == {"distill"}
+    assert all(row["distill"] > 0 for row in rows)
+
+
+@pytest.fixture
+def half(made, tiny, espcn, tmp_path):
+    """(config, workdir) of a run that has begun with a teacher's file, and has no checkpoint."""
+    config = tiny("phases", "published,smoke")
+    config.train.distill.teachers.teacher.model = str(espcn[0])
+    workdir = tmp_path / "run"
+    training.run(config, workdir)
+    (workdir / "results.json").unlink()
+    return config, workdir
+
+
+def test_a_given_model_is_the_teacher_as_it_is(half, espcn):
+    _, workdir = half
+    assert all(row["distill"] > 0 for row in losses(workdir))
+    assert list(given(workdir)) == ["config.train.distill.teachers.teacher.model"]
+
+
+def test_a_given_model_that_has_changed_is_refused(half, espcn):
+    config, workdir = half
+    shutil.rmtree(workdir / "checkpoints")
+    params = jax.tree.map(lambda x: x + 1, espcn[1])
+    foreign.save(espcn[0], Model("espcn", {"features": (4, 4)}, 4, params))
+    before = contents(workdir)
+    with pytest.raises(UserError) as caught:
+        training.run(config, workdir)
+    for fact in ("distill.teachers.teacher.model", str(espcn[0]), "has changed", str(workdir)):
+        assert fact in str(caught.value)
+    assert contents(workdir) == before
+
+
+def test_a_given_model_may_go_when_it_is_not_needed_any_more(half, espcn):
+    config, workdir = half
+    espcn[0].unlink()
+    kept = contents(workdir / "checkpoints")
+    training.run(config, workdir)
+    assert (workdir / "results.json").is_file()
+    assert contents(workdir / "checkpoints") == kept
+    (workdir / "results.json").unlink()
+    shutil.rmtree(workdir / "checkpoints")
+    with pytest.raises(UserError) as caught:
+        training.run(config, workdir)
+    assert f"{espcn[0]}: no such file" in str(caught.value)
+
+
+def test_a_given_model_of_another_scale_is_refused(tiny, tmp_path):
+    params = models.init(models.generator("compact", {}, 2), jax.random.key(0), 8)["params"]
+    foreign.save(tmp_path / "a.safetensors", Model("compact", {}, 2, params))
+    config = tiny("phases", "finetune,smoke")
+    config.train.student.start = str(tmp_path / "a.safetensors")
+    with pytest.raises(UserError) as caught:
+        training.run(config, tmp_path / "run")
+    for fact in ("config.train.student.start", "a.safetensors", "scale 2", "config.scale is 4"):
+        assert fact in str(caught.value)
+    assert not (tmp_path / "run").exists()
+
+
+def test_features_that_a_network_does_not_have_are_said_before_any_work(tiny, tmp_path):
+    config = tiny("phases", "hints,smoke")
+    config.train.distill.losses.hints.kind = "fitnet:pairs=((conv1,conv9),)"
+    with pytest.raises(UserError, match="'conv9'"):
+        training.run(config, tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_run_of_an_older_version_is_read_and_not_resumed(tmp_path, tiny, key):
+    kept = older.run(tmp_path, key)
+    before = contents(tmp_path)
+    with pytest.raises(UserError) as caught:
+        training.run(tiny("kd", "smoke"), tmp_path)
+    for fact in (str(tmp_path), f"kdgan_jax {older.VERSION}", "--workdir"):
+        assert fact in str(caught.value)
+    assert contents(tmp_path) == before
+    for words in "student", "teacher", "distill", "teacher:raw":
+        phase = {"student": "adversarial"}.get(words, words.partition(":")[0])
+        weights = kept[phase]["params" if "raw" in words else "ema"]
+        chex.assert_trees_all_equal(kdgan_jax.load(f"{tmp_path}:{words}").params, weights)
 
 
 def test_trained_model_runs_in_a_fresh_process_without_tensorflow(smoke_run):

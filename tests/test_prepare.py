@@ -15,7 +15,7 @@ from PIL import Image
 
 SMOKE = "--config=configs/kd.py:smoke"
 # Without VGG16, whose weights come with a package that the run below does without.
-PLAIN = SMOKE, "--config.train.adversarial.perceptual_weight=0", "--config.data.holdout=1"
+PLAIN = SMOKE, "--config.train.adversarial.losses.perceptual.weight=0", "--config.data.holdout=1"
 PHASES = "teacher", "distill", "adversarial"
 
 # Not importable at all: what no other package needs. rich and scipy are needed by flax and JAX;
@@ -179,8 +179,8 @@ def test_a_run_that_changed_ends_as_an_unbroken_one(whole, changed, phase):
     # Patches are the same bit for bit; the train step is another program, which on several devices
     # may round the last bit otherwise, and Adam makes more of it. Other patches would make the
     # weights differ by as much as they move in two steps.
-    ours, theirs = (items(run[0], phase)["params"] for run in (changed, whole))
-    before = items(whole[0], phase, step=2)["params"]
+    ours, theirs = (items(run[0], phase)["generator.params"] for run in (changed, whole))
+    before = items(whole[0], phase, step=2)["generator.params"]
     moved = optax.tree.norm(jax.tree.map(np.subtract, theirs, before))
     apart = optax.tree.norm(jax.tree.map(np.subtract, theirs, ours))
     assert moved > 0

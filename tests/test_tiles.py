@@ -58,15 +58,15 @@ def test_a_tile_without_an_inside_is_refused():
 
 @functools.cache
 def network(name, scale):
-    """Returns (receptive radius, function from one image (h, w, 3) float32 to SR)."""
+    """Returns (receptive radius, function from images (n, h, w, 3) float32 to SR)."""
     module = models.generator(name, TINY[name], scale)
     init = jax.jit(lambda key: models.init(module, key, 8), compiler_options=HASTE)
-    fresh = jax.device_get(init(jax.random.key(0)))
+    fresh = jax.device_get(init(jax.random.key(0)))["params"]
     # Initial biases are 0, which would hide that padding differs from image inside.
     rng = np.random.default_rng(0)
     params = jax.tree.map(lambda p: p + rng.normal(0, 0.05, p.shape).astype(np.float32), fresh)
     apply = jax.jit(lambda lr: module.apply({"params": params}, lr)[0], compiler_options=HASTE)
-    return module.receptive_radius, lambda lr: np.asarray(apply(lr[None])[0])
+    return module.receptive_radius, lambda lr: np.asarray(apply(lr))
 
 
 def picture(height, width):
@@ -86,13 +86,13 @@ def test_a_network_in_tiles_is_the_network_on_the_whole(name, scale):
         predict, lr, scale=scale, tiling=Tiling(tile, radius), on_tile=lambda: passed.append(1)
     )
     assert len(passed) >= 4
-    np.testing.assert_allclose(tiled, predict(lr), atol=1e-5)
+    np.testing.assert_allclose(tiled, predict(lr[None])[0], atol=1e-5)
 
 
 def test_a_margin_of_nothing_shows_seams():
     _, predict = network("compact", 4)
     lr = picture(33, 29)
-    seams = tiles.run(predict, lr, scale=4, tiling=Tiling(24, 0)) - predict(lr)
+    seams = tiles.run(predict, lr, scale=4, tiling=Tiling(24, 0)) - predict(lr[None])[0]
     assert np.abs(seams).max() > 1e-2
 
 
@@ -102,13 +102,51 @@ def test_a_margin_smaller_than_the_radius_shows_seams(name):
     radius, predict = network(name, 2)
     lr = picture(2 * radius + 30, 2 * radius + 30)
     short = Tiling(2 * radius + 6, radius // 2)
-    assert np.abs(tiles.run(predict, lr, scale=2, tiling=short) - predict(lr)).max() > 1e-5
+    seams = tiles.run(predict, lr, scale=2, tiling=short) - predict(lr[None])[0]
+    assert np.abs(seams).max() > 1e-5
 
 
 def test_the_result_is_of_the_networks_dtype_and_channels():
     lr = np.arange(30 * 20 * 3, dtype=np.int32).reshape(30, 20, 3)
     twice = tiles.run(
-        lambda part: part[..., :1].repeat(2, 0).repeat(2, 1), lr, scale=2, tiling=Tiling(8, 2)
+        lambda parts: parts[..., :1].repeat(2, 1).repeat(2, 2), lr, scale=2, tiling=Tiling(8, 2)
     )
     assert twice.dtype == np.int32
     np.testing.assert_array_equal(twice, lr[..., :1].repeat(2, 0).repeat(2, 1))
+
+
+@pytest.mark.parametrize("grid", [1, 4])
+@pytest.mark.parametrize("batch", [1, 3, 50])
+def test_batches_of_tiles_give_what_single_ones_give(batch, grid):
+    lr, shapes, passed = picture(45, 57), set(), []
+
+    def predict(parts):
+        shapes.add(parts.shape)
+        # What a pixel is depends on its neighbours, so that a tile in the wrong place shows.
+        return (parts + 2 * np.roll(parts, 1, axis=1)).repeat(2, 1).repeat(2, 2)
+
+    tiling = Tiling(16, 2, grid)
+    found = tiles.run(
+        predict, lr, scale=2, tiling=tiling, batch=batch, on_tile=lambda: passed.append(1)
+    )
+    places = list(tiles.positions(lr.shape[:2], tiling))
+    assert len(passed) == len(places) >= 20
+    sizes = {(rows.size, columns.size) for rows, columns in places}
+    assert len(sizes) == (1 if grid == 1 else 4)
+    assert shapes == {(batch, *size, 3) for size in sizes}  # the last batch is of no other size
+    single = tiles.run(predict, lr, scale=2, tiling=tiling)
+    np.testing.assert_array_equal(found, single)
+    whole = predict(lr[None])[0]
+    np.testing.assert_array_equal(found[2:], whole[2:])  # the first row is rolled
+
+
+def test_an_image_that_is_not_cut_goes_alone():
+    shapes = []
+    tiles.run(
+        lambda parts: shapes.append(parts.shape) or parts,
+        picture(9, 7),
+        scale=1,
+        tiling=Tiling(16, 2),
+        batch=8,
+    )
+    assert shapes == [(1, 9, 7, 3)]

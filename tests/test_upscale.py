@@ -152,4 +152,4 @@ def test_missing_model_leaves_with_2(tmp_path, small, capsys):
     with pytest.raises(SystemExit) as left:
         upscale.main([str(source), f"--out={tmp_path / 'out'}", f"--model={tmp_path / 'no'}"])
     assert left.value.code == 2
-    assert f"{tmp_path}/no: no such folder" in capsys.readouterr().err
+    assert f"{tmp_path}/no: no such file or folder" in capsys.readouterr().err

@@ -3,7 +3,8 @@
 There is one row for every LR pixel, photo after photo, line after line: three numbers for LR, and
 3 * scale² for HR, the square of pixels that the LR pixel stands for. So one index cuts all images,
 and 2**31 rows, which is what an accelerator's 32-bit indices reach, are 100 GB of HR at x4. Further
-images for every pixel, such as a teacher's, are more entries of the same form.
+images, such as a teacher's output, are more entries of the same form. A photo may lack any image
+but LR, and takes no rows of an image that it lacks.
 """
 
 from collections.abc import Callable
@@ -24,14 +25,15 @@ class Buffers(NamedTuple):
 
     Attributes:
       rows: images by name, (P, 3) for those of LR size and (P, 3 * scale²) for those of HR size,
-        uint8; "lr" and "hr" are there.
+        uint8, or floats of a stored output; P may differ. "lr" is there.
       sides: (N, 2) height and width of each photo's LR image.
-      begins: (N,) each photo's first row.
+      begins: (N,) int64 for each image: every photo's first row, -1 where the photo lacks the
+        image. No photo lacks "lr".
     """
 
     rows: dict[str, np.ndarray]
     sides: np.ndarray
-    begins: np.ndarray
+    begins: dict[str, np.ndarray]
 
     @property
     def bytes(self) -> int:
@@ -40,15 +42,29 @@ class Buffers(NamedTuple):
 
     def select(self, which: list[int]) -> "Buffers":
         """Returns these photos alone; the arrays are shared, up to the last row that is used."""
-        sides, begins = self.sides[which], self.begins[which]
-        end = max(begins + sides[:, 0] * sides[:, 1], default=0)
-        rows = {name: array[:end] for name, array in self.rows.items()}
+        sides = self.sides[which]
+        begins = {name: of_image[which] for name, of_image in self.begins.items()}
+        ends = {
+            name: max((of_image + sides[:, 0] * sides[:, 1])[of_image >= 0], default=0)
+            for name, of_image in begins.items()
+        }
+        rows = {name: array[: ends[name]] for name, array in self.rows.items()}
         return Buffers(rows, sides, begins)
 
+    def has(self, name: str) -> np.ndarray:
+        """Returns which photos have the image `name`, (N,) bool."""
+        return self.begins[name] >= 0
+
     def image(self, name: str, photo: int) -> np.ndarray:
-        """Returns one image of one photo, (H, W, 3)."""
+        """Returns one image of one photo, (H, W, 3).
+
+        Raises:
+          LookupError: the photo lacks it.
+        """
         height, width = self.sides[photo]
-        begin = self.begins[photo]
+        begin = self.begins[name][photo]
+        if begin < 0:
+            raise LookupError(f"photo {photo} has no image {name!r}")
         rows = self.rows[name][begin : begin + height * width]
         return to_image(rows.reshape(height, width, -1))
 
@@ -69,10 +85,15 @@ def to_rows(image: np.ndarray, scale: int) -> np.ndarray:
     return squares.reshape(height * width, 3 * scale**2)
 
 
+def factor(rows: Any) -> int:
+    """Returns how many pixels a side the squares in `rows` (..., 3 * factor²) have."""
+    return round((rows.shape[-1] // 3) ** 0.5)
+
+
 def to_image(rows: Any) -> Any:
     """Returns (..., h, w, 3 * scale²) as (..., h * scale, w * scale, 3), of NumPy or of JAX."""
-    *more, height, width, numbers = rows.shape
-    scale, n = round((numbers // 3) ** 0.5), len(more)
+    *more, height, width, _ = rows.shape
+    scale, n = factor(rows), len(more)
     squares = rows.reshape(*more, height, width, scale, scale, 3)
     image = squares.transpose(*range(n), n, n + 2, n + 1, n + 3, n + 4)
     return image.reshape(*more, height * scale, width * scale, 3)
@@ -118,4 +139,5 @@ def build(
         on_photo(photo.name)
     sides = np.array([(p.size[0] // scale, p.size[1] // scale) for p in kept], np.int64)
     rows = {name: array[: ends[-1]] for name, array in rows.items()}
-    return Buffers(rows, sides.reshape(-1, 2), np.array(ends[:-1], np.int64)), kept
+    begins = np.array(ends[:-1], np.int64)
+    return Buffers(rows, sides.reshape(-1, 2), dict.fromkeys(rows, begins)), kept

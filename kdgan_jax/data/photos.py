@@ -21,6 +21,7 @@ from kdgan_jax.data import embedded
 from kdgan_jax.errors import UserError
 from kdgan_jax.io import images
 from kdgan_jax.io.files import sha256
+from kdgan_jax.settings import DataConfig
 
 log = logging.getLogger("kdgan_jax")
 Made = TypeVar("Made")
@@ -154,13 +155,13 @@ class Photos(NamedTuple):
     holdout: list[Photo]
 
 
-def gather(data: Any, scale: int, largest_patch: int) -> Photos:
+def gather(data: DataConfig, scale: int, largest_patch: int) -> Photos:
     """Returns the run's photos, every file looked at, before training starts.
 
     Photos smaller than the patch and files that cannot be read are named, skipped and counted.
 
     Args:
-      data: `config.data`.
+      data: where they come from.
       scale: HR size over LR size.
       largest_patch: side of the largest HR patch that will be cut.
 

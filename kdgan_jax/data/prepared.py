@@ -20,6 +20,7 @@ from kdgan_jax.data.buffers import Buffers
 from kdgan_jax.data.photos import Photo, Photos
 from kdgan_jax.errors import UserError
 from kdgan_jax.io.files import replacing
+from kdgan_jax.settings import DataConfig
 
 FORMAT = "kdgan_jax.photos 1, LR by MATLAB's bicubic"
 LONGEST_HEADER = 2**28  # bytes; about a million photos
@@ -57,7 +58,7 @@ def _digest(header: dict[str, Any], arrays: Iterable[np.ndarray]) -> str:
 def save(
     path: str | Path,
     photos: Photos,
-    data: Any,
+    data: DataConfig,
     scale: int,
     on_photo: Callable[[str], None] = lambda name: None,
 ) -> int:
@@ -66,7 +67,7 @@ def save(
     Args:
       path: the file, which appears when it is complete.
       photos: of `photos.gather`.
-      data: `config.data`.
+      data: where the photos come from.
       scale: HR over LR.
       on_photo: called with the name of each photo that is decoded.
 
@@ -124,7 +125,7 @@ def load(path: str | Path, scale: int) -> tuple[Buffers, Photos]:
         ) from None
     sides = np.array(sizes, np.int64).reshape(-1, 2) // scale
     ends = np.cumsum(sides[:, 0] * sides[:, 1])
-    whole = Buffers(rows, sides, ends - sides[:, 0] * sides[:, 1])
+    whole = Buffers(rows, sides, dict.fromkeys(rows, ends - sides[:, 0] * sides[:, 1]))
     train, holdout = [], []
     for i, name in enumerate(names):
         if roles[i] == "train":
@@ -135,13 +136,13 @@ def load(path: str | Path, scale: int) -> tuple[Buffers, Photos]:
     return whole.select(list(range(len(train)))), Photos(train, holdout)
 
 
-def open_for(data: Any, scale: int, largest_patch: int) -> tuple[Buffers, Photos]:
+def open_for(data: DataConfig, scale: int, largest_patch: int) -> tuple[Buffers, Photos]:
     """Returns the photos of the file `data.prepared` for a run; `Buffers` are those to train on.
 
     Photos smaller than the patch are named, skipped and counted.
 
     Args:
-      data: `config.data`.
+      data: names the file.
       scale: HR over LR.
       largest_patch: side of the largest HR patch that will be cut.
 
@@ -189,7 +190,7 @@ def _rows(path: Path, start: int, header: dict[str, Any]) -> dict[str, np.ndarra
     if [photo["role"] for photo in photos] != sorted((p["role"] for p in photos), reverse=True):
         raise ValueError("its photos are out of order")
     shapes = {name: tuple(map(int, shape)) for name, shape in header["images"].items()}
-    if {"lr": (total, 3), "hr": (total, 3 * scale**2)}.items() - shapes.items():
+    if shapes != {"lr": (total, 3), "hr": (total, 3 * scale**2)}:
         raise ValueError("its images do not have the sizes of its photos")
     needed = start + sum(rows * numbers for rows, numbers in shapes.values())
     if path.stat().st_size != needed:

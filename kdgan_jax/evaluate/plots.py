@@ -10,11 +10,16 @@ from kdgan_jax.evaluate.measure import Rows
 from kdgan_jax.evaluate.pictures import INK
 from kdgan_jax.io.files import replacing
 
+# What rows of metrics hold beside losses.
+NO_LOSSES = (
+    *("phase", "step", "total", "skipped", "gradient_norm", "logit_real", "logit_fake"),
+    *("seconds_per_step", "holdout_psnr_y"),
+)
 COSTS = {"params": "parameters", "multi_adds_720p": "multi-adds for a 1280x720 output"}
 
 
 def curves(path: Path, rows: list[dict[str, Any]]) -> None:
-    """Writes training curves as PNG: per phase the loss parts, and PSNR on the held-out photos.
+    """Writes training curves as PNG: per phase the losses, and PSNR on the held-out photos.
 
     Args:
       path: of the PNG.
@@ -28,10 +33,9 @@ def curves(path: Path, rows: list[dict[str, Any]]) -> None:
     for column, phase in enumerate(phases):
         own = [row for row in rows if row["phase"] == phase]
         above, below = grid[:, column]
-        for name in ("pixel", "distill", "blend", "perceptual", "adversarial", "discriminator"):
+        for name in dict.fromkeys(name for row in own for name in row if name not in NO_LOSSES):
             points = [(row["step"], row[name]) for row in own if name in row]
-            if points:
-                above.plot(*zip(*points, strict=True), label=name, linewidth=1)
+            above.plot(*zip(*points, strict=True), label=name, linewidth=1)
         above.set_title(phase)
         above.set_yscale("log")
         above.legend(fontsize=8)
@@ -41,7 +45,7 @@ def curves(path: Path, rows: list[dict[str, Any]]) -> None:
         below.set_xlabel("step")
         for axes in (above, below):
             axes.grid(alpha=0.3)
-    grid[0, 0].set_ylabel("loss parts, unweighted")
+    grid[0, 0].set_ylabel("losses, unweighted")
     grid[1, 0].set_ylabel("PSNR on held-out photos, Y (dB)")
     with replacing(path) as temporary:
         figure.savefig(temporary, format="png")

@@ -1,8 +1,9 @@
 """Checkpoints: orbax items under a step's folder, made whole by a rename.
 
     checkpoints/<phase>/<step>/
-        items/      orbax: params, ema, optimizer, discriminator, loop
-        meta.json   model (name, kwargs, scale), phase, step, versions
+        items/      orbax: ema, loop; NAME.params, NAME.others and NAME.optimizer of all that trains:
+                    generator, adapters, discriminator
+        meta.json   model (name, kwargs, scale), phase, network, number, step, items, versions
         sha256.json the hash of every file above
 
 Orbax notices a missing file but not an altered one, hence the manifest. Arrays are saved from the
@@ -159,6 +160,16 @@ def meta(checkpoint: str | Path) -> dict[str, Any]:
         return read_json(path)
     except ValueError as error:
         raise UserError(f"{path}: missing or damaged ({error})") from None
+
+
+def entries(checkpoint: str | Path, item: str) -> int:
+    """Returns how many arrays an item of a checkpoint holds, as its files say; 0 if they do not."""
+    try:
+        with _quiet():
+            saved = ocp.checkpointables_metadata(Path(checkpoint).absolute() / "items").metadata
+        return len(jax.tree.leaves(saved[item]))
+    except Exception:  # of many kinds; `load` says what is wrong
+        return 0
 
 
 @contextlib.contextmanager

@@ -7,9 +7,23 @@ from typing import Any
 
 from absl import app, flags
 from ml_collections import config_flags
+from ml_collections.config_flags import tuple_parser
 
+from kdgan_jax.config import renamed
 from kdgan_jax.errors import STOPPED, Stopped, UserError, leave
 from kdgan_jax.io import logs
+
+
+class _Words(tuple_parser.TupleParser):
+    """Takes tuples of words without quotes and brackets, as they are typed: a,b."""
+
+    def parse(self, argument: Any) -> Any:
+        """Returns the tuple that `argument` says."""
+        if isinstance(argument, str):
+            words = [word.strip() for word in argument.strip("()").split(",") if word.strip()]
+            if all(word.replace("-", "_").isidentifier() for word in words):
+                return tuple(words)
+        return super().parse(argument)
 
 
 def start(
@@ -28,6 +42,7 @@ def start(
       flag: its name.
       meaning: its help.
     """
+    config_flags.register_flag_parser_for_type(tuple, _Words())
     config_flags.DEFINE_config_file(
         "config", None, "A file of configs/, with a variant after a colon: configs/kd.py:smoke"
     )
@@ -60,6 +75,9 @@ def _parse(argv: list[str]) -> list[str]:
     """Parses the flags; a missing file, unknown field or variant is one line, too."""
     for argument in argv:
         name, _, value = argument.lstrip("-").partition("=")
+        now = renamed(name) if argument.startswith("-") and name.startswith("config.") else ""
+        if now:
+            leave(f"--{name} is now called --config.{now}")
         if name == "config" and value and not Path(value.split(":")[0]).is_file():
             leave(f"--config={value}: no such file; the project's are in configs/")
     try:

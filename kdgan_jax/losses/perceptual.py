@@ -1,11 +1,16 @@
 """Perceptual distance in feature space (Johnson et al. 2016; before ReLU as in ESRGAN)."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar
 
 import jax.numpy as jnp
 from jax import Array
 
+from kdgan_jax.errors import UserError, pick
 from kdgan_jax.losses.pixel import l1
+from kdgan_jax.losses.term import Context, Term
+from kdgan_jax.models.vgg import LAYERS
 
 
 def feature_distance(a: Sequence[Array], b: Sequence[Array]) -> Array:
@@ -16,3 +21,33 @@ def feature_distance(a: Sequence[Array], b: Sequence[Array]) -> Array:
       b: the same layers of the other images.
     """
     return jnp.mean(jnp.stack([l1(x, y) for x, y in zip(a, b, strict=True)]), axis=0)
+
+
+@dataclass(frozen=True)
+class Perceptual(Term):
+    """`feature_distance` to the target in VGG16's features, before ReLU.
+
+    Attributes:
+      layers: out of `kdgan_jax.models.vgg.LAYERS`.
+    """
+
+    needs: ClassVar[tuple[str, ...]] = ("vgg",)
+
+    layers: tuple[str, ...] = ("conv3_3",)
+
+    def check(self, hr_patch: int, field: str) -> None:
+        """Raises a UserError if a layer is unknown, or nothing of a patch is left there."""
+        for layer in self.layers:
+            pick(dict.fromkeys(LAYERS), layer, f"{field}: layers")
+        deepest = max((int(layer[4]) for layer in self.layers), default=0)
+        if not deepest or hr_patch < 2 ** (deepest - 1):
+            raise UserError(
+                f"{field}: layers={self.layers} must name layers of which a patch of {hr_patch}"
+                " leaves something after pooling"
+            )
+
+    def __call__(self, params: Mapping[str, Any], context: Context) -> Array:
+        """Returns the distance per image, (B,)."""
+        extract = context.extract["vgg"]
+        target = context.images[self.target]
+        return feature_distance(extract(context.sr, self.layers), extract(target, self.layers))

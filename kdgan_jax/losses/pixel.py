@@ -4,9 +4,16 @@ Arrays are (B, H, W, C) float32; every function takes two of one shape and retur
 for the truth (pixel loss) and for the teacher's output (output distillation) alike.
 """
 
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
 import chex
 import jax.numpy as jnp
 from jax import Array
+
+from kdgan_jax.errors import UserError
+from kdgan_jax.losses.term import Context, Term
 
 EPSILON = 1e-12  # inside square roots: their slope at 0 is infinite
 
@@ -42,3 +49,50 @@ def charbonnier(a: Array, b: Array, *, epsilon: float = 1e-3) -> Array:
     """
     chex.assert_equal_shape([a, b])
     return _mean(jnp.sqrt(jnp.square(a - b) + epsilon**2))
+
+
+@dataclass(frozen=True)
+class L1(Term):
+    """`l1` to the target."""
+
+    def __call__(self, params: Mapping[str, Any], context: Context) -> Array:
+        """Returns the distance per image, (B,)."""
+        return l1(context.sr, context.images[self.target])
+
+
+@dataclass(frozen=True)
+class L2(Term):
+    """`l2` to the target."""
+
+    def __call__(self, params: Mapping[str, Any], context: Context) -> Array:
+        """Returns the distance per image, (B,)."""
+        return l2(context.sr, context.images[self.target])
+
+
+@dataclass(frozen=True)
+class RMSE(Term):
+    """`rmse` to the target."""
+
+    def __call__(self, params: Mapping[str, Any], context: Context) -> Array:
+        """Returns the distance per image, (B,)."""
+        return rmse(context.sr, context.images[self.target])
+
+
+@dataclass(frozen=True)
+class Charbonnier(Term):
+    """`charbonnier` distance to the target.
+
+    Attributes:
+      epsilon: below it the loss is like L2; above 0.
+    """
+
+    epsilon: float = 1e-3
+
+    def check(self, hr_patch: int, field: str) -> None:
+        """Raises a UserError if epsilon is not above 0."""
+        if not self.epsilon > 0:
+            raise UserError(f"{field}: epsilon={self.epsilon} must be above 0")
+
+    def __call__(self, params: Mapping[str, Any], context: Context) -> Array:
+        """Returns the distance per image, (B,)."""
+        return charbonnier(context.sr, context.images[self.target], epsilon=self.epsilon)

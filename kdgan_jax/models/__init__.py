@@ -2,21 +2,24 @@
 
 A generator maps LR (B, h, w, 3) in [0, 1] to (SR (B, h * scale, w * scale, 3), features), where
 features is a dict of named intermediate arrays for distillation. It has `scale` and
-`receptive_radius`.
+`receptive_radius`. Its variables are parameters alone; `fold`, where it has one, makes the network
+for deployment of the one that was trained.
 """
 
-import dataclasses
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import flax.linen as nn
 import jax
+import jax.numpy as jnp
 from jax import Array
 
+from kdgan_jax import spec
 from kdgan_jax.errors import UserError, pick, suggest
 from kdgan_jax.models.bsrn import BSRN
 from kdgan_jax.models.carn import CARNM
 from kdgan_jax.models.compact import Compact
-from kdgan_jax.models.discriminator import OriginDiscriminator, VGGDiscriminator
+from kdgan_jax.models.discriminator import OriginDiscriminator, VGGDiscriminator, identity
 from kdgan_jax.models.edsr import EDSR
 from kdgan_jax.models.espcn import ESPCN
 from kdgan_jax.models.fast_srgan import FastSRGAN
@@ -24,6 +27,7 @@ from kdgan_jax.models.fsrcnn import FSRCNN
 from kdgan_jax.models.hit_srf import HiTSRF
 from kdgan_jax.models.imdn import IMDN
 from kdgan_jax.models.kdgan_student import KDGANStudent
+from kdgan_jax.models.layers import FEATURES
 from kdgan_jax.models.pan import PAN
 from kdgan_jax.models.plainusr import PlainUSR
 from kdgan_jax.models.rcan import RCAN
@@ -59,43 +63,103 @@ GENERATORS: dict[str, Any] = {
 }
 DISCRIMINATORS: dict[str, Any] = {"origin": OriginDiscriminator, "vgg": VGGDiscriminator}
 SCALES = 2, 3, 4
+DTYPES: dict[str, Any] = {"float32": jnp.float32, "bfloat16": jnp.bfloat16}
 
 
-def _build(table: dict[str, Any], name: str, kwargs: dict[str, Any], field: str) -> Any:
-    """Returns `table[name](**kwargs)`, refusing arguments that it does not have."""
-    module = pick(table, name, f"{field}.name")
-    known = [f.name for f in dataclasses.fields(module) if f.name not in ("parent", "name")]
-    for key in kwargs:
-        if key not in known:
-            raise UserError(
-                f"{field}.kwargs.{key} is no argument of {name!r}{suggest(key, known)}"
-                f" (known: {', '.join(known)})"
-            )
-    # JSON and command lines turn tuples into lists, which Linen cannot hash.
-    plain = {k: tuple(v) if isinstance(v, list) else v for k, v in kwargs.items()}
-    return module(**plain)
-
-
-def generator(name: str, kwargs: dict[str, Any], scale: int, field: str = "generator") -> Any:
+def generator(
+    name: str,
+    kwargs: Mapping[str, Any],
+    scale: int,
+    field: str = "generator",
+    dtype: str = "float32",
+) -> Any:
     """Returns the generator module `name` of `GENERATORS` at `scale`.
 
+    Args:
+      name: of the architecture.
+      kwargs: its arguments.
+      scale: its enlargement.
+      field: where the user wrote name and arguments, for messages.
+      dtype: out of `DTYPES`, that its convolutions compute in; parameters, images and results are
+        float32 always.
+
     Raises:
-      UserError: unknown name, argument or scale; `field` says where it stands.
+      UserError: there is no such name, argument, scale or dtype, or not for this architecture.
     """
     if scale not in SCALES:
         raise UserError(f"scale={scale} is not supported; choose one of {SCALES}")
-    return _build(GENERATORS, name, {**kwargs, "scale": scale}, field)
+    computed = pick(DTYPES, dtype, "dtype")
+    more = {"dtype": computed} if hasattr(pick(GENERATORS, name, field), "dtype") else {}
+    if not more and dtype != "float32":
+        able = [other for other, module in GENERATORS.items() if hasattr(module, "dtype")]
+        raise UserError(
+            f"{field}: {name!r} computes in float32 only; for {dtype} choose one of"
+            f" {', '.join(able)}"
+        )
+    return spec.build(GENERATORS, name, kwargs, field, scale=scale, **more)
 
 
-def discriminator(name: str, kwargs: dict[str, Any], **more: Any) -> nn.Module:
-    """Returns the discriminator module `name` of `DISCRIMINATORS`; `more` may hold `mean`."""
-    return _build(DISCRIMINATORS, name, {**kwargs, **more}, "config.discriminator")
+def discriminator(
+    name: str,
+    options: Mapping[str, Any],
+    *,
+    mean: Callable[[Any], Any] = identity,
+    dtype: str = "float32",
+    field: str = "config.discriminator",
+) -> Any:
+    """Returns the discriminator module `name` of `DISCRIMINATORS`.
+
+    Args:
+      name: of the architecture.
+      options: its arguments.
+      mean: mean over the devices that a batch lies on.
+      dtype: out of `DTYPES`, that its convolutions compute in; parameters, images and logits are
+        float32 always.
+      field: where the user wrote name and options, for messages.
+
+    Raises:
+      UserError: there is no such name, option or dtype.
+    """
+    computed = pick(DTYPES, dtype, "dtype")
+    return spec.build(DISCRIMINATORS, name, options, field, mean=mean, dtype=computed)
 
 
-def init(module: nn.Module, key: Array, size: int) -> Any:
-    """Returns fresh parameters; images have `size` x `size` pixels, or as many as it needs."""
+def init(module: nn.Module, key: Array, size: int) -> dict[str, Any]:
+    """Returns fresh variables, {"params": ...} and other collections that the module has.
+
+    Images have `size` x `size` pixels, or as many as it needs.
+    """
     size = max(size, getattr(module, "smallest", 1))
-    return jax.jit(module.init)(key, jax.numpy.zeros((1, size, size, 3)))["params"]
+    return dict(jax.jit(module.init)(key, jnp.zeros((1, size, size, 3))))
+
+
+def apply(
+    module: Any,
+    variables: Mapping[str, Any],
+    images: Array,
+    features: Mapping[str, Array] | None = None,
+) -> tuple[Array, dict[str, Array]]:
+    """Returns (SR, features) of a generator, all of them or from some of its features on.
+
+    Args:
+      module: the generator.
+      variables: {"params": ...}.
+      images: LR (B, h, w, 3) float32 in [0, 1].
+      features: arrays to go on with in place of the features of these names. They are what is
+        returned for them, and jit leaves out what only the replaced ones needed.
+
+    Raises:
+      UserError: it has no feature of such a name.
+      ValueError: an array is of another shape than the feature.
+    """
+    given = dict(features or {})
+    sr, found = module.apply({**variables, FEATURES: given} if given else variables, images)
+    for name in given:
+        if name not in found:
+            raise UserError(
+                f"there is no feature {name!r}{suggest(name, found)} (known: {', '.join(found)})"
+            )
+    return sr, found
 
 
 def parameters(params: Any) -> int:

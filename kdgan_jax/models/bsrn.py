@@ -14,7 +14,7 @@ import jax.numpy as jnp
 from jax import Array
 
 from kdgan_jax.models.attention import ESA, SMALLEST, ContrastAttention
-from kdgan_jax.models.layers import conv, pixel_shuffle
+from kdgan_jax.models.layers import conv, pixel_shuffle, tap
 
 _gelu = functools.partial(nn.gelu, approximate=False)
 
@@ -98,14 +98,16 @@ class BSRN(nn.Module):
     def __call__(self, lr: Array) -> tuple[Array, dict[str, Array]]:
         """Maps (B, h, w, 3) to ((B, h * scale, w * scale, 3), features at LR size)."""
         x = jnp.tile(lr, (1, 1, 1, 4))
-        head = x = _Blueprint(self.features, self.small, name="fea_conv")(x)
-        taps = {"head": head}
+        taps: dict[str, Array] = {}
+        x = _Blueprint(self.features, self.small, name="fea_conv")(x)
+        head = x = tap(self, taps, "head", x)
         outputs = []
         for i in range(1, self.blocks + 1):
-            x = taps[f"block{i}"] = _Block(self.small, name=f"B{i}")(x)
+            x = tap(self, taps, f"block{i}", _Block(self.small, name=f"B{i}")(x))
             outputs.append(x)
         x = _gelu(_point(self.small)(self.features, name="c1")(jnp.concatenate(outputs, axis=-1)))
-        x = taps["body"] = head + _Blueprint(self.features, self.small, name="c2")(x)
+        x = head + _Blueprint(self.features, self.small, name="c2")(x)
+        x = tap(self, taps, "body", x)
         x = conv(3 * self.scale**2, name="upsampler.upsampleOneStep.0")(x)
         return pixel_shuffle(x, self.scale), taps
 

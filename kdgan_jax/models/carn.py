@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
-from kdgan_jax.models.layers import conv, pixel_shuffle
+from kdgan_jax.models.layers import conv, pixel_shuffle, tap
 
 # Mean of DIV2K, subtracted from the input and added to the output (RGB in [0, 1]).
 MEAN = 0.4488, 0.4371, 0.4040
@@ -89,12 +89,13 @@ class CARNM(nn.Module):
     def __call__(self, lr: Array) -> tuple[Array, dict[str, Array]]:
         """Maps (B, h, w, 3) to ((B, h * scale, w * scale, 3), features at LR size)."""
         x = conv(self.features, name="entry")(_Shift(-1, name="sub_mean.shifter")(lr))
-        taps = {"head": x}
+        taps: dict[str, Array] = {}
+        x = tap(self, taps, "head", x)
         seen = x
         for i in range(1, self.blocks + 1):
             seen = jnp.concatenate([seen, _Block(self.groups, name=f"b{i}")(x)], axis=-1)
             x = nn.relu(conv(self.features, 1, name=f"c{i}.body.0")(seen))
-            taps[f"block{i}"] = x
+            x = tap(self, taps, f"block{i}", x)
         for i, factor in enumerate((2, 2) if self.scale == 4 else (self.scale,)):
             name = f"upsample.up{self.scale}.body.{3 * i}"  # between: activation and shuffle
             x = conv(self.features * factor**2, groups=self.groups, name=name)(x)

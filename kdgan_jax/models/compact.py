@@ -11,9 +11,12 @@ from collections.abc import Mapping
 from typing import Any
 
 import flax.linen as nn
+import jax.numpy as jnp
 from jax import Array
 
-from kdgan_jax.models.layers import Conv, PReLU, nearest, pixel_shuffle
+from kdgan_jax.models.layers import BranchConv, Conv, PReLU, nearest, pixel_shuffle, tap
+
+LAST_GAIN = 0.01  # of the last convolution
 
 
 class Compact(nn.Module):
@@ -23,11 +26,15 @@ class Compact(nn.Module):
       scale: enlargement, 2, 3 or 4.
       features: channels of every hidden layer.
       depth: convolutions between the first and the last; num_conv in Real-ESRGAN.
+      branches: train each convolution as the sum of several; `fold` makes the plain network of it.
+      dtype: that convolutions compute in; the result is float32.
     """
 
     scale: int = 4
     features: int = 24
     depth: int = 4
+    branches: bool = False
+    dtype: Any = jnp.float32
 
     @property
     def receptive_radius(self) -> int:
@@ -37,11 +44,29 @@ class Compact(nn.Module):
     @nn.compact
     def __call__(self, lr: Array) -> tuple[Array, dict[str, Array]]:
         """Maps (B, h, w, 3) to ((B, h * scale, w * scale, 3), features at LR size)."""
-        x, taps = lr, {}
+        conv = BranchConv if self.branches else Conv
+        x = lr
+        taps: dict[str, Array] = {}
         for i in range(self.depth + 1):
-            x = taps[f"conv{i + 1}"] = PReLU()(Conv(self.features)(x))
-        x = Conv(3 * self.scale**2, gain=0.01)(x)
-        return nearest(lr, self.scale) + pixel_shuffle(x, self.scale), taps
+            x = PReLU()(conv(self.features, dtype=self.dtype)(x))
+            x = tap(self, taps, f"conv{i + 1}", x)
+        x = conv(3 * self.scale**2, gain=LAST_GAIN, dtype=self.dtype)(x)
+        x = pixel_shuffle(x, self.scale).astype(jnp.float32)
+        return nearest(lr, self.scale) + x, taps
+
+    def fold(self, params: Any) -> tuple[dict[str, Any], Any] | None:
+        """Returns (arguments but the scale, parameters) of the plain network that does the same.
+
+        None if this is the plain one.
+        """
+        if not self.branches:
+            return None
+        hidden = BranchConv(self.features, parent=None)
+        last = BranchConv(3 * self.scale**2, gain=LAST_GAIN, parent=None)
+        layers = [hidden] * (self.depth + 1) + [last]
+        plain = {f"Conv_{i}": each.fold(params[f"BranchConv_{i}"]) for i, each in enumerate(layers)}
+        slopes = {name: slope for name, slope in params.items() if name.startswith("PReLU_")}
+        return {"features": self.features, "depth": self.depth}, plain | slopes
 
     @staticmethod
     def torch_key(key: str) -> str:

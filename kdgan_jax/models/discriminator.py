@@ -1,5 +1,12 @@
-"""Discriminators: RGB images (B, H, W, 3) in [0, 1] to one logit each, (B,); high means real."""
+"""Discriminators: RGB images (B, H, W, 3) in [0, 1] to logits; high means real.
 
+Logits are (B,), or (B, h, w) of a discriminator that judges places; callers take the mean of each
+image. A discriminator's options are its fields but `mean` and `dtype`, which the caller decides.
+With `spectral_norm` it has the collection "batch_stats" beside its parameters, and
+`apply(..., update=True, mutable=["batch_stats"])` gives the new one, too.
+"""
+
+import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -15,6 +22,17 @@ def identity(tree: Any) -> Any:
     return tree
 
 
+def _layer(layer: nn.Module, x: Array, spectral: bool, update: bool) -> Array:
+    """Returns `layer(x)`; if `spectral`, its kernel is divided by its largest singular value.
+
+    Miyato et al., "Spectral Normalization for Generative Adversarial Networks", ICLR 2018. One
+    power iteration finds the value, from where the last `update` left off.
+    """
+    if not spectral:
+        return layer(x)
+    return nn.SpectralNorm(layer)(x, update_stats=update)
+
+
 class OriginDiscriminator(nn.Module):
     """The origin's: three stride-2 convolutions, global average pooling, two dense layers.
 
@@ -23,21 +41,26 @@ class OriginDiscriminator(nn.Module):
     Attributes:
       features: channels of the three convolutions.
       hidden: units of the dense layer.
+      spectral_norm: divide each kernel by its largest singular value.
       mean: unused; every discriminator takes it.
+      dtype: that convolutions compute in; logits are float32.
     """
 
     features: tuple[int, ...] = (64, 128, 256)
     hidden: int = 1024
+    spectral_norm: bool = False
     mean: Callable[[Any], Any] = identity
+    dtype: Any = jnp.float32
 
     @nn.compact
-    def __call__(self, image: Array) -> Array:
-        """Maps (B, H, W, 3) to logits (B,)."""
+    def __call__(self, image: Array, update: bool = False) -> Array:
+        """Maps (B, H, W, 3) to logits (B,); `update` keeps what `spectral_norm` finds."""
+        apply = functools.partial(_layer, spectral=self.spectral_norm, update=update)
         x = image
         for features in self.features:
-            x = nn.relu(Conv(features, stride=2)(x))
-        x = nn.relu(nn.Dense(self.hidden)(x.mean(axis=(1, 2))))
-        return nn.Dense(1)(x)[:, 0]
+            x = nn.relu(apply(Conv(features, stride=2, dtype=self.dtype), x))
+        x = nn.relu(apply(nn.Dense(self.hidden, dtype=self.dtype), x.mean(axis=(1, 2))))
+        return apply(nn.Dense(1, dtype=jnp.float32), x)[:, 0]
 
 
 class BatchNorm(nn.Module):
@@ -51,13 +74,15 @@ class BatchNorm(nn.Module):
     @nn.compact
     def __call__(self, x: Array) -> Array:
         """Maps (B, H, W, C) to the same shape."""
+        given, x = x.dtype, x.astype(jnp.float32)
         shape = (x.shape[-1],)
         scale = self.param("scale", nn.initializers.ones, shape)
         bias = self.param("bias", nn.initializers.zeros, shape)
         first, second = self.mean((x.mean((0, 1, 2)), jnp.square(x).mean((0, 1, 2))))
         variance = jnp.maximum(second - first**2, 0)  # rounding can take it below 0
         factor = scale * (variance + 1e-5) ** -0.5
-        return x * factor.reshape(1, 1, 1, -1) + (bias - first * factor).reshape(1, 1, 1, -1)
+        y = x * factor.reshape(1, 1, 1, -1) + (bias - first * factor).reshape(1, 1, 1, -1)
+        return y.astype(given)
 
 
 class VGGDiscriminator(nn.Module):
@@ -68,22 +93,28 @@ class VGGDiscriminator(nn.Module):
     Attributes:
       features: channels of the four pairs of convolutions.
       hidden: units of the dense layer.
+      spectral_norm: divide each kernel by its largest singular value.
       mean: mean over devices, for the batch statistics.
+      dtype: that convolutions compute in; logits are float32.
     """
 
     features: tuple[int, ...] = (64, 128, 256, 512)
     hidden: int = 1024
+    spectral_norm: bool = False
     mean: Callable[[Any], Any] = identity
+    dtype: Any = jnp.float32
 
     @nn.compact
-    def __call__(self, image: Array) -> Array:
-        """Maps (B, H, W, 3) to logits (B,)."""
+    def __call__(self, image: Array, update: bool = False) -> Array:
+        """Maps (B, H, W, 3) to logits (B,); `update` keeps what `spectral_norm` finds."""
+        apply = functools.partial(_layer, spectral=self.spectral_norm, update=update)
         x = image
         for i, features in enumerate(self.features):
             for stride in (1, 2):
-                x = Conv(features, stride=stride)(x)
+                x = apply(Conv(features, stride=stride, dtype=self.dtype), x)
                 if i or stride == 2:
                     x = BatchNorm(self.mean)(x)
                 x = nn.leaky_relu(x, 0.2)
-        x = nn.leaky_relu(nn.Dense(self.hidden)(x.reshape(len(x), -1)), 0.2)
-        return nn.Dense(1)(x)[:, 0]
+        x = x.reshape(len(x), -1)
+        x = nn.leaky_relu(apply(nn.Dense(self.hidden, dtype=self.dtype), x), 0.2)
+        return apply(nn.Dense(1, dtype=jnp.float32), x)[:, 0]

@@ -4,6 +4,7 @@ Lim et al., "Enhanced Deep Residual Networks for Single Image Super-Resolution",
 Files are those of BasicSR, whose networks work on RGB in 0 to 255.
 """
 
+import functools
 import re
 from collections.abc import Mapping
 from typing import Any
@@ -13,7 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
-from kdgan_jax.models.layers import Conv, ShuffleUpsampler
+from kdgan_jax.models.layers import Conv, ShuffleUpsampler, tap
 
 # Mean of DIV2K, subtracted from the input and added to the output (RGB in [0, 1]).
 MEAN = 0.4488, 0.4371, 0.4040
@@ -34,6 +35,7 @@ class EDSR(nn.Module):
       blocks: residual blocks; 16 in EDSR-baseline, 32 in EDSR.
       residual_scale: factor on each residual; 1 in EDSR-baseline, 0.1 in EDSR.
       image_range: RGB inside goes from 0 to this; 255 in BasicSR's files.
+      dtype: that convolutions compute in; the result is float32.
     """
 
     scale: int = 4
@@ -41,6 +43,7 @@ class EDSR(nn.Module):
     blocks: int = 16
     residual_scale: float = 1.0
     image_range: float = 1.0
+    dtype: Any = jnp.float32
 
     @property
     def receptive_radius(self) -> int:
@@ -51,14 +54,16 @@ class EDSR(nn.Module):
     def __call__(self, lr: Array) -> tuple[Array, dict[str, Array]]:
         """Maps (B, h, w, 3) to ((B, h * scale, w * scale, 3), features at LR size)."""
         mean = jnp.asarray(MEAN, lr.dtype).reshape(1, 1, 1, 3)
-        head = x = Conv(self.features)((lr - mean) * self.image_range)
-        taps = {"head": head}
+        conv = functools.partial(Conv, dtype=self.dtype)
+        taps: dict[str, Array] = {}
+        x = conv(self.features)((lr - mean) * self.image_range)
+        head = x = tap(self, taps, "head", x)
         for i in range(self.blocks):
-            y = Conv(self.features, gain=0.1)(nn.relu(Conv(self.features)(x)))
-            x = taps[f"block{i + 1}"] = x + self.residual_scale * y
-        x = taps["body"] = head + Conv(self.features, gain=0.1)(x)
-        x = ShuffleUpsampler(self.scale, self.features)(x)
-        return mean + Conv(3, gain=0.1)(x) / self.image_range, taps
+            y = conv(self.features, gain=0.1)(nn.relu(conv(self.features)(x)))
+            x = tap(self, taps, f"block{i + 1}", x + self.residual_scale * y)
+        x = tap(self, taps, "body", head + conv(self.features, gain=0.1)(x))
+        x = ShuffleUpsampler(self.scale, self.features, dtype=self.dtype)(x)
+        return mean + conv(3, gain=0.1)(x).astype(jnp.float32) / self.image_range, taps
 
     def torch_key(self, key: str) -> str:
         """Returns the key in BasicSR's files."""

@@ -13,7 +13,7 @@ import flax.linen as nn
 from jax import Array
 
 from kdgan_jax.models.fsrcnn import on_luma
-from kdgan_jax.models.layers import conv, pixel_shuffle
+from kdgan_jax.models.layers import conv, pixel_shuffle, tap
 
 NAMES = {"f1", "b1", "f2", "b2", "f3", "b3"}  # of the constants in the published graph
 
@@ -39,10 +39,11 @@ class ESPCN(nn.Module):
     @nn.compact
     def core(self, y: Array) -> tuple[Array, dict[str, Array]]:
         """Maps Y (B, h, w, 1) to (Y (B, h * scale, w * scale, 1), features at LR size)."""
-        first = nn.relu(conv(self.features[0], 5, name="conv1")(y))
-        second = nn.relu(conv(self.features[1], 3, name="conv2")(first))
-        x = pixel_shuffle(conv(self.scale**2, 3, name="conv3")(second), self.scale)
-        return nn.tanh(x), {"conv1": first, "conv2": second}
+        taps: dict[str, Array] = {}
+        x = tap(self, taps, "conv1", nn.relu(conv(self.features[0], 5, name="conv1")(y)))
+        x = tap(self, taps, "conv2", nn.relu(conv(self.features[1], 3, name="conv2")(x)))
+        x = pixel_shuffle(conv(self.scale**2, 3, name="conv3")(x), self.scale)
+        return nn.tanh(x), taps
 
     def __call__(self, lr: Array) -> tuple[Array, dict[str, Array]]:
         """Maps (B, h, w, 3) to ((B, h * scale, w * scale, 3), features at LR size)."""

@@ -13,7 +13,7 @@ import flax.linen as nn
 import jax.numpy as jnp
 from jax import Array
 
-from kdgan_jax.models.layers import conv, pixel_shuffle
+from kdgan_jax.models.layers import conv, pixel_shuffle, tap
 
 
 class SharedPReLU(nn.Module):
@@ -77,12 +77,13 @@ class FastSRGAN(nn.Module):
     @nn.compact
     def __call__(self, lr: Array) -> tuple[Array, dict[str, Array]]:
         """Maps (B, h, w, 3) to ((B, h * scale, w * scale, 3), features at LR size)."""
-        head = x = SharedPReLU(name="neck.1")(conv(self.features, name="neck.0")(2 * lr - 1))
-        taps = {"head": head}
+        taps: dict[str, Array] = {}
+        x = SharedPReLU(name="neck.1")(conv(self.features, name="neck.0")(2 * lr - 1))
+        head = x = tap(self, taps, "head", x)
         for i in range(self.blocks):
-            x = taps[f"block{i + 1}"] = Block(name=f"stem.{i}")(x)
+            x = tap(self, taps, f"block{i + 1}", Block(name=f"stem.{i}")(x))
         x = head + _instance_norm(conv(self.features, bias=False, name="bottleneck.0")(x))
-        taps["body"] = x
+        x = tap(self, taps, "body", x)
         for i, factor in enumerate((2, 2) if self.scale == 4 else (self.scale,)):
             y = conv(self.features * factor**2, name=f"upsampling.{i}.conv")(x)
             x = SharedPReLU(name=f"upsampling.{i}.relu")(pixel_shuffle(y, factor))

@@ -13,7 +13,7 @@ import flax.linen as nn
 import jax.numpy as jnp
 from jax import Array
 
-from kdgan_jax.models.layers import PReLU, bicubic_upsample, conv, pixel_shuffle
+from kdgan_jax.models.layers import PReLU, bicubic_upsample, conv, pixel_shuffle, tap
 
 FULL_RANGE = 0.299, 0.587, 0.114  # weights of R, G and B in JPEG's Y, which goes from 0 to 1
 Features = dict[str, Array]
@@ -65,10 +65,11 @@ class FSRCNN(nn.Module):
         """Maps Y (B, h, w, 1) to (Y (B, h * scale, w * scale, 1), features at LR size)."""
         middle = [(self.narrow, 3)] * self.depth
         layers = [(self.features, 5), (self.narrow, 1), *middle, (self.features, 1)]
-        x, taps = y, {}
+        x = y
+        taps: Features = {}
         for i, (features, kernel) in enumerate(layers, 1):
             x = PReLU(name=f"prelu{i}")(conv(features, kernel, name=f"conv{i}")(x))
-            taps[f"conv{i}"] = x
+            x = tap(self, taps, f"conv{i}", x)
         x = conv(self.scale**2, 1, bias=False, name=f"conv{len(layers) + 1}")(x)
         bias = self.param("bias", nn.initializers.zeros, (1,))  # one, added after the shuffle
         return pixel_shuffle(x, self.scale) + bias.reshape(1, 1, 1, 1), taps

@@ -15,7 +15,7 @@ from jax import Array
 
 from kdgan_jax.models.correlation import SUMMARY, Correlation, norm
 from kdgan_jax.models.edsr import MEAN
-from kdgan_jax.models.layers import conv, pixel_shuffle
+from kdgan_jax.models.layers import conv, pixel_shuffle, tap
 
 
 class Block(nn.Module):
@@ -87,15 +87,17 @@ class HiTSRF(nn.Module):
     def __call__(self, lr: Array) -> tuple[Array, dict[str, Array]]:
         """Maps (B, h, w, 3) to ((B, h * scale, w * scale, 3), features at LR size)."""
         mean = jnp.asarray(MEAN, lr.dtype).reshape(1, 1, 1, 3)
-        head = conv(self.features, name="conv_first")(lr - mean)
-        x, taps = norm("patch_embed.norm")(head), {"head": head}
+        taps: dict[str, Array] = {}
+        head = tap(self, taps, "head", conv(self.features, name="conv_first")(lr - mean))
+        x = norm("patch_embed.norm")(head)
         for i in range(self.groups):
             y = x
             for j, window in enumerate(self.windows):
                 name = f"layers.{i}.residual_group.blocks.{j}"
                 y = Block(self.heads, window, self.expansion, name=name)(y)
-            x = taps[f"group{i + 1}"] = x + conv(self.features, name=f"layers.{i}.conv")(y)
+            x = x + conv(self.features, name=f"layers.{i}.conv")(y)
+            x = tap(self, taps, f"group{i + 1}", x)
         x = head + conv(self.features, name="conv_after_body")(norm("norm")(x))
-        taps["body"] = x
+        x = tap(self, taps, "body", x)
         x = conv(3 * self.scale**2, name="upsample.0")(x)
         return mean + pixel_shuffle(x, self.scale), taps

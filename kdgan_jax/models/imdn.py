@@ -13,7 +13,7 @@ import jax.numpy as jnp
 from jax import Array
 
 from kdgan_jax.models.attention import ContrastAttention
-from kdgan_jax.models.layers import conv, pixel_shuffle
+from kdgan_jax.models.layers import conv, pixel_shuffle, tap
 
 
 class _Block(nn.Module):
@@ -52,15 +52,15 @@ class IMDN(nn.Module):
     @nn.compact
     def __call__(self, lr: Array) -> tuple[Array, dict[str, Array]]:
         """Maps (B, h, w, 3) to ((B, h * scale, w * scale, 3), features at LR size)."""
-        head = x = conv(self.features, name="fea_conv")(lr)
-        taps = {"head": head}
+        taps: dict[str, Array] = {}
+        head = x = tap(self, taps, "head", conv(self.features, name="fea_conv")(lr))
         outputs = []
         for i in range(1, self.blocks + 1):
-            x = taps[f"block{i}"] = _Block(name=f"IMDB{i}")(x)
+            x = tap(self, taps, f"block{i}", _Block(name=f"IMDB{i}")(x))
             outputs.append(x)
         x = conv(self.features, 1, name="c.0")(jnp.concatenate(outputs, axis=-1))
         x = conv(self.features, name="LR_conv")(nn.leaky_relu(x, 0.05))
-        x = taps["body"] = head + x
+        x = tap(self, taps, "body", head + x)
         x = conv(3 * self.scale**2, name="upsampler.0")(x)
         return pixel_shuffle(x, self.scale), taps
 

@@ -7,7 +7,7 @@ at HR size: 33.5 G multiply-accumulates for a 1280 x 720 output.
 import flax.linen as nn
 from jax import Array
 
-from kdgan_jax.models.layers import Conv, nearest
+from kdgan_jax.models.layers import Conv, nearest, tap
 
 
 class KDGANStudent(nn.Module):
@@ -27,6 +27,7 @@ class KDGANStudent(nn.Module):
     @nn.compact
     def __call__(self, lr: Array) -> tuple[Array, dict[str, Array]]:
         """Maps (B, h, w, 3) to ((B, h * scale, w * scale, 3), features at HR size)."""
-        conv1 = nn.relu(Conv(64, 9)(nearest(lr, self.scale)))
-        conv2 = nn.relu(Conv(32, 3)(conv1))
-        return Conv(3, 5)(conv2), {"conv1": conv1, "conv2": conv2}
+        taps: dict[str, Array] = {}
+        x = tap(self, taps, "conv1", nn.relu(Conv(64, 9)(nearest(lr, self.scale))))
+        x = tap(self, taps, "conv2", nn.relu(Conv(32, 3)(x)))
+        return Conv(3, 5)(x), taps

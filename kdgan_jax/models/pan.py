@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
-from kdgan_jax.models.layers import conv, nearest
+from kdgan_jax.models.layers import conv, nearest, tap
 
 
 def _leaky(x: Array) -> Array:
@@ -71,11 +71,11 @@ class PAN(nn.Module):
     @nn.compact
     def __call__(self, lr: Array) -> tuple[Array, dict[str, Array]]:
         """Maps (B, h, w, 3) to ((B, h * scale, w * scale, 3), features at LR size)."""
-        head = x = conv(self.features, name="conv_first")(lr)
-        taps = {"head": head}
+        taps: dict[str, Array] = {}
+        head = x = tap(self, taps, "head", conv(self.features, name="conv_first")(lr))
         for i in range(self.blocks):
-            x = taps[f"block{i + 1}"] = _Block(name=f"SCPA_trunk.{i}")(x)
-        x = taps["body"] = head + conv(self.features, name="trunk_conv")(x)
+            x = tap(self, taps, f"block{i + 1}", _Block(name=f"SCPA_trunk.{i}")(x))
+        x = tap(self, taps, "body", head + conv(self.features, name="trunk_conv")(x))
         for i, factor in enumerate((2, 2) if self.scale == 4 else (self.scale,), start=1):
             x = conv(self.last_features, name=f"upconv{i}")(nearest(x, factor))
             x = _leaky(x * nn.sigmoid(conv(self.last_features, 1, name=f"att{i}.conv")(x)))

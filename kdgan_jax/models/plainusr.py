@@ -15,7 +15,7 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
-from kdgan_jax.models.layers import conv, pixel_shuffle
+from kdgan_jax.models.layers import conv, pixel_shuffle, tap
 
 
 def _soft_pool(x: Array) -> Array:
@@ -93,10 +93,10 @@ class PlainUSR(nn.Module):
     def __call__(self, lr: Array) -> tuple[Array, dict[str, Array]]:
         """Maps (B, h, w, 3) to ((B, h * scale, w * scale, 3), features at LR size)."""
         outer, inner, middle = self.features
-        x = conv(outer + 3, name="head")(lr)
-        taps = {"head": x}
+        taps: dict[str, Array] = {}
+        x = tap(self, taps, "head", conv(outer + 3, name="head")(lr))
         chain = ("block1", outer), ("block2", inner), ("blockm", middle)
         for name, width in (*chain, ("block3", inner), ("block4", outer)):
             y = Block(self.depth, self.attention, name=name)(x[..., :width])
-            x = taps[name] = jnp.concatenate([y, x[..., width:]], axis=-1)
+            x = tap(self, taps, name, jnp.concatenate([y, x[..., width:]], axis=-1))
         return pixel_shuffle(conv(3 * self.scale**2, name="tail.0")(x), self.scale), taps

@@ -14,7 +14,7 @@ import jax.numpy as jnp
 from jax import Array
 
 from kdgan_jax.models.edsr import MEAN
-from kdgan_jax.models.layers import conv, pixel_shuffle
+from kdgan_jax.models.layers import conv, pixel_shuffle, tap
 
 RANGE = 255.0  # of the RGB values that the published network works on
 FIRST = "body.0.body.0.body"  # what a file calls the first block's layers
@@ -77,18 +77,20 @@ class RCAN(nn.Module):
     @nn.compact
     def __call__(self, lr: Array) -> tuple[Array, dict[str, Array]]:
         """Maps (B, h, w, 3) to ((B, h * scale, w * scale, 3), features at LR size)."""
-        x, taps = lr, {}
+        x = lr
+        taps: dict[str, Array] = {}
         offset = tuple(RANGE * mean for mean in MEAN)
         if self.mean_shift:
             x = MeanShift(tuple(-one for one in offset), name="sub_mean")(RANGE * x)
-        head = x = taps["head"] = conv(self.features, name="head.0")(x)
+        head = x = tap(self, taps, "head", conv(self.features, name="head.0")(x))
         for i in range(self.groups):
             start = x
             for j in range(self.blocks):
                 x = RCAB(self.reduction, name=f"body.{i}.body.{j}")(x)
             x = start + conv(self.features, name=f"body.{i}.body.{self.blocks}")(x)
-            taps[f"group{i + 1}"] = x
-        x = taps["body"] = head + conv(self.features, name=f"body.{self.groups}")(x)
+            x = tap(self, taps, f"group{i + 1}", x)
+        x = head + conv(self.features, name=f"body.{self.groups}")(x)
+        x = tap(self, taps, "body", x)
         for i, factor in enumerate((2, 2) if self.scale == 4 else (self.scale,)):
             x = conv(self.features * factor**2, name=f"tail.0.{2 * i}")(x)
             x = pixel_shuffle(x, factor)

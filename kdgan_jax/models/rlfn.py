@@ -12,7 +12,7 @@ import flax.linen as nn
 from jax import Array
 
 from kdgan_jax.models.attention import ESA, SMALLEST
-from kdgan_jax.models.layers import conv, pixel_shuffle
+from kdgan_jax.models.layers import conv, pixel_shuffle, tap
 
 
 class _Block(nn.Module):
@@ -57,12 +57,12 @@ class RLFN(nn.Module):
     @nn.compact
     def __call__(self, lr: Array) -> tuple[Array, dict[str, Array]]:
         """Maps (B, h, w, 3) to ((B, h * scale, w * scale, 3), features at LR size)."""
-        head = x = conv(self.features, name="conv_1")(lr * 255)
-        taps = {"head": head}
+        taps: dict[str, Array] = {}
+        head = x = tap(self, taps, "head", conv(self.features, name="conv_1")(lr * 255))
         for i in range(1, self.blocks + 1):
             block = _Block(self.inner or self.features, self.attention, name=f"block_{i}")
-            x = taps[f"block{i}"] = block(x)
-        x = taps["body"] = head + conv(self.features, name="conv_2")(x)
+            x = tap(self, taps, f"block{i}", block(x))
+        x = tap(self, taps, "body", head + conv(self.features, name="conv_2")(x))
         x = conv(3 * self.scale**2, name="upsampler.0")(x)
         return pixel_shuffle(x, self.scale) / 255, taps
 

@@ -13,7 +13,7 @@ import flax.linen as nn
 import jax.numpy as jnp
 from jax import Array
 
-from kdgan_jax.models.layers import conv, nearest
+from kdgan_jax.models.layers import conv, nearest, tap
 
 Value = TypeVar("Value")
 RESIDUAL = 0.2  # factor on what a dense block, and three of them, add
@@ -104,14 +104,15 @@ class RRDBNet(nn.Module):
     def __call__(self, lr: Array) -> tuple[Array, dict[str, Array]]:
         """Maps (B, h, w, 3) to ((B, h * scale, w * scale, 3), features at LR size or below)."""
         height, width = lr.shape[1:3]
-        taps = {}
-        head = x = taps["head"] = conv(self.features, name="conv_first")(_unshuffle(lr, self.grid))
+        taps: dict[str, Array] = {}
+        x = conv(self.features, name="conv_first")(_unshuffle(lr, self.grid))
+        head = x = tap(self, taps, "head", x)
         for i in range(self.blocks):
             y = x
             for k in range(1, 4):
                 y = DenseBlock(self.growth, name=f"body.{i}.rdb{k}")(y)
-            x = taps[f"block{i + 1}"] = x + RESIDUAL * y
-        x = taps["body"] = head + conv(self.features, name="conv_body")(x)
+            x = tap(self, taps, f"block{i + 1}", x + RESIDUAL * y)
+        x = tap(self, taps, "body", head + conv(self.features, name="conv_body")(x))
         inside = self.scale * self.grid
         factors = [3] if inside == 3 else [2] * int(math.log2(inside))
         for i, factor in enumerate(factors, 1):

@@ -15,7 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
-from kdgan_jax.models.layers import conv, pixel_shuffle
+from kdgan_jax.models.layers import conv, pixel_shuffle, tap
 
 POOLING = 8  # pixels a side of a cell, or a little more where the image is no multiple of it
 
@@ -132,11 +132,11 @@ class SMFANet(nn.Module):
     @nn.compact
     def __call__(self, lr: Array) -> tuple[Array, dict[str, Array]]:
         """Maps (B, h, w, 3) to ((B, h * scale, w * scale, 3), features at LR size)."""
-        head = x = conv(self.features, name="to_feat")(lr)
-        taps = {"head": head}
+        taps: dict[str, Array] = {}
+        head = x = tap(self, taps, "head", conv(self.features, name="to_feat")(lr))
         for i in range(self.blocks):
             x = x + Modulation(name=f"feats.{i}.smfa")(_unit(x))
             x = x + PartialConvFeedForward(self.expansion, name=f"feats.{i}.pcfn")(_unit(x))
-            taps[f"block{i + 1}"] = x
-        x = taps["body"] = head + x
+            x = tap(self, taps, f"block{i + 1}", x)
+        x = tap(self, taps, "body", head + x)
         return pixel_shuffle(conv(3 * self.scale**2, name="to_img.0")(x), self.scale), taps

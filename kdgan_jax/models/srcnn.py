@@ -12,7 +12,7 @@ import jax.numpy as jnp
 from jax import Array
 
 from kdgan_jax.colour import rgb_to_ycbcr, ycbcr_to_rgb
-from kdgan_jax.models.layers import Conv, bicubic_upsample
+from kdgan_jax.models.layers import Conv, bicubic_upsample, tap
 
 NAMES = {f"convolution2d_{i}.{kind}" for i in (1, 2, 3) for kind in ("weight", "bias")}
 
@@ -59,10 +59,11 @@ class SRCNN(nn.Module):
     def core(self, base: Array) -> tuple[Array, dict[str, Array]]:
         """Maps the enlarged image (B, H, W, C) to (the same shape, features)."""
         first, last = (kernel // 2 if self.keep_border else 0 for kernel in self.kernels[::2])
-        x, taps = base, {}
+        x = base
+        taps: dict[str, Array] = {}
         for i, (features, kernel) in enumerate(zip(self.features, self.kernels, strict=False)):
             x = nn.relu(Conv(features, kernel)(x))
-            x = taps[f"conv{i + 1}"] = _crop(x, first) if i == 0 else x
+            x = tap(self, taps, f"conv{i + 1}", _crop(x, first) if i == 0 else x)
         if self.residual:
             x = _crop(base, first) + Conv(base.shape[-1], self.kernels[2], gain=0.01)(x)
         else:

@@ -6,10 +6,14 @@ convolutions beside it, so the network that runs is this one, and training needs
 statistics (Lim et al. 2017 drop it for its cost in quality).
 """
 
+import functools
+from typing import Any
+
 import flax.linen as nn
+import jax.numpy as jnp
 from jax import Array
 
-from kdgan_jax.models.layers import Conv, PReLU, ShuffleUpsampler
+from kdgan_jax.models.layers import Conv, PReLU, ShuffleUpsampler, tap
 
 
 class SRResNet(nn.Module):
@@ -19,11 +23,13 @@ class SRResNet(nn.Module):
       scale: enlargement, 2, 3 or 4.
       features: channels; 64 in the paper.
       blocks: residual blocks; 16 in the paper.
+      dtype: that convolutions compute in; the result is float32.
     """
 
     scale: int = 4
     features: int = 64
     blocks: int = 16
+    dtype: Any = jnp.float32
 
     @property
     def receptive_radius(self) -> int:
@@ -33,11 +39,12 @@ class SRResNet(nn.Module):
     @nn.compact
     def __call__(self, lr: Array) -> tuple[Array, dict[str, Array]]:
         """Maps (B, h, w, 3) to ((B, h * scale, w * scale, 3), features at LR size)."""
-        head = x = PReLU()(Conv(self.features, 9)(lr))
-        taps = {"head": head}
+        conv = functools.partial(Conv, dtype=self.dtype)
+        taps: dict[str, Array] = {}
+        head = x = tap(self, taps, "head", PReLU()(conv(self.features, 9)(lr)))
         for i in range(self.blocks):
-            y = PReLU()(Conv(self.features)(x))
-            x = taps[f"block{i + 1}"] = x + Conv(self.features, gain=0.1)(y)
-        x = taps["body"] = head + Conv(self.features, gain=0.1)(x)
-        x = ShuffleUpsampler(self.scale, self.features, activate=True)(x)
-        return Conv(3, 9, gain=0.5)(x), taps
+            y = PReLU()(conv(self.features)(x))
+            x = tap(self, taps, f"block{i + 1}", x + conv(self.features, gain=0.1)(y))
+        x = tap(self, taps, "body", head + conv(self.features, gain=0.1)(x))
+        x = ShuffleUpsampler(self.scale, self.features, activate=True, dtype=self.dtype)(x)
+        return conv(3, 9, gain=0.5)(x).astype(jnp.float32), taps

@@ -13,7 +13,7 @@ from typing import Any
 import flax.linen as nn
 from jax import Array
 
-from kdgan_jax.models.layers import conv, pixel_shuffle
+from kdgan_jax.models.layers import conv, pixel_shuffle, tap
 
 
 class Attention(nn.Module):
@@ -89,12 +89,13 @@ class VapSR(nn.Module):
     @nn.compact
     def __call__(self, lr: Array) -> tuple[Array, dict[str, Array]]:
         """Maps (B, h, w, 3) to ((B, h * scale, w * scale, 3), features at LR size)."""
-        head = x = conv(self.features, name="conv_first")(lr)
-        taps = {"head": head}
+        taps: dict[str, Array] = {}
+        head = x = tap(self, taps, "head", conv(self.features, name="conv_first")(lr))
         for i in range(self.blocks):
-            x = taps[f"block{i + 1}"] = Block(self.attention, name=f"body.{i}")(x)
+            x = Block(self.attention, name=f"body.{i}")(x)
+            x = tap(self, taps, f"block{i + 1}", x)
         x = head + conv(self.features, groups=self.groups, name="conv_body")(x)
-        taps["body"] = x
+        x = tap(self, taps, "body", x)
         if self.scale == 4:
             x = pixel_shuffle(conv(64, name="upsampler.0")(x), 2)
             x = conv(12, name="upsampler.3")(nn.leaky_relu(x, 0.1))

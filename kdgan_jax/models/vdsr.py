@@ -12,7 +12,7 @@ import jax.numpy as jnp
 from jax import Array
 
 from kdgan_jax.colour import rgb_to_ycbcr, ycbcr_to_rgb
-from kdgan_jax.models.layers import bicubic_upsample, conv
+from kdgan_jax.models.layers import bicubic_upsample, conv, tap
 
 FIRST, LAST = "input.weight", "output.weight"
 
@@ -40,11 +40,12 @@ class VDSR(nn.Module):
     @nn.compact
     def core(self, y: Array) -> tuple[Array, dict[str, Array]]:
         """Maps enlarged Y (B, H, W, 1) to (Y of the same shape, features of that size)."""
-        taps = {}
-        x = taps["input"] = nn.relu(conv(self.features, bias=False, name="input")(y))
+        taps: dict[str, Array] = {}
+        x = nn.relu(conv(self.features, bias=False, name="input")(y))
+        x = tap(self, taps, "input", x)
         for i in range(self.depth - 2):
             x = nn.relu(conv(self.features, bias=False, name=f"residual_layer.{i}.conv")(x))
-            taps[f"conv{i + 1}"] = x
+            x = tap(self, taps, f"conv{i + 1}", x)
         return y + conv(1, bias=False, name="output")(x), taps
 
     def __call__(self, lr: Array) -> tuple[Array, dict[str, Array]]:

@@ -12,10 +12,12 @@ import numpy as np
 from kdgan_jax import devices, processes
 from kdgan_jax.data import buffers, patches, sampling
 from kdgan_jax.data import photos as sources
+from kdgan_jax.data.batches import Batch
 from kdgan_jax.data.buffers import Buffers
 from kdgan_jax.data.photos import Photo
 from kdgan_jax.errors import UserError
 from kdgan_jax.io import logs
+from kdgan_jax.settings import BatchConfig, DataConfig
 
 SHARE = 0.5  # of a device's memory that photos may take; of the machine's, on a CPU
 
@@ -32,19 +34,22 @@ class Feed(NamedTuple):
     """
 
     arrays: Any
-    cut: Callable[[Any, Any, Any], dict[str, Any]]
+    cut: Callable[[Any, Any, Any], Batch]
     given: Callable[[int], Generator[Any]]
     on_device: bool
 
 
-Source = Callable[[int, Any], Feed]  # (seed of the batches, settings of the phase) -> its feed
+Source = Callable[[int, BatchConfig], Feed]  # (seed of the batches, a phase's batches) -> its feed
 
 
-def source(config: Any, photos: list[Photo], prepared: Buffers | None, number: int) -> Source:
+def source(
+    data: DataConfig, scale: int, photos: list[Photo], prepared: Buffers | None, number: int
+) -> Source:
     """Returns what gives every phase its feed; photos are decoded here, and placed once.
 
     Args:
-      config: of the run.
+      data: who cuts patches, and how they are drawn.
+      scale: HR over LR.
       photos: to train on.
       prepared: them decoded, out of a file, or None.
       number: of devices.
@@ -52,7 +57,6 @@ def source(config: Any, photos: list[Photo], prepared: Buffers | None, number: i
     Raises:
       UserError: they do not fit where the config wants them, or too many cannot be used.
     """
-    data, scale = config.data, config.scale
     needed = prepared.bytes if prepared else buffers.size(photos, scale)
     backend = _backend(data.backend, needed, number)
     if prepared is None and (backend == "device" or needed <= data.memory_mb * 2**20):
@@ -64,7 +68,7 @@ def source(config: Any, photos: list[Photo], prepared: Buffers | None, number: i
     if backend == "device":
         assert prepared is not None
         return _on_devices(prepared, scale, data.sampling, number)
-    return _on_host(prepared, photos, config, number)
+    return _on_host(prepared, photos, data, scale, number)
 
 
 def _backend(wanted: str, needed: int, number: int) -> str:
@@ -95,14 +99,16 @@ def _on_devices(photos: Buffers, scale: int, uniform_over: str, number: int) -> 
     fixed, sides = devices.replicate(patches.arrays(photos), number), photos.sides
     lane = devices.split(np.arange(number, dtype=np.uint32), number)
 
-    def feed(seed: int, settings: Any) -> Feed:
-        size, share = settings.hr_patch // scale, settings.batch // number
+    def feed(seed: int, wanted: BatchConfig) -> Feed:
+        size, share = wanted.hr_patch // scale, wanted.batch // number
         table = devices.replicate(sampling.table(sides, size, uniform_over), number)
 
-        def cut(arrays: Any, given: Any, step: Any) -> dict[str, Any]:
-            first = step.astype(np.uint32) * settings.batch + given["lane"] * share
+        def cut(arrays: Any, given: Any, step: Any) -> Batch:
+            first = step.astype(np.uint32) * wanted.batch + given["lane"] * share
             index = first + np.arange(share, dtype=np.uint32)
-            return patches.batch(arrays["photos"], arrays["table"], seed, index, size)
+            return patches.batch(
+                arrays["photos"], arrays["table"], seed, index, size, wanted.margin
+            )
 
         def given(start: int) -> Generator[Any]:
             while True:
@@ -113,7 +119,9 @@ def _on_devices(photos: Buffers, scale: int, uniform_over: str, number: int) -> 
     return feed
 
 
-def _on_host(decoded: Buffers | None, photos: list[Photo], config: Any, number: int) -> Source:
+def _on_host(
+    decoded: Buffers | None, photos: list[Photo], data: DataConfig, scale: int, number: int
+) -> Source:
     try:
         from kdgan_jax.data.pipeline import PatchSource, readable
     except ImportError as error:
@@ -123,22 +131,17 @@ def _on_host(decoded: Buffers | None, photos: list[Photo], config: Any, number: 
         ) from None
 
     if decoded is None:
-        fraction = config.data.max_bad_fraction
-        good = sources.decode(photos, readable, fraction, "the training photos")
+        good = sources.decode(photos, readable, data.max_bad_fraction, "the training photos")
         photos = [photo for photo, _ in good]
         processes.agree([photo.name for photo in photos], "set of photos that can be decoded")
-    source = PatchSource(
-        decoded or photos, config.scale, config.data.sampling, config.data.max_bad_fraction
-    )
+    source = PatchSource(decoded or photos, data, scale)
 
-    def feed(seed: int, settings: Any) -> Feed:
+    def feed(seed: int, wanted: BatchConfig) -> Feed:
         def given(start: int) -> Generator[Any]:
             stream = source.batches(
+                wanted,
                 seed=seed,
                 start=start,
-                stop=settings.steps,
-                batch=settings.batch,
-                hr_patch=settings.hr_patch,
                 process=processes.index(),
                 processes=processes.number(),
             )

@@ -1,5 +1,6 @@
-"""What a run is given, looked at before hours are spent: photos, a teacher, networks."""
+"""What a run is given, looked at before hours are spent: photos, and models made elsewhere."""
 
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -7,38 +8,22 @@ from kdgan_jax.data import photos as sources
 from kdgan_jax.data.buffers import Buffers
 from kdgan_jax.errors import UserError
 from kdgan_jax.io import files
+from kdgan_jax.settings import PhaseConfig, RunConfig
 from kdgan_jax.train import loop
-from kdgan_jax.zoo import foreign
+from kdgan_jax.train.phase import EXTRACTORS, Phase, check
 from kdgan_jax.zoo.load import load
 from kdgan_jax.zoo.model import Model
 
-
-def check_networks(config: Any) -> None:
-    """Checks that the networks to be trained can be loaded again.
-
-    Raises:
-      UserError: one is beyond what is read from files.
-    """
-    for name in "teacher", "student":
-        spec = config[name]
-        try:
-            foreign.described(spec.name, spec.kwargs.to_dict(), config.scale)
-        except ValueError as error:
-            raise UserError(f"config.{name}: {error}") from None
+Given = Mapping[str, Model]  # models made elsewhere, by the field of the config that names them
 
 
-def photos(config: Any, patch: int) -> tuple[Buffers | None, sources.Photos]:
-    """Returns the run's photos, and those to train on decoded, if a file has them so.
-
-    Args:
-      config: of the run.
-      patch: side of the largest HR patch; what is smaller is left out.
-    """
-    if not config.data.prepared:
-        return None, sources.gather(config.data, config.scale, patch)
+def photos(run: RunConfig) -> tuple[Buffers | None, sources.Photos]:
+    """Returns the run's photos, and those to train on decoded, if a file has them so."""
+    if not run.data.prepared:
+        return None, sources.gather(run.data, run.scale, run.largest_patch)
     from kdgan_jax.data import prepared
 
-    return prepared.open_for(config.data, config.scale, patch)
+    return prepared.open_for(run.data, run.scale, run.largest_patch)
 
 
 def listed(chosen: sources.Photos) -> dict[str, Any]:
@@ -78,34 +63,122 @@ def same_photos(path: Path, ours: dict[str, Any]) -> None:
     files.write_json(path, ours)
 
 
-def teacher(config: Any, workdir: Path) -> Model | None:
-    """Returns the teacher that the config names a checkpoint of, unless the run has it already.
+def named(phase: PhaseConfig, run: RunConfig) -> dict[str, str]:
+    """Returns the paths of models that a phase is given, by field; phases of the run are none."""
+    ours = [other.name for other in run.phases]
+    fields = {
+        f"config.{phase.network}.checkpoint": phase.checkpoint,
+        f"config.train.{phase.name}.start": phase.start,
+    }
+    for label, teacher in phase.teachers.items():
+        fields[f"config.train.{phase.name}.teachers.{label}.model"] = teacher.model
+    return {field: path for field, path in fields.items() if path and path not in ours}
+
+
+def given(run: RunConfig, workdir: Path) -> Given:
+    """Returns the models that phases which are not finished need from elsewhere.
 
     Raises:
-      UserError: it cannot be used, or is another one than the run has taken over.
+      UserError: one cannot be used, or is another one than the run has begun with.
     """
-    if not config.teacher.checkpoint:
-        return None
-    if loop.finished(workdir, "teacher", config.train.teacher.steps):
-        _refuse_other_teacher(config, workdir)
-        return None
-    given = load(config.teacher.checkpoint, "teacher", scale=config.scale)
-    if given.scale != config.scale:
+    recorded = _recorded(workdir / "given.json")
+    found: dict[str, Model] = {}
+    for phase in run.phases:
+        finished = loop.finished(workdir, phase.name, phase.steps)
+        for field, path in named(phase, run).items():
+            try:
+                role = "teacher" if ".teachers." in field else phase.network
+                model = _load(field, path, role, run.scale)
+            except UserError:
+                if finished:
+                    continue  # it has served its purpose
+                raise
+            if recorded.get(field, model.digest) != model.digest:
+                raise UserError(
+                    f"{field}={path!r} has changed since {workdir} took it over; bring it back, or"
+                    " choose another --workdir"
+                )
+            if not finished:
+                found[field] = model
+    return found
+
+
+def _load(field: str, path: str, role: str, scale: int) -> Model:
+    # A phase may start from it, and then trains all its branches.
+    model = load(path, role, scale=scale, fold=".teachers." in field)
+    if model.scale != scale:
         raise UserError(
-            f"config.teacher.checkpoint={config.teacher.checkpoint!r} is of scale {given.scale},"
-            f" config.scale is {config.scale}; choose a teacher of the student's scale"
+            f"{field}={path!r} is of scale {model.scale}, config.scale is {scale}; choose a model"
+            " of the run's scale"
         )
-    return given
+    return model
 
 
-def _refuse_other_teacher(config: Any, workdir: Path) -> None:
-    """Raises a UserError if the teacher's file is there and is not the one that was taken over."""
+def _recorded(path: Path) -> dict[str, str]:
+    if not path.is_file():
+        return {}
     try:
-        given = load(config.teacher.checkpoint, "teacher", scale=config.scale)
-    except UserError:
-        return  # gone: the run has its own copy
-    if given.digest != load(workdir, "teacher").digest:
+        return dict(files.read_json(path))
+    except (TypeError, ValueError) as error:
         raise UserError(
-            f"config.teacher.checkpoint={config.teacher.checkpoint!r} has changed since {workdir}"
-            " took it over; bring it back, or choose another --workdir"
-        )
+            f"{path}: does not say which models the run has been given ({error!r}); bring it back,"
+            " or choose another --workdir"
+        ) from None
+
+
+def record_given(path: Path, models: Given) -> None:
+    """Adds hashes of the given models to the file at `path`, where a later start looks."""
+    kept = _recorded(path)
+    ours = kept | {field: model.digest for field, model in models.items()}
+    if ours != kept:
+        files.write_json(path, ours)
+
+
+def make_phase(
+    phase: PhaseConfig,
+    run: RunConfig,
+    workdir: Path,
+    models: Given,
+    devices: int,
+    trained: Callable[[str, bool], Model],
+) -> Phase:
+    """Returns a phase with its networks: given ones, those of earlier phases, or a fresh one.
+
+    Args:
+      phase: of the run.
+      run: of which it is a phase.
+      workdir: of the run.
+      models: of `given`.
+      devices: to train on.
+      trained: (name of an earlier phase, whether to fold) to its model.
+    """
+
+    def model(field: str, name: str, fold: bool) -> Model:
+        return models[field] if field in models else trained(name, fold)
+
+    field = f"config.train.{phase.name}"
+    if phase.start:
+        own = model(f"{field}.start", phase.start, False)
+    else:
+        fresh = Model(phase.spec.name, phase.spec.options, run.scale, None)
+        own = models.get(f"config.{phase.network}.checkpoint", fresh)
+    teachers = {
+        name: model(f"{field}.teachers.{name}.model", teacher.model, True)
+        for name, teacher in phase.teachers.items()
+    }
+    return Phase(phase, run.seed, workdir, own, teachers, devices)
+
+
+def check_phases(run: RunConfig, workdir: Path, models: Given) -> None:
+    """Checks that the losses of all phases find in their networks what they name.
+
+    Raises:
+      UserError: they do not, or weights of an extractor are missing.
+    """
+    untrained: dict[str, Model] = {}
+    for phase in run.phases:
+        one = make_phase(phase, run, workdir, models, 1, lambda name, fold: untrained[name])
+        for name in one.extractors:
+            EXTRACTORS[name].check()
+        check(one)
+        untrained[phase.name] = one.model.with_params(None)

@@ -3,7 +3,7 @@
 import contextlib
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -11,11 +11,13 @@ import jax
 import numpy as np
 
 from kdgan_jax import devices, processes
+from kdgan_jax.data.batches import Batch
 from kdgan_jax.errors import Stopped, UserError
 from kdgan_jax.io import checkpoint, files, logs, record
+from kdgan_jax.settings import LoopConfig
 from kdgan_jax.train import state
 from kdgan_jax.train.feed import Feed
-from kdgan_jax.train.phase import Phase, compiled, frozen, initial, optimisers, say_rate
+from kdgan_jax.train.phase import Phase, compiled, frozen, initial, say_rate
 from kdgan_jax.train.stopping import Stop
 from kdgan_jax.zoo.model import Model
 
@@ -35,7 +37,13 @@ def _restore(phase: Phase, fresh: state.TrainState) -> state.TrainState:
 
 def save(phase: Phase, current: state.TrainState, step: int, folder: Path | None = None) -> Path:
     """Writes the checkpoint of `step`, into the phase's folder or another; returns where."""
-    meta = {"model": phase.model.spec, "phase": phase.name, "versions": record.versions()}
+    meta = {
+        "model": phase.model.spec,
+        "phase": phase.name,
+        "network": phase.config.network,
+        "number": phase.config.number,
+        "versions": record.versions(),
+    }
     folder, items = folder or phase.folder, state.to_items(devices.to_host(current))
     try:
         return checkpoint.save(folder, step, items, meta)
@@ -54,7 +62,24 @@ def finished(workdir: Path, name: str, steps: int) -> bool:
 
 def adopt(phase: Phase) -> None:
     """Writes the phase's model, trained elsewhere, as this phase's last checkpoint."""
-    save(phase, initial(phase, optimisers(phase)), phase.settings.steps)
+    save(phase, initial(phase), phase.config.steps)
+
+
+def to_arrays(batch: Batch) -> dict[str, Any]:
+    """Returns the arrays of a batch by flat names, for a file."""
+    named = {"targets": batch.targets, "valid": batch.valid}
+    flat = {f"{kind}.{name}": a for kind, tree in named.items() for name, a in tree.items()}
+    return {"lr": batch.lr, "index": batch.index, **flat}
+
+
+def from_arrays(arrays: Mapping[str, Any]) -> Batch:
+    """Returns the batch of which `to_arrays` made `arrays`."""
+
+    def named(kind: str) -> dict[str, Any]:
+        start = f"{kind}."
+        return {n.removeprefix(start): a for n, a in arrays.items() if n.startswith(start)}
+
+    return Batch(arrays["lr"], named("targets"), named("valid"), arrays["index"])
 
 
 def _metric_log(phase: Phase, start: int) -> contextlib.AbstractContextManager[Any]:
@@ -68,12 +93,14 @@ class _Rows:
     """Metrics of calls, read from the devices only where a row of the log is due.
 
     Attributes:
-      streak: steps in a row, up to now, whose update was not finite and not made.
+      streak: steps in a row, up to now, that were not made since something was not finite.
+      broken: names of the metrics that were not finite in the last of them.
     """
 
     def __init__(self) -> None:
         self._calls: list[tuple[int, dict[str, jax.Array]]] = []
         self.streak = 0
+        self.broken: list[str] = []
 
     def add(self, steps: int, metrics: dict[str, jax.Array]) -> None:
         """Keeps the mean metrics of a call of so many steps."""
@@ -82,31 +109,36 @@ class _Rows:
     def take(self) -> dict[str, float]:
         """Returns the means over steps since the last time, of those values that are finite.
 
-        With "skipped", the number of updates that were not made, if there are any.
+        With "skipped", the number of updates that were not made, if there are any. While the
+        discriminator warms up there are no metrics of the generator.
         """
         counts, values = zip(*jax.device_get(self._calls), strict=True)
         self._calls.clear()
         skipped = np.concatenate([np.atleast_1d(v.pop("skipped")) for v in values])
         for one in skipped:
             self.streak = self.streak + 1 if one else 0
+        self.broken = [name for name, value in values[-1].items() if not np.isfinite(value)]
         row = {}
-        for name in values[0]:
-            column, weights = np.array([v[name] for v in values]), np.array(counts)
+        for name in {name: None for v in values for name in v}:
+            there = [(v[name], n) for v, n in zip(values, counts, strict=True) if name in v]
+            column, weights = (np.array(numbers) for numbers in zip(*there, strict=True))
             good = np.isfinite(column)
             if good.any():
                 row[name] = float(np.average(column[good], weights=weights[good]))
         return row | ({"skipped": int(skipped.sum())} if skipped.any() else {})
 
 
-def _stop_if_bad(phase: Phase, feed: Feed, current: Any, given: Any, rows: _Rows) -> None:
+def _stop_if_bad(
+    phase: Phase, feed: Feed, current: Any, given: Any, rows: _Rows, most: int
+) -> None:
     """Ends a run that has diverged, and leaves what its last step was made of.
 
     Raises:
-      UserError: `config.max_bad_steps` updates in a row were not finite, or the phase's last one.
+      UserError: `most` updates in a row were not finite, or the phase's last one.
     """
     step = int(current.step)
     before = np.int32(step - 1)
-    allowed = 0 if step == phase.settings.steps else phase.config.max_bad_steps - 1
+    allowed = 0 if step == phase.config.steps else most - 1
     if rows.streak <= allowed:
         return
     folder = phase.workdir / "debug" / phase.name
@@ -116,41 +148,52 @@ def _stop_if_bad(phase: Phase, feed: Feed, current: Any, given: Any, rows: _Rows
         feed.cut(feed.arrays, jax.tree.map(lambda a, i=i: a[i], given), before)
         for i in range(phase.devices)
     ]
-    batch = {name: np.concatenate([share[name] for share in shares]) for name in shares[0]}
+    batch = jax.tree.map(lambda *parts: np.concatenate(parts), *shares)
     if processes.first():
         with files.replacing(folder / f"{step}.npz") as temporary, temporary.open("wb") as file:
-            np.savez(file, **batch)  # type: ignore[arg-type]
+            np.savez(file, **to_arrays(batch))  # type: ignore[arg-type]
     processes.together("the batch is written")
+    broken = ", ".join(rows.broken) or "a gradient or a new weight"
     raise UserError(
         f"{phase.name}: the last {rows.streak} updates up to step {step} were not finite and not"
-        f" made; the weights before them and the batch are in {place} and {step}.npz beside it (see"
-        f" them with python -m kdgan_jax.replay {place}); lower"
+        f" made (not finite: {broken}); the weights before them and the batch are in {place} and"
+        f" {step}.npz beside it (see them with python -m kdgan_jax.replay {place}); lower"
         f" config.train.{phase.name}.learning_rate or set its clip_norm, in another --workdir"
     )
 
 
-def steps_per_call(config: Any, settings: Any, on_device: bool) -> int:
+def steps_per_call(loop: LoopConfig, steps: int, on_device: bool) -> int:
     """Returns how many steps a compiled call makes at most.
 
     By default as many as divide what happens between calls, up to `STEPS_PER_CALL`, so that all
     calls are the same program; one on a CPU, where gradients of convolutions in a loop are slow.
+
+    Args:
+      loop: what is due when.
+      steps: of the phase.
+      on_device: whether a call may make several.
     """
     if not on_device:
         return 1
-    if config.steps_per_call or devices.on_cpu():
-        return config.steps_per_call or 1
-    every = (config.log_every, config.evaluate_every, config.checkpoint_every, settings.steps)
+    if loop.steps_per_call or devices.on_cpu():
+        return loop.steps_per_call or 1
+    every = (loop.log_every, loop.evaluate_every, loop.checkpoint_every, steps)
     return max(k for k in range(1, STEPS_PER_CALL + 1) if math.gcd(*every) % k == 0)
 
 
-def _next(number: int, most: int, config: Any, settings: Any) -> int:
+def until_due(number: int, most: int, loop: LoopConfig, phase: Phase) -> int:
     """Returns how many steps to make after `number`: not beyond what is due next."""
-    every = (config.log_every, config.evaluate_every, config.checkpoint_every)
-    return min(most, settings.steps - number, *(n - number % n for n in every))
+    every = (loop.log_every, loop.evaluate_every, loop.checkpoint_every)
+    ends = [end for end in (phase.warmup, phase.config.steps) if end > number]
+    return min(most, *(end - number for end in ends), *(n - number % n for n in every))
 
 
 def train(
-    phase: Phase, feed: Feed, evaluate: Callable[[Model], float], stop: Stop | None = None
+    phase: Phase,
+    feed: Feed,
+    evaluate: Callable[[Model], float],
+    loop: LoopConfig,
+    stop: Stop | None = None,
 ) -> None:
     """Trains the phase to its end, from the newest checkpoint where there is one.
 
@@ -158,57 +201,57 @@ def train(
       phase: what to train.
       feed: gives the batches.
       evaluate: the mean Y-PSNR of a model on the held-out photos, for the log.
+      loop: what is due when.
       stop: whether the run has been asked to end.
 
     Raises:
       Stopped: it has been; the step that was under way is saved.
     """
     stop = stop or Stop()
-    settings, config = phase.settings, phase.config
-    players = optimisers(phase)
+    steps = phase.config.steps
     say_rate(phase)
-    current = _restore(phase, initial(phase, players))
+    current = _restore(phase, initial(phase))
     start = int(current.step)
     current = devices.replicate(current, phase.devices)
-    step = compiled(phase, players, feed)
+    call = compiled(phase, feed)
     fixed = devices.replicate(frozen(phase), phase.devices) | {"photos": feed.arrays}
-    most = steps_per_call(config, settings, feed.on_device)
+    most = steps_per_call(loop, steps, feed.on_device)
     began, seen = time.perf_counter(), start
     rows = _Rows()
     with (
         _metric_log(phase, start) as metric_log,
-        logs.progress(phase.name, settings.steps, start) as bar,
+        logs.progress(phase.name, steps, start) as bar,
         contextlib.closing(feed.given(start)) as stream,
         stop.waiting(),
     ):
         number = start
-        while number < settings.steps:
-            count = _next(number, most, config, settings)
+        while number < steps:
+            count = until_due(number, most, loop, phase)
             try:
                 given = next(stream)
             except UserError:  # photos are gone: what has been learnt from them is not
                 if number > start and not processes.several():  # others go on with their steps
                     save(phase, current, number)
                 raise
-            current, metrics = step(count)(current, fixed, given)
+            current, metrics = call(count, number < phase.warmup)(current, fixed, given)
             rows.add(count, metrics)
             number += count
-            last = number == settings.steps
+            last = number == steps
             asked = stop.after_step()  # what comes after this waits for the next step
             note = ""
             row: dict[str, float] = {}
-            saving = last or number % config.checkpoint_every == 0 or asked is not None
-            if saving or number % config.log_every == 0:
+            saving = last or number % loop.checkpoint_every == 0 or asked is not None
+            if saving or number % loop.log_every == 0:
                 row = rows.take()
-                _stop_if_bad(phase, feed, current, given, rows)
+                _stop_if_bad(phase, feed, current, given, rows, loop.max_bad_steps)
                 # Weights whose next update is not finite do not replace ones that are known good.
                 saving = saving and (rows.streak == 0 or asked is not None)
                 now = time.perf_counter()
                 row["seconds_per_step"] = (now - began) / (number - seen)
                 began, seen = now, number
-                note = f"loss {row.get('total', np.nan):.4f}"
-            if last or (number % config.evaluate_every == 0 and asked is None):
-                averaged = phase.model.with_params(devices.to_host(current.ema))
+                note = f"loss {row['total']:.4f}" if "total" in row else ""
+            if last or (number % loop.evaluate_every == 0 and asked is None):
+                averaged = phase.model.with_params(devices.to_host(current.ema)).folded()
                 row["holdout_psnr_y"] = evaluate(averaged)
                 note = f"held-out {row['holdout_psnr_y']:.2f} dB"
                 began, seen = time.perf_counter(), number

@@ -1,9 +1,10 @@
-"""Optimisers out of a phase's settings."""
+"""Optimisers out of a phase's config."""
 
 import math
-from typing import Any
 
 import optax
+
+from kdgan_jax.settings import OptimizerConfig
 
 
 def rate_factor(rule: str, batch: int, reference: int) -> float:
@@ -20,14 +21,14 @@ def rate_factor(rule: str, batch: int, reference: int) -> float:
     return {"none": 1.0, "linear": ratio, "sqrt": math.sqrt(ratio)}[rule]
 
 
-def schedule(settings: Any, peak: float, updates: int) -> optax.Schedule:
+def schedule(settings: OptimizerConfig, updates: int) -> optax.Schedule:
     """Returns the learning rate by update: linear warm-up, then constant, cosine or halving.
 
     Args:
-      settings: the phase's.
-      peak: the learning rate after the warm-up.
+      settings: what the schedule is; its peak is the rate for the batch as it is.
       updates: how many there are in all.
     """
+    peak = settings.learning_rate * settings.factor
     after = max(1, updates - settings.warmup_steps)
     if settings.schedule == "cosine":
         main = optax.cosine_decay_schedule(peak, after, settings.final_fraction)
@@ -43,10 +44,10 @@ def schedule(settings: Any, peak: float, updates: int) -> optax.Schedule:
     return optax.join_schedules([warmup, main], [settings.warmup_steps])
 
 
-def adam(settings: Any, peak: float, updates: int) -> optax.GradientTransformation:
-    """Returns Adam with the phase's `schedule`, after clipping where it is set."""
+def adam(settings: OptimizerConfig, updates: int) -> optax.GradientTransformation:
+    """Returns Adam with the `schedule` of the settings, after clipping where it is set."""
     b1, b2 = settings.betas
-    optimiser = optax.adam(schedule(settings, peak, updates), b1=b1, b2=b2)
+    optimizer = optax.adam(schedule(settings, updates), b1=b1, b2=b2)
     if settings.clip_norm:
-        return optax.chain(optax.clip_by_global_norm(settings.clip_norm), optimiser)
-    return optimiser
+        return optax.chain(optax.clip_by_global_norm(settings.clip_norm), optimizer)
+    return optimizer

@@ -1,4 +1,4 @@
-"""A whole run: teacher, distillation, adversarial refinement, evaluation; resumable throughout."""
+"""A whole run: its phases one after the other, then the evaluation; resumable throughout."""
 
 import contextlib
 import errno
@@ -10,14 +10,13 @@ from typing import Any
 import numpy as np
 
 from kdgan_jax import checks, devices, processes
-from kdgan_jax import config as configuration
 from kdgan_jax.data import photos as sources
 from kdgan_jax.data.buffers import Buffers
 from kdgan_jax.errors import UserError
 from kdgan_jax.evaluate import measure, metrics, pictures, plots, report
-from kdgan_jax.io import files, imagenet, lock, logs, record
+from kdgan_jax.io import files, lock, logs, record
+from kdgan_jax.settings import RunConfig
 from kdgan_jax.train import feed, inputs, loop
-from kdgan_jax.train import phase as phases
 from kdgan_jax.train.stopping import Stop, listening
 from kdgan_jax.zoo.load import load
 from kdgan_jax.zoo.model import Model
@@ -39,7 +38,7 @@ def run(config: Any, workdir: str | Path) -> None:
     """
     workdir = Path(workdir)
     try:
-        _start(config, workdir)
+        _start(checks.checked(config), workdir)
     except OSError as error:
         if error.errno not in NO_ROOM:
             raise
@@ -49,12 +48,11 @@ def run(config: Any, workdir: str | Path) -> None:
         ) from None
 
 
-def _start(config: Any, workdir: Path) -> None:
+def _start(config: RunConfig, workdir: Path) -> None:
     """Begins the run, or goes on with it, unless it is complete."""
-    checks.check(config)
-    processes.agree(configuration.to_json(config), "config")
+    processes.agree(config.saved, "config")
     checks.check_workdir(config, workdir / "config.json")
-    finished = [loop.finished(workdir, p, config.train[p].steps) for p in config.phases]
+    finished = [loop.finished(workdir, phase.name, phase.steps) for phase in config.phases]
     there = (workdir / "results.json").is_file()
     processes.agree([finished, there], "state of the run")
     if all(finished) and there:
@@ -63,24 +61,25 @@ def _start(config: Any, workdir: Path) -> None:
         return
 
     with listening() as stop:
-        number = devices.count(config.devices, tuple(config.train[p].batch for p in config.phases))
-        inputs.check_networks(config)
-        teacher = inputs.teacher(config, workdir)
-        if any(config.train[p].perceptual_weight for p in config.phases):
-            imagenet.weight_file("vgg16.ckpt")
-        prepared, photos = inputs.photos(config, configuration.largest_patch(config))
-        with _alone(config, workdir, photos):
-            _run(config, workdir, teacher, prepared, photos, number, stop)
+        number = devices.count(config.devices, config.batches)
+        models = inputs.given(config, workdir)
+        inputs.check_phases(config, workdir, models)
+        prepared, photos = inputs.photos(config)
+        with _alone(config, workdir, models, photos):
+            _run(config, workdir, models, prepared, photos, number, stop)
 
 
 @contextlib.contextmanager
-def _alone(config: Any, workdir: Path, photos: sources.Photos) -> Iterator[None]:
-    """Holds the workdir, with the run's config and photos written in it.
+def _alone(
+    config: RunConfig, workdir: Path, models: inputs.Given, photos: sources.Photos
+) -> Iterator[None]:
+    """Holds the workdir, with the run's config, photos and given models written in it.
 
     The first process does so, and the others wait for it.
     """
     listed = inputs.listed(photos)
     processes.agree(listed, "set of photos")
+    processes.agree({field: model.digest for field, model in models.items()}, "set of models")
     with contextlib.ExitStack() as held:
         if processes.first():
             try:
@@ -91,7 +90,8 @@ def _alone(config: Any, workdir: Path, photos: sources.Photos) -> Iterator[None]
             # Once more: another start may have begun a run there since.
             checks.check_workdir(config, workdir / "config.json")
             inputs.same_photos(workdir / "photos.json", listed)
-            files.write_json(workdir / "config.json", configuration.to_json(config))
+            inputs.record_given(workdir / "given.json", models)
+            files.write_json(workdir / "config.json", dict(config.saved))
         processes.together("the workdir is ours")
         path = workdir / "config.json"
         processes.agree(path.is_file() and files.sha256(path), "workdir")
@@ -99,15 +99,15 @@ def _alone(config: Any, workdir: Path, photos: sources.Photos) -> Iterator[None]
 
 
 def _run(
-    config: Any,
+    config: RunConfig,
     workdir: Path,
-    teacher: Model | None,
+    models: inputs.Given,
     prepared: Buffers | None,
     photos: sources.Photos,
     number: int,
     stop: Stop,
 ) -> None:
-    """Does so, alone in the workdir, with all that can be known before at hand."""
+    """Runs all phases and the evaluation; the caller holds the workdir."""
     logs.log.info(
         "%d photos to train on, %d held out; training on %s",
         len(photos.train),
@@ -130,14 +130,14 @@ def _run(
     }
     start = record.kept(workdir / "run.json", facts)
     with start if processes.first() else contextlib.nullcontext():
-        _train(config, workdir, teacher, photos.train, prepared, holdout, number, stop)
+        _train(config, workdir, models, photos.train, prepared, holdout, number, stop)
         _report(config, workdir, holdout, devices.describe(number))
 
 
 def _train(
-    config: Any,
+    config: RunConfig,
     workdir: Path,
-    teacher: Model | None,
+    models: inputs.Given,
     photos: list[sources.Photo],
     prepared: Buffers | None,
     holdout: list[measure.Example],
@@ -145,40 +145,29 @@ def _train(
     stop: Stop,
 ) -> None:
     """Runs the phases that are not finished yet."""
-    student: Model | None = None
+
+    def trained(name: str, fold: bool) -> Model:
+        return load(workdir, name, fold=fold)
+
     source = None
-    for name in config.phases:
-        spec = config.teacher if name == "teacher" else config.student
-        fresh = Model(spec.name, spec.kwargs.to_dict(), config.scale, None)
-        if name == "teacher" and teacher is not None:
-            model = teacher
-        else:
-            model = student if name == "adversarial" and student is not None else fresh
-        phase = phases.Phase(
-            name=name,
-            settings=config.train[name],
-            config=config,
-            workdir=workdir,
-            model=model,
-            teacher=None if name == "teacher" else teacher,
-            devices=number,
-        )
-        if loop.finished(workdir, name, phase.settings.steps):
-            logs.log.info("%s: finished earlier", name)
-        elif name == "teacher" and teacher is not None:
+    for own in config.phases:
+        if loop.finished(workdir, own.name, own.steps):
+            logs.log.info("%s: finished earlier", own.name)
+            continue
+        phase = inputs.make_phase(own, config, workdir, models, number, trained)
+        if own.checkpoint:
             loop.adopt(phase)
-        else:
-            if source is None:
-                source = feed.source(config, photos, prepared, number)
-            loop.train(
-                phase,
-                source(phase.batch_seed, phase.settings),
-                lambda candidate: _mean_psnr(candidate, holdout),
-                stop,
-            )
-            stop.check()
-        trained = load(workdir, name)
-        teacher, student = (trained, student) if name == "teacher" else (teacher, trained)
+            continue
+        if source is None:
+            source = feed.source(config.data, config.scale, photos, prepared, number)
+        loop.train(
+            phase,
+            source(phase.batch_seed, own.batches),
+            lambda candidate: _mean_psnr(candidate, holdout),
+            config.loop,
+            stop,
+        )
+        stop.check()
 
 
 def _mean_psnr(model: Model, holdout: list[measure.Example]) -> float:
@@ -187,10 +176,19 @@ def _mean_psnr(model: Model, holdout: list[measure.Example]) -> float:
     return float(np.mean(processes.collect(values)))
 
 
-NAMES = {"teacher": "teacher", "distill": "student", "adversarial": "student, adversarial"}
+def row_names(config: RunConfig) -> dict[str, str]:
+    """Returns the name of each phase's model in tables, by phase.
+
+    The first phase of a network has the network's name; later ones say theirs as well.
+    """
+    names: dict[str, str] = {}
+    for phase in config.phases:
+        taken = phase.network in names.values()
+        names[phase.name] = f"{phase.network}, {phase.name}" if taken else phase.network
+    return names
 
 
-def _report(config: Any, workdir: Path, holdout: list[measure.Example], device: str) -> None:
+def _report(config: RunConfig, workdir: Path, holdout: list[measure.Example], device: str) -> None:
     """Evaluates bicubic and every phase's model on the held-out photos; writes what is left."""
     names = ["psnr_y", "ssim_y", "psnr_rgb"]
     try:
@@ -199,7 +197,9 @@ def _report(config: Any, workdir: Path, holdout: list[measure.Example], device: 
     except UserError as error:
         logs.log.warning("no LPIPS is measured: %s", error)
     upscalers = [measure.from_baseline("bicubic", config.scale)]
-    upscalers += [measure.from_model(NAMES[p], load(workdir, p)) for p in config.phases]
+    upscalers += [
+        measure.from_model(name, load(workdir, phase)) for phase, name in row_names(config).items()
+    ]
     ours = processes.share(holdout)
     with logs.progress("evaluation", len(upscalers) * len(ours)) as bar:
         measured = measure.images(

@@ -1,5 +1,6 @@
 """Everything that changes while a phase trains, as one pytree of arrays."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import flax
@@ -9,64 +10,84 @@ import numpy as np
 import optax
 from jax import Array
 
+GENERATOR, ADAPTERS, DISCRIMINATOR = "generator", "adapters", "discriminator"
+Optimizers = Mapping[str, optax.GradientTransformation]  # by the names of what trains
+
+
+@flax.struct.dataclass
+class Trained:
+    """One thing that trains.
+
+    Attributes:
+      params: its parameters.
+      others: its other variables by collection, such as the vectors of a spectral norm; a dict.
+      optimizer: the state of its optimiser.
+    """
+
+    params: Any
+    others: Any
+    optimizer: Any
+
+    @property
+    def variables(self) -> dict[str, Any]:
+        """What a Flax module is applied with."""
+        return {"params": self.params, **self.others}
+
 
 @flax.struct.dataclass
 class TrainState:
-    """State of one phase; parts that a phase has no use for are empty dicts.
+    """State of one phase.
 
     Attributes:
       step: number of updates made, int32.
       key: the phase's PRNG key, as raw uint32 words; nothing is drawn from it twice.
-      params: the generator's parameters.
-      ema: their exponential moving average: what is evaluated and exported.
-      optimizer: the generator's optimiser state.
-      discriminator: {"params": ..., "optimizer": ...}, or empty.
+      networks: what trains, by name: the generator; adapters of losses and the discriminator where
+        the phase has them.
+      ema: the exponential moving average of the generator's parameters: what is evaluated and
+        exported.
     """
 
     step: Array
     key: Array
-    params: Any
+    networks: dict[str, Trained]
     ema: Any
-    optimizer: Any
-    discriminator: Any
 
 
-def create(
-    key: Array,
-    params: Any,
-    optimiser: optax.GradientTransformation,
-    discriminator_params: Any = None,
-    discriminator_optimiser: optax.GradientTransformation | None = None,
-) -> TrainState:
-    """Returns the state before the first update; the EMA starts as a copy of `params`."""
-    other: Any = {}
-    if discriminator_params is not None and discriminator_optimiser is not None:
-        other = {
-            "params": discriminator_params,
-            "optimizer": discriminator_optimiser.init(discriminator_params),
-        }
+def create(key: Array, variables: Mapping[str, Any], optimizers: Optimizers) -> TrainState:
+    """Returns the state before the first update; the EMA starts as a copy of the parameters.
+
+    Args:
+      key: of the phase.
+      variables: {"params": ..., other collections} of everything that trains, by name.
+      optimizers: by the same names.
+    """
+    networks = {}
+    for name, own in variables.items():
+        others = {kind: tree for kind, tree in own.items() if kind != "params"}
+        networks[name] = Trained(own["params"], others, optimizers[name].init(own["params"]))
     return TrainState(
         step=jnp.zeros((), jnp.int32),
         key=jax.random.key_data(key),
-        params=params,
-        ema=jax.tree.map(jnp.array, params),
-        optimizer=optimiser.init(params),
-        discriminator=other,
+        networks=networks,
+        ema=jax.tree.map(jnp.array, networks[GENERATOR].params),
     )
 
 
 def to_items(state: TrainState) -> dict[str, Any]:
-    """Returns host state as the items of a checkpoint."""
-    return {
-        "params": state.params,
-        "ema": state.ema,
-        "optimizer": state.optimizer,
-        "discriminator": state.discriminator,
-        "loop": {"step": np.asarray(state.step), "key": np.asarray(state.key)},
-    }
+    """Returns host state as the items of a checkpoint, so that each can be read alone."""
+    items = {"ema": state.ema, "loop": {"step": np.asarray(state.step), "key": state.key}}
+    for name, trained in state.networks.items():
+        items[f"{name}.params"] = trained.params
+        items[f"{name}.others"] = trained.others
+        items[f"{name}.optimizer"] = trained.optimizer
+    return items
 
 
-def from_items(items: dict[str, Any]) -> TrainState:
+def from_items(items: Mapping[str, Any]) -> TrainState:
     """Returns the state of which `to_items` made `items`."""
-    rest = {name: items[name] for name in ("params", "ema", "optimizer", "discriminator")}
-    return TrainState(step=items["loop"]["step"], key=items["loop"]["key"], **rest)
+    names = [name.removesuffix(".params") for name in items if name.endswith(".params")]
+    networks = {
+        name: Trained(*(items[f"{name}.{part}"] for part in ("params", "others", "optimizer")))
+        for name in names
+    }
+    return TrainState(items["loop"]["step"], items["loop"]["key"], networks, items["ema"])

@@ -13,6 +13,7 @@ import jax
 import numpy as np
 from jax.extend.core import ClosedJaxpr, Jaxpr, Literal
 
+from kdgan_jax import models
 from kdgan_jax.zoo.model import Model
 
 HEIGHT, WIDTH = 720, 1280
@@ -25,7 +26,7 @@ def multi_adds_720p(model: Model) -> int:
     """
     height, width = math.ceil(HEIGHT / model.scale), math.ceil(WIDTH / model.scale)
     counted = multi_adds(
-        lambda params, lr: model.module.apply({"params": params}, lr)[0],
+        lambda params, lr: models.apply(model.module, {"params": params}, lr)[0],
         model.params,
         jax.ShapeDtypeStruct((1, height, width, 3), np.float32),
     )

@@ -24,6 +24,9 @@ State = Mapping[str, np.ndarray]
 WEIGHTS = "kernel", "scale", "slope"  # what we call the parameters that PyTorch calls "weight"
 # Of networks that files describe: modules that are called (RCAN has 1,018), and their arguments.
 MOST_MODULES, LARGEST = 1500, 4096
+# A file may describe more modules than that if it holds arrays for them. No network here calls more
+# than two for each of its arrays, so none that is whole is refused.
+MODULES_PER_ENTRY = 4
 
 
 def key(module: Any, path: tuple[Any, ...]) -> str:
@@ -49,13 +52,14 @@ def _plausible(value: Any) -> bool:
     return value is None or isinstance(value, str)
 
 
-def described(name: Any, kwargs: Any, scale: Any) -> tuple[Any, Any]:
+def described(name: Any, kwargs: Any, scale: Any, entries: int = 0) -> tuple[Any, Any]:
     """Returns the generator that a file describes and the tree of its parameters' shapes.
 
     Args:
       name: of `GENERATORS`, if the file says the truth.
       kwargs: the generator's arguments.
       scale: its enlargement.
+      entries: arrays that the file holds.
 
     Raises:
       ValueError: there is no such network, or one of absurd size.
@@ -65,12 +69,13 @@ def described(name: Any, kwargs: Any, scale: Any) -> tuple[Any, Any]:
     if not all(map(_plausible, kwargs.values())):
         raise ValueError(f"{name!r} with arguments that are no numbers up to {LARGEST}")
     module, called = models.generator(name, kwargs, scale), 0
+    most = max(MOST_MODULES, MODULES_PER_ENTRY * entries)
 
     def count(call: Any, arguments: Any, keywords: Any, _: Any) -> Any:
         nonlocal called
         called += 1
-        if called > MOST_MODULES:  # tracing them would take minutes, or for ever
-            raise ValueError(f"more than {MOST_MODULES} layers")
+        if called > most:  # tracing them would take minutes, or for ever
+            raise ValueError(f"more than {most} layers")
         return call(*arguments, **keywords)
 
     try:
@@ -144,6 +149,7 @@ def save(path: str | Path, model: Model) -> None:
 
     if not hasattr(model.module, "detect"):
         raise UserError(f"{model.name} has no names in PyTorch's world; leave out --pytorch")
+    model = model.folded()  # others know the plain network only
     state = to_state(model.module, model.params)
     with replacing(path) as temporary:
         temporary.write_bytes(to_bytes(state, {"format": "pt"}))

@@ -3,27 +3,33 @@
 A few small ones come with the package and go by name.
 """
 
+import contextlib
 from pathlib import Path
 
 import jax
 import numpy as np
 
-from kdgan_jax.config import PHASES
-from kdgan_jax.errors import UserError, pick, suggest
+from kdgan_jax.errors import UserError, suggest
 from kdgan_jax.io import checkpoint
 from kdgan_jax.io.files import sha256
 from kdgan_jax.io.logs import log
 from kdgan_jax.zoo import foreign, imported, native, origin
 from kdgan_jax.zoo.model import Model
 
-ROLES = ("student", *PHASES)
 WEIGHTS = "ema", "raw"
+# Phases of runs before version 0.2, whose checkpoints do not say which network they are of.
+OLD_PHASES = "teacher", "distill", "adversarial"
 # Students that come with the package, by name.
 SHIPPED = {p.stem: p for p in sorted((Path(__file__).parents[1] / "weights").glob("*.safetensors"))}
 
 
 def load(
-    path: str | Path, role: str = "student", *, ema: bool = True, scale: int | None = None
+    path: str | Path,
+    role: str = "student",
+    *,
+    ema: bool = True,
+    scale: int | None = None,
+    fold: bool = True,
 ) -> Model:
     """Returns the trained model at `path`, on the host; it runs on whatever device is there.
 
@@ -31,28 +37,27 @@ def load(
       path: a name of `SHIPPED`, the workdir of a run (`runs/kd`), one of its checkpoints
         (`runs/kd/checkpoints/distill/1500`), the origin's SavedModel, a file of our own
         (`.safetensors`), or a published one (`imported.READERS`).
-      role: of a workdir: "student" is the newest student there is, "distill" the one before the
-        adversarial phase, "adversarial" the one after it, "teacher" the teacher.
+      role: of a workdir: a phase ("distill"), or a network ("student"), which is the one of the
+        last phase that trains it and has a checkpoint.
       ema: the averaged weights, which are those evaluated; False gives the raw ones.
       scale: for published files that serve several scales.
+      fold: whether a network with branches for training comes as what it is folded into.
 
-    A path may name both itself: "runs/kd:teacher", "runs/kd:raw", "runs/kd:teacher:raw".
+    A path may name role and weights itself: "runs/kd:teacher", "runs/kd:raw",
+    "runs/kd:teacher:raw".
 
     Raises:
       UserError: there is no such path, role or checkpoint, or the checkpoint is damaged.
     """
     folder, words = _split(str(path))
+    single = folder.is_file() or origin.is_origin(folder) or _is_checkpoint(folder)
     for word in words:
+        if single and not (word in WEIGHTS and _is_checkpoint(folder)):
+            raise UserError(f"{path}: {folder} is a single model; leave out {':' + word!r}")
         if word in WEIGHTS:
             ema = word == "ema"
         else:
-            pick(dict.fromkeys((*ROLES, *WEIGHTS)), word, f"role in {str(path)!r}")
             role = word
-    if words and (folder.is_file() or origin.is_origin(folder) or _is_checkpoint(folder)):
-        known = WEIGHTS if _is_checkpoint(folder) else ()
-        for word in words:
-            if word not in known:
-                raise UserError(f"{path}: {folder} is a single model; leave out {':' + word!r}")
     if str(path) in SHIPPED and not folder.exists():
         return native.load(SHIPPED[str(path)])
     if imported.is_foreign(folder):
@@ -61,21 +66,54 @@ def load(
         return native.load(folder)
     if origin.is_origin(folder):
         return origin.load(folder)
-    if _is_checkpoint(folder):
-        return _load_checkpoint(folder, ema)
-    pick(dict.fromkeys(ROLES), role, "role")
-    for phase in ("adversarial", "distill") if role == "student" else (role,):
-        checkpoints = checkpoint.phase_folder(folder, phase)
-        found = checkpoint.newest(checkpoints, log.warning)
-        if found is not None:
-            return _load_checkpoint(checkpoints / str(found), ema)
-    there = [p for p in PHASES if checkpoint.steps(checkpoint.phase_folder(folder, p))]
-    what = "no such folder" if not folder.is_dir() else f"holds no checkpoint of {role!r}"
+    found = folder if _is_checkpoint(folder) else _newest(folder, role)
+    if found is not None:
+        model = _load_checkpoint(found, ema)
+        return model.folded() if fold else model
+    what = f"holds no checkpoint of {role!r}" if folder.is_dir() else "no such file or folder"
     hint = "give the --workdir of a run, one of its checkpoints, a file of weights, or a name"
     hint += f" ({', '.join(SHIPPED)})"
-    if there:
-        hint = f"there is '{folder}:{there[0]}'"
+    roles = _roles(folder)
+    if roles:
+        known = list(dict.fromkeys(name for pair in roles.items() for name in pair))
+        hint = f"there is '{folder}:{known[0]}' (all: {', '.join(known)})"
+        raise UserError(f"{folder}: {what}; {hint}{suggest(role, known)}")
     raise UserError(f"{folder}: {what}; {hint}{suggest(str(path), list(SHIPPED))}")
+
+
+def _roles(workdir: Path) -> dict[str, str]:
+    """Returns the network that each phase of a run trains, of those with a checkpoint, in order."""
+    found = []
+    root = checkpoint.phase_folder(workdir, "")
+    for folder in root.iterdir() if root.is_dir() else ():
+        steps = checkpoint.steps(folder)
+        if not steps:
+            continue
+        number, network = 0, folder.name
+        if folder.name in OLD_PHASES:
+            number = OLD_PHASES.index(folder.name)
+            network = "teacher" if folder.name == "teacher" else "student"
+        # What is damaged or strange says nothing: its phase can be named all the same.
+        for step in reversed(steps):
+            with contextlib.suppress(UserError, AttributeError, TypeError, ValueError):
+                facts = checkpoint.meta(folder / str(step))
+                number = int(facts.get("number", number))
+                network = str(facts.get("network", network))
+                break
+        found.append((number, folder.name, network))
+    return {phase: network for _, phase, network in sorted(found, key=lambda row: row[:2])}
+
+
+def _newest(workdir: Path, role: str) -> Path | None:
+    """Returns the newest whole checkpoint of a phase, or of the last phase of a network."""
+    roles = _roles(workdir)
+    phases = [role] if role in roles else [p for p, network in roles.items() if network == role]
+    for phase in reversed(phases):
+        folder = checkpoint.phase_folder(workdir, phase)
+        newest = checkpoint.newest(folder, log.warning)
+        if newest is not None:
+            return folder / str(newest)
+    return None
 
 
 def _is_checkpoint(folder: Path) -> bool:
@@ -94,15 +132,19 @@ def _split(path: str) -> tuple[Path, list[str]]:
 def _load_checkpoint(folder: Path, ema: bool) -> Model:
     checkpoint.verify(folder)
     try:
-        spec = checkpoint.meta(folder)["model"]
-        _, shapes = foreign.described(spec["name"], spec["kwargs"], spec["scale"])
+        facts = checkpoint.meta(folder)
+        # Before version 0.2 there was one network of parameters in a checkpoint.
+        raw = "generator.params" if "generator.params" in facts["items"] else "params"
+        item, spec = "ema" if ema else raw, facts["model"]
+        _, shapes = foreign.described(
+            spec["name"], spec["kwargs"], spec["scale"], checkpoint.entries(folder, item)
+        )
     except (LookupError, TypeError, ValueError) as error:
         if isinstance(error, UserError) and str(folder) in str(error):
             raise
         raise UserError(f"{folder / 'meta.json'}: describes no network here ({error})") from None
     # They say what is wanted, and take no memory.
     target = jax.tree.map(lambda leaf: np.broadcast_to(leaf.dtype.type(0), leaf.shape), shapes)
-    item = "ema" if ema else "params"
     params = checkpoint.load(folder, {item: target})[item]
     about = {
         "source": f"a run of kdgan_jax, phase {folder.parent.name}, step {folder.name}, {item}",

@@ -18,22 +18,30 @@ from kdgan_jax.io.logs import log
 from kdgan_jax.zoo.ensemble import checked
 
 TILE = 128  # side of a tile in LR pixels, if the network's receptive radius allows it
+# Tiles of that side that an accelerator gets at once: one alone does not keep it busy.
+BATCH = 8
 # What the hungriest network that must see all (Fast-SRGAN) takes for every LR pixel, on a CPU.
 WHOLE_IMAGE_BYTES = 8400
 
 
 @functools.lru_cache(maxsize=32)
 def _compiled(module: Any, rounded: bool) -> Callable[[Any, np.ndarray], Any]:
-    """Returns (params, LR (1, h, w, 3) uint8) -> SR, compiled once per module and shape.
+    """Returns (params, LR (n, h, w, 3) uint8) -> SR, compiled once per module and shape.
 
     SR is uint8 if `rounded`, else float32 as the network gives it.
     """
 
     def predict(params: Any, lr: Any) -> Any:
-        sr, _ = module.apply({"params": params}, lr.astype(jnp.float32) / 255)
+        with jax.default_matmul_precision("highest"):  # GPUs would round to 10 bits
+            sr, _ = models.apply(module, {"params": params}, lr.astype(jnp.float32) / 255)
         return jnp.floor(jnp.clip(sr, 0, 1) * 255 + 0.5).astype(jnp.uint8) if rounded else sr
 
-    return jax.jit(predict)
+    return jax.jit(predict, compiler_options=devices.compiler_options())
+
+
+def _batch(tiling: tiles.Tiling) -> int:
+    """Returns how many tiles go through at once: on accelerators, fewer of larger ones."""
+    return 1 if devices.on_cpu() else max(1, BATCH * TILE**2 // tiling.tile**2)
 
 
 @dataclass(frozen=True)
@@ -56,7 +64,7 @@ class Model:
 
     @property
     def module(self) -> Any:
-        """The Linen module; `module.apply({"params": params}, lr)` gives (sr, features)."""
+        """The Linen module; `models.apply(module, {"params": params}, lr)` runs it."""
         return models.generator(self.name, self.kwargs, self.scale)
 
     @property
@@ -76,6 +84,19 @@ class Model:
         for leaf in jax.tree.leaves(self.params):
             found.update(np.asarray(leaf).tobytes())
         return found.hexdigest()
+
+    @functools.cached_property
+    def on_device(self) -> Any:
+        """The weights as device arrays, which are copied there once."""
+        return jax.device_put(self.params)
+
+    def folded(self) -> "Model":
+        """Returns the model for deployment: of fewer layers that compute the same, where it can be.
+
+        A network without `fold`, or with nothing to fold, stays this model.
+        """
+        found = self.module.fold(self.params) if hasattr(self.module, "fold") else None
+        return self if found is None else replace(self, kwargs=found[0], params=found[1])
 
     def with_params(self, params: Any) -> "Model":
         """Returns the same network with other weights; nothing is compiled again."""
@@ -134,11 +155,12 @@ class Model:
                 self.name,
                 tiling.tile,
             )
-        predict, params = _compiled(self.module, rounded), jax.device_put(self.params)
+        predict, params = _compiled(self.module, rounded), self.on_device
         return tiles.run(
-            lambda part: np.asarray(predict(params, part[None]))[0],
+            lambda parts: np.asarray(predict(params, parts)),
             image,
             scale=self.scale,
             tiling=tiling,
+            batch=_batch(tiling),
             on_tile=on_tile,
         )

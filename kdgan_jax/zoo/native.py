@@ -75,9 +75,10 @@ def load(path: str | Path) -> Model:
             raise ValueError(f"its format is not {FORMAT!r}")
         name, scale = about.pop("architecture"), int(about.pop("scale"))
         kwargs = json.loads(about.pop("kwargs"))
-        _, shapes = foreign.described(name, kwargs, scale)
         with safe_open(path, framework="numpy") as opened:
-            entries = {key: opened.get_tensor(key) for key in opened.keys()}  # noqa: SIM118
+            keys = opened.keys()
+            _, shapes = foreign.described(name, kwargs, scale, entries=len(keys))
+            entries = {key: opened.get_tensor(key) for key in keys}
     except (SafetensorError, *UNUSABLE) as error:
         raise UserError(f"{path}: is no model that can be used ({error})") from None
     wanted = {_path(k): leaf.shape for k, leaf in jax.tree_util.tree_leaves_with_path(shapes)}

@@ -5,6 +5,7 @@ import logging
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from gapped import with_gaps
 from PIL import Image
 
 from kdgan_jax import bicubic
@@ -103,7 +104,8 @@ def test_given_lr_is_kept(three):
 def test_photos_lie_one_after_the_other(three):
     built, _ = buffers.build(three, 4, 0.0)
     assert built.sides.tolist() == [[75, 112], [33, 16], [30, 50]]
-    assert built.begins.tolist() == [0, 75 * 112, 75 * 112 + 33 * 16]
+    begins = [0, 75 * 112, 75 * 112 + 33 * 16]
+    assert {name: b.tolist() for name, b in built.begins.items()} == {"lr": begins, "hr": begins}
     total = 75 * 112 + 33 * 16 + 30 * 50
     assert {name: rows.shape for name, rows in built.rows.items()} == {
         "lr": (total, 3),
@@ -127,9 +129,9 @@ def test_damaged_photos_are_named_skipped_and_counted(files, caplog):
     assert f"skipped: {files[1].hr}: truncated or damaged" in caplog.text
     assert "skipped 1 of 5 files of the photos" in caplog.text
     whole, _ = buffers.build(kept, 4, 0.0)
-    for ours, theirs in zip(built[1:], whole[1:], strict=True):
-        np.testing.assert_array_equal(ours, theirs)
+    np.testing.assert_array_equal(built.sides, whole.sides)
     for name in ("lr", "hr"):
+        np.testing.assert_array_equal(built.begins[name], whole.begins[name])
         np.testing.assert_array_equal(built.rows[name], whole.rows[name], strict=True)
 
 
@@ -164,7 +166,7 @@ def test_too_many_rows_are_refused_before_anything_is_decoded(files, monkeypatch
 def test_selected_photos_come_back_in_the_order_asked_for(three, which):
     built, _ = buffers.build(three, 4, 0.0)
     part = built.select(which)
-    assert len(part.sides) == len(part.begins) == len(which)
+    assert len(part.sides) == len(part.begins["lr"]) == len(part.begins["hr"]) == len(which)
     for i, photo in enumerate(which):
         for name in ("lr", "hr"):
             np.testing.assert_array_equal(part.image(name, i), built.image(name, photo))
@@ -177,3 +179,47 @@ def test_a_selection_shares_memory_up_to_the_last_row_used(three):
         assert np.shares_memory(rows, built.rows[name])
         assert len(rows) == 75 * 112 + 33 * 16
     assert len(built.select([]).rows["hr"]) == 0
+
+
+# Photos that lack an image.
+
+
+@pytest.fixture
+def gaps(three):
+    """Three photos of which the second lacks all but LR; the others have "teacher", too."""
+    built, _ = buffers.build(three, 4, 0.0)
+    return with_gaps(built, {"hr": [0, 2], "teacher": [0, 2]})
+
+
+def test_an_image_that_a_photo_lacks_takes_no_memory(gaps, three):
+    pixels = 75 * 112 + 30 * 50
+    assert gaps.bytes == 3 * (pixels + 33 * 16) + 48 * pixels + 4 * 48 * pixels
+    assert gaps.has("lr").tolist() == [True, True, True]
+    assert gaps.has("hr").tolist() == gaps.has("teacher").tolist() == [True, False, True]
+    for photo in 0, 2:
+        np.testing.assert_array_equal(gaps.image("hr", photo), three[photo].hr)
+        np.testing.assert_array_equal(
+            gaps.image("teacher", photo), three[photo].hr.astype(np.float32) / 2, strict=True
+        )
+
+
+def test_an_image_that_a_photo_lacks_is_not_given(gaps):
+    with pytest.raises(LookupError, match="photo 1 has no image 'hr'"):
+        gaps.image("hr", 1)
+
+
+@pytest.mark.parametrize("which", [[0], [2, 1], [1, 0, 2]], ids=str)
+def test_a_selection_keeps_what_photos_have_and_lack(gaps, which):
+    part = gaps.select(which)
+    assert part.has("hr").tolist() == [photo != 1 for photo in which]
+    for i, photo in enumerate(which):
+        for name in ("lr", "hr", "teacher") if photo != 1 else ("lr",):
+            np.testing.assert_array_equal(part.image(name, i), gaps.image(name, photo))
+    ends = {0: 75 * 112, 2: 75 * 112 + 30 * 50}
+    assert len(part.rows["hr"]) == max(ends[photo] for photo in which if photo != 1)
+
+
+def test_a_selection_of_photos_without_an_image_has_none_of_its_rows(gaps):
+    part = gaps.select([1])
+    assert (len(part.rows["hr"]), len(part.rows["teacher"])) == (0, 0)
+    np.testing.assert_array_equal(part.image("lr", 0), gaps.image("lr", 1))

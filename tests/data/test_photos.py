@@ -1,7 +1,6 @@
 import logging
 import shutil
 
-import ml_collections
 import numpy as np
 import pytest
 from PIL import Image
@@ -9,17 +8,11 @@ from PIL import Image
 from kdgan_jax import bicubic
 from kdgan_jax.data import embedded, photos
 from kdgan_jax.errors import UserError
+from kdgan_jax.settings import DataConfig
 
 
-def settings(source, holdout=1, max_bad_fraction=0.2, memory_mb=100):
-    return ml_collections.ConfigDict(
-        {
-            "source": str(source),
-            "holdout": holdout,
-            "max_bad_fraction": max_bad_fraction,
-            "memory_mb": memory_mb,
-        }
-    )
+def settings(source, holdout=1, **changes):
+    return DataConfig(str(source), holdout, **changes)
 
 
 def save(path, image):

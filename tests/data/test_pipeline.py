@@ -7,6 +7,7 @@ import sys
 import jax
 import numpy as np
 import pytest
+from gapped import with_gaps
 from PIL import Image
 
 from kdgan_jax import bicubic
@@ -15,6 +16,7 @@ from kdgan_jax.data.photos import Photo
 from kdgan_jax.data.pipeline import PatchSource
 from kdgan_jax.data.tensorflow import tf
 from kdgan_jax.errors import UserError
+from kdgan_jax.settings import BatchConfig, DataConfig
 
 WAYS = "on the device", "in memory", "on the fly"
 TURNS = [(flip, turns) for flip in (False, True) for turns in range(4)]
@@ -45,42 +47,46 @@ def orientation(lr):
 class OnDevice:
     """Patches cut by JAX, with the signature of `PatchSource`."""
 
-    def __init__(self, photos, scale, uniform_over):
-        self.photos, self.scale, self.uniform_over = photos, scale, uniform_over
+    def __init__(self, photos, data, scale):
+        self.photos, self.scale, self.uniform_over = photos, scale, data.sampling
 
-    def batches(self, *, seed, start, stop, batch, hr_patch, process=0, processes=1):
-        size, share = hr_patch // self.scale, batch // processes
+    def batches(self, wanted, *, seed, start=0, process=0, processes=1):
+        size, share = wanted.hr_patch // self.scale, wanted.batch // processes
         known = sampling.table(self.photos.sides, size, self.uniform_over)
         arrays = jax.device_put(patches.arrays(self.photos))
-        cut = jax.jit(lambda index: patches.batch(arrays, known, seed, index, size))
-        for step in range(start, stop):
-            index = step * batch + process * share + np.arange(share, dtype=np.uint32)
-            yield {name: np.asarray(image) for name, image in cut(index).items()}
+        cut = jax.jit(lambda index: patches.batch(arrays, known, seed, index, size, wanted.margin))
+        for step in range(start, wanted.steps):
+            index = step * wanted.batch + process * share + np.arange(share, dtype=np.uint32)
+            yield jax.tree.map(np.asarray, cut(index))
 
 
 def make(way, photos, scale=4, uniform_over="pixels"):
     """Returns a source of patches that are cut in this way."""
     if way == "on the fly":
-        return PatchSource(photos, scale, uniform_over)
-    decoded, _ = buffers.build(photos, scale, 0.0)
-    return (OnDevice if way == "on the device" else PatchSource)(decoded, scale, uniform_over)
+        return PatchSource(photos, DataConfig(sampling=uniform_over), scale)
+    return of_buffers(way, buffers.build(photos, scale, 0.0)[0], scale, uniform_over)
 
 
-def draw(source, *, seed=0, start=0, stop=1, batch=8, hr_patch=32, **sharding):
+def of_buffers(way, decoded, scale=4, uniform_over="pixels"):
+    """Returns a source of patches of decoded photos."""
+    kind = OnDevice if way == "on the device" else PatchSource
+    return kind(decoded, DataConfig(sampling=uniform_over), scale)
+
+
+def draw(source, *, seed=0, start=0, stop=1, batch=8, hr_patch=32, margin=0, **sharding):
     """Returns the batches of steps `start` to `stop` - 1 as a list."""
-    with contextlib.closing(
-        source.batches(
-            seed=seed, start=start, stop=stop, batch=batch, hr_patch=hr_patch, **sharding
-        )
-    ) as batches:
+    wanted = BatchConfig(stop, batch, hr_patch, margin)
+    stream = source.batches(wanted, seed=seed, start=start, **sharding)
+    with contextlib.closing(stream) as batches:
         return list(batches)
 
 
 def assert_same(one, other):
+    """Checks that two lists of batches are equal, also in names and dtypes."""
     assert len(one) == len(other)
-    for a, b in zip(one, other, strict=True):
-        np.testing.assert_array_equal(a["lr"], b["lr"])
-        np.testing.assert_array_equal(a["hr"], b["hr"])
+    assert jax.tree.structure(one) == jax.tree.structure(other)
+    for a, b in zip(jax.tree.leaves(one), jax.tree.leaves(other), strict=True):
+        np.testing.assert_array_equal(a, b, strict=True)
 
 
 @pytest.fixture(scope="module")
@@ -105,9 +111,10 @@ def test_tensorflow_sees_no_gpu():
 
 def test_batches_are_uint8_of_the_asked_size(source):
     (batch,) = draw(source, batch=8, hr_patch=48)
-    assert batch["hr"].shape == (8, 48, 48, 3)
-    assert batch["lr"].shape == (8, 12, 12, 3)
-    assert batch["hr"].dtype == batch["lr"].dtype == np.uint8
+    assert batch.targets["hr"].shape == (8, 48, 48, 3)
+    assert batch.lr.shape == (8, 12, 12, 3)
+    assert batch.targets["hr"].dtype == batch.lr.dtype == np.uint8
+    assert (list(batch.targets), batch.valid) == (["hr"], {})
 
 
 # Alignment.
@@ -118,8 +125,8 @@ def test_batches_are_uint8_of_the_asked_size(source):
 def test_patches_are_aligned_in_all_eight_orientations(way, scale):
     source = make(way, [map_photo(20, 50, scale)], scale)
     (batch,) = draw(source, batch=64, hr_patch=8 * scale)
-    np.testing.assert_array_equal(batch["lr"].repeat(scale, 1).repeat(scale, 2), batch["hr"])
-    assert {orientation(lr) for lr in batch["lr"]} == set(TURNS)
+    np.testing.assert_array_equal(batch.lr.repeat(scale, 1).repeat(scale, 2), batch.targets["hr"])
+    assert {orientation(lr) for lr in batch.lr} == set(TURNS)
 
 
 @pytest.mark.parametrize("way", WAYS)
@@ -137,7 +144,7 @@ def test_lr_is_matlab_bicubic_of_the_whole_photo(photo, way):
         for x in range(17)
         for t in TURNS
     }
-    for have_lr, have_hr in zip(batch["lr"], batch["hr"], strict=True):
+    for have_lr, have_hr in zip(batch.lr, batch.targets["hr"], strict=True):
         np.testing.assert_array_equal(have_lr, places[have_hr.tobytes()])
 
 
@@ -153,13 +160,11 @@ def test_a_later_start_gives_what_an_unbroken_run_sees(source):
 
 
 @pytest.mark.parametrize("way", WAYS[1:])
-def test_all_ways_give_the_same_patches(way, photos):
+@pytest.mark.parametrize(("hr_patch", "margin"), [(16, 0), (64, 0), (16, 2), (64, 9)])
+def test_all_ways_give_the_same_patches(way, photos, hr_patch, margin):
     one, other = make(WAYS[0], photos), make(way, photos)
-    for hr_patch in 16, 64:
-        assert_same(
-            draw(one, seed=2**31, start=7, stop=12, hr_patch=hr_patch),
-            draw(other, seed=2**31, start=7, stop=12, hr_patch=hr_patch),
-        )
+    wanted = {"seed": 2**31, "start": 7, "stop": 12, "hr_patch": hr_patch, "margin": margin}
+    assert_same(draw(one, **wanted), draw(other, **wanted))
 
 
 def test_a_long_run_is_drawn_in_pieces(photos, monkeypatch):
@@ -170,23 +175,145 @@ def test_a_long_run_is_drawn_in_pieces(photos, monkeypatch):
 
 def test_another_seed_gives_another_batch(source):
     ((one,), (other,)) = draw(source, seed=0), draw(source, seed=1)
-    assert not np.array_equal(one["hr"], other["hr"])
+    assert not np.array_equal(one.targets["hr"], other.targets["hr"])
 
 
 def test_another_step_gives_another_batch(source):
     one, other = draw(source, stop=2)
-    assert not np.array_equal(one["hr"], other["hr"])
+    assert not np.array_equal(one.targets["hr"], other.targets["hr"])
 
 
 def test_shares_of_two_processes_make_the_whole_batch(source):
     whole = draw(source, start=1, stop=3)
     shares = [draw(source, start=1, stop=3, process=i, processes=2) for i in range(2)]
-    assert shares[0][0]["hr"].shape[0] == 4
-    joined = [
-        {name: np.concatenate([one[name], other[name]]) for name in one}
-        for one, other in zip(*shares, strict=True)
-    ]
+    assert shares[0][0].lr.shape[0] == 4
+    joined = jax.tree.map(lambda one, other: np.concatenate([one, other]), *shares)
     assert_same(joined, whole)
+
+
+@pytest.mark.parametrize("start", [0, 3])
+def test_samples_are_numbered_through_the_run(source, start):
+    batches = draw(source, start=start, stop=5)
+    index = np.concatenate([batch.index for batch in batches])
+    np.testing.assert_array_equal(index, np.arange(start * 8, 5 * 8, dtype=np.uint32), strict=True)
+
+
+# Photos that lack an image: the first has all, the second LR alone, the third no "teacher".
+
+HAVING = {"hr": [0, 2], "teacher": [0]}
+
+
+@pytest.fixture(scope="module")
+def gaps(photos):
+    return with_gaps(buffers.build(photos, 4, 0.0)[0], HAVING)
+
+
+def drawn_photos(photos):
+    """Returns which photo each sample of a batch of 24 is of."""
+    known = sampling.table(np.array([p.size for p in photos]) // 4, 8, "images")
+    return np.asarray(sampling.draw(0, np.arange(24, dtype=np.uint32), known).photo)
+
+
+@pytest.mark.parametrize("margin", [0, 3])
+@pytest.mark.parametrize("way", WAYS[:2])
+def test_an_image_that_a_photo_lacks_is_zeros_and_not_valid(way, photos, gaps, margin):
+    wanted = {"batch": 24, "margin": margin}
+    (batch,) = draw(of_buffers(way, gaps, uniform_over="images"), **wanted)
+    (whole,) = draw(make(way, photos, uniform_over="images"), **wanted)
+    photo = drawn_photos(photos)
+    assert set(photo) == {0, 1, 2}
+    np.testing.assert_array_equal(batch.lr, whole.lr, strict=True)
+    full = {"hr": whole.targets["hr"], "teacher": whole.targets["hr"].astype(np.float32) / 2}
+    assert batch.targets.keys() == batch.valid.keys() == full.keys()
+    for name, images in full.items():
+        there = np.isin(photo, HAVING[name])
+        np.testing.assert_array_equal(batch.valid[name], there, strict=True)
+        np.testing.assert_array_equal(
+            batch.targets[name], images * there[:, None, None, None], strict=True
+        )
+
+
+@pytest.mark.parametrize("margin", [0, 3])
+def test_both_ways_fill_gaps_alike(gaps, margin):
+    one, other = (of_buffers(way, gaps) for way in WAYS[:2])
+    wanted = {"seed": 5, "start": 2, "stop": 5, "margin": margin}
+    assert_same(draw(one, **wanted), draw(other, **wanted))
+
+
+@pytest.mark.parametrize("way", WAYS[:2])
+def test_an_image_that_no_photo_has_is_never_valid(way, gaps):
+    (batch,) = draw(of_buffers(way, gaps.select([1])), margin=1)
+    assert batch.targets["hr"].shape == batch.targets["teacher"].shape == (8, 40, 40, 3)
+    for name in "hr", "teacher":
+        assert not batch.targets[name].any()
+        assert not batch.valid[name].any()
+    assert batch.lr.any()
+
+
+@pytest.mark.parametrize("way", WAYS[:2])
+def test_only_an_image_that_some_photo_lacks_is_marked(way, photos):
+    decoded, _ = buffers.build(photos, 4, 0.0)
+    some = with_gaps(decoded, {"hr": [0, 1, 2], "teacher": [1]})
+    (batch,) = draw(of_buffers(way, some))
+    assert list(batch.valid) == ["teacher"]
+
+
+def test_without_gaps_nothing_is_masked_or_gathered_by_the_pixel(photos, gaps):
+    index = np.arange(8, dtype=np.uint32)
+
+    def program(decoded, margin=0):
+        known = sampling.table(decoded.sides, 8)
+        arrays = patches.arrays(decoded)
+        return str(jax.make_jaxpr(lambda a: patches.batch(a, known, 0, index, 8, margin))(arrays))
+
+    whole, _ = buffers.build(photos, 4, 0.0)
+    masked = "bool[8,1,1,1]"
+    assert masked in program(gaps)
+    assert masked not in program(whole)
+    by_pixel = f"u8[{len(whole.rows['hr'])},16,3]"
+    assert by_pixel in program(whole, margin=2)
+    assert by_pixel not in program(whole)
+
+
+# Margins.
+
+
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("scale", [2, 4])
+def test_margins_are_what_surrounds_a_patch_and_the_edge_beyond_it(way, scale, photo):
+    # A photo that is little larger than a patch: margins reach beyond it on all sides.
+    hr = photo[100 : 100 + 10 * scale, 200 : 200 + 11 * scale]
+    lr, margin = bicubic.downscale(hr, scale), 5
+    source = make(way, [Photo("a", hr, None, hr.shape[:2])], scale)
+    (batch,) = draw(source, batch=48, hr_patch=8 * scale, margin=margin)
+    wide = np.pad(lr, [(margin, margin)] * 2 + [(0, 0)], "edge")
+    far = np.pad(hr, [(margin * scale, margin * scale)] * 2 + [(0, 0)], "edge")
+    side = 8 + 2 * margin
+    places = {
+        turned(wide[y : y + side, x : x + side], *t).tobytes(): turned(
+            far[y * scale : (y + side) * scale, x * scale : (x + side) * scale], *t
+        )
+        for y in range(3)
+        for x in range(4)
+        for t in TURNS
+    }
+    for have_lr, have_hr in zip(batch.lr, batch.targets["hr"], strict=True):
+        np.testing.assert_array_equal(have_hr, places[have_lr.tobytes()])
+    assert len({have_lr.tobytes() for have_lr in batch.lr}) > 12  # they are at many places
+
+
+@pytest.mark.parametrize("margin", [1, 40])
+def test_the_middle_of_a_patch_with_margins_is_the_patch_without(source, margin):
+    for wide, plain in zip(
+        draw(source, stop=3, margin=margin), draw(source, stop=3, margin=0), strict=True
+    ):
+        assert wide.lr.shape == (8, 8 + 2 * margin, 8 + 2 * margin, 3)
+        far = 4 * margin
+        np.testing.assert_array_equal(wide.lr[:, margin:-margin, margin:-margin], plain.lr)
+        hr = wide.targets["hr"]
+        assert hr.shape == (8, 32 + 2 * far, 32 + 2 * far, 3)
+        np.testing.assert_array_equal(hr[:, far:-far, far:-far], plain.targets["hr"])
+        np.testing.assert_array_equal(wide.index, plain.index)
 
 
 # Distribution: 2000 samples, bounds of 4 to 5 standard deviations.
@@ -199,7 +326,7 @@ def samples():
     small.lr[..., 2] = small.hr[..., 2] = 9
     source = make(WAYS[0], [large, small])
     (batch,) = draw(source, batch=2000)
-    return batch["lr"]
+    return batch.lr
 
 
 def test_photos_are_drawn_in_proportion_to_their_patches(samples):
@@ -214,7 +341,7 @@ def test_photos_are_drawn_alike_if_that_is_wanted(way):
     large, small = map_photo(80, 100), map_photo(20, 30)
     small.lr[..., 2] = small.hr[..., 2] = 9
     (batch,) = draw(make(way, [large, small], uniform_over="images"), batch=1000)
-    assert abs(np.mean(batch["lr"][:, 0, 0, 2] == 9) - 0.5) < 5 * np.sqrt(0.25 / 1000)
+    assert abs(np.mean(batch.lr[:, 0, 0, 2] == 9) - 0.5) < 5 * np.sqrt(0.25 / 1000)
 
 
 def test_places_in_a_photo_are_uniform(samples):
@@ -241,7 +368,7 @@ def test_orientations_are_equally_likely(samples):
 def test_a_photo_damaged_after_the_start_is_named(tmp_path, photo):
     path = tmp_path / "cat.png"
     Image.fromarray(photo).save(path)
-    source = PatchSource([Photo("cat", path, None, (300, 448))], 4, "pixels")
+    source = PatchSource([Photo("cat", path, None, (300, 448))], DataConfig(), 4)
     path.write_bytes(path.read_bytes()[:1000])
     with pytest.raises(UserError, match=r"cat\.png: truncated or damaged"):
         draw(source)
@@ -252,14 +379,14 @@ def test_photos_that_are_gone_are_named_once_and_others_taken(tmp_path, photo, c
     for i in range(4):
         Image.fromarray(photo[100 - 20 * i : 200, :120]).save(tmp_path / f"{i}.png")
         found.append(Photo(f"{i}", tmp_path / f"{i}.png", None, (100 + 20 * i, 120)))
-    source = PatchSource(found, 4, "pixels", 0.3)
+    source = PatchSource(found, DataConfig(max_bad_fraction=0.3), 4)
     whole = draw(source, stop=3)
     (tmp_path / "1.png").unlink()
     rest = draw(source, stop=3)
     same = [
         np.array_equal(a, b)
         for x, y in zip(whole, rest, strict=True)
-        for a, b in zip(x["hr"], y["hr"], strict=True)
+        for a, b in zip(x.targets["hr"], y.targets["hr"], strict=True)
     ]
     assert 0 < sum(same) < len(same)
     (said,) = caplog.messages
@@ -277,9 +404,10 @@ import contextlib
 import numpy as np
 from kdgan_jax.data.photos import Photo
 from kdgan_jax.data.pipeline import PatchSource
+from kdgan_jax.settings import BatchConfig, DataConfig
 hr = np.zeros((64, 64, 3), np.uint8)
-source = PatchSource([Photo("a", hr, None, (64, 64))], 4, "pixels")
-batches = source.batches(seed=0, start=0, stop=10**9, batch=4, hr_patch=32)
+source = PatchSource([Photo("a", hr, None, (64, 64))], DataConfig(), 4)
+batches = source.batches(BatchConfig(steps=10**9, batch=4, hr_patch=32), seed=0)
 with contextlib.closing(batches):
     next(batches)
 print("closed")

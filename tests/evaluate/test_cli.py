@@ -194,7 +194,7 @@ def test_several_sets_are_measured_apart(folder, tmp_path, photo):
 
 def test_unknown_model_is_refused_with_a_suggestion(capsys, folder, tmp_path):
     line = leaves(capsys, "--models=bicubc", f"--data={folder}", f"--out={tmp_path}/out")
-    assert line.startswith("error: bicubc: no such folder")
+    assert line.startswith("error: bicubc: no such file or folder")
     assert "did you mean 'bicubic'" in line
     assert not (tmp_path / "out").exists()
 

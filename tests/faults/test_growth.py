@@ -32,7 +32,7 @@ def taken(process):
 def test_five_thousand_steps_take_no_more_than_five_hundred(tmp_path, backend):
     arguments = [
         "--config=configs/kd.py:smoke",
-        "--config.phases=('teacher',)",
+        "--config.phases=teacher",
         f"--config.train.teacher.steps={STEPS}",
         f"--config.data.backend={backend}",
         "--config.evaluate_every=20",

@@ -7,7 +7,6 @@ import json
 import os
 import shutil
 
-import ml_collections
 import mutations
 import numpy as np
 import pytest
@@ -20,10 +19,11 @@ from safetensors.numpy import save as to_bytes
 
 from kdgan_jax import config as configuration
 from kdgan_jax import models
-from kdgan_jax.checks import check_workdir
+from kdgan_jax.checks import check_workdir, checked
 from kdgan_jax.data import photos, prepared
 from kdgan_jax.errors import UserError
 from kdgan_jax.io import checkpoint, limits
+from kdgan_jax.settings import DataConfig
 from kdgan_jax.zoo import foreign, forest
 from kdgan_jax.zoo.load import load
 
@@ -157,8 +157,7 @@ def decoded(tmp_path_factory):
         pixels = np.random.default_rng(i).integers(0, 256, (16, 16, 3), np.uint8)
         (root / "photos").mkdir(exist_ok=True)
         Image.fromarray(pixels).save(root / f"photos/{i}.png")
-    facts = {"source": str(root / "photos"), "holdout": 1, "max_bad_fraction": 0.5, "memory_mb": 9}
-    data = ml_collections.ConfigDict(facts)
+    data = DataConfig(str(root / "photos"), holdout=1, max_bad_fraction=0.5, memory_mb=9)
     prepared.save(root / "a.bin", photos.gather(data, 4, 16), data, 4)
     shutil.rmtree(root / "photos")
     return (root / "a.bin").read_bytes()
@@ -198,8 +197,8 @@ def test_prepared_photos_of_impossible_sizes_are_refused(tmp_path, decoded, size
 
 @counts(40, 400)
 def test_a_damaged_config_of_a_workdir(tmp_path, watch, count):
-    config, path = configuration.default(), tmp_path / "config.json"
-    valid = configuration.to_json(config)
+    run, path = checked(configuration.default()), tmp_path / "config.json"
+    valid = dict(run.saved)
 
     @mutations.settings(count)
     @given(
@@ -207,7 +206,7 @@ def test_a_damaged_config_of_a_workdir(tmp_path, watch, count):
     )
     def attempt(made):
         path.write_bytes(made)
-        watch(lambda file: check_workdir(config, file), path, kind="config.json", name=tmp_path)
+        watch(lambda file: check_workdir(run, file), path, kind="config.json", name=tmp_path)
 
     attempt()
 
@@ -244,7 +243,7 @@ BUILDS = {
     "list": ("compact", [], "does not say which network"),
     "table": (["compact"], {}, "does not say which network"),
     "inner": ("compact", {"features": {"a": 1}}, "no numbers up to 4096"),
-    "parent": ("compact", {"parent": "x"}, "is no argument of"),
+    "parent": ("compact", {"parent": "x"}, "has no option 'parent'"),
 }
 
 
@@ -391,18 +390,49 @@ def loaded(*paths):
     return taken, said
 
 
-def test_small_files_take_no_memory(tmp_path, saved):
+# What was loaded before is no part of it: its modules are there, and its garbage is collected.
+MEASURED = """
+import gc
+from kdgan_jax.zoo.load import load
+
+def held(name):
+    status = dict(line.split(":", 1) for line in open("/proc/self/status"))
+    return int(status[name].split()[0]) * 1024
+
+def measured(path):
+    gc.collect()
+    with open("/proc/self/clear_refs", "w") as file:
+        file.write("5")  # the peak starts anew
+    before = held("VmRSS")
+    try:
+        load(path)
+    finally:
+        print(held("VmHWM") - before, "bytes", file=sys.stderr)
+"""
+
+
+def test_small_files_take_no_memory(tmp_path, sound, saved):
     (tmp_path / "a.pb").write_bytes(_constants(8, 2**27))  # was 4 GiB
     (tmp_path / "b.pb").write_bytes(_constants(30, 2**23))
     _shared(tmp_path, 400, 2**20)  # was 1.6 GiB, of a file of 4 MiB
     _constant(tmp_path)  # was 0.6 GiB
     shutil.copytree(saved[0], tmp_path / "1")
     spec = {"name": "compact", "kwargs": {"features": 4096, "depth": 16}, "scale": 4}
-    (tmp_path / "1/meta.json").write_text(json.dumps({"model": spec}))
+    meta = json.loads((tmp_path / "1/meta.json").read_text())
+    (tmp_path / "1/meta.json").write_text(json.dumps(meta | {"model": spec}))
     weights.sign(tmp_path / "1")
-    taken, said = loaded(*(tmp_path / name for name in ("a.pb", "b.pb", "a.pth", "a.h5", "1")))
-    assert "read" not in said
-    assert taken - loaded(tmp_path)[0] < 2 * limits.most_bytes(tmp_path / "a.pth")
+    small = [tmp_path / name for name in ("a.pb", "b.pb", "a.pth", "a.h5", "1")]
+    kinds = [tmp_path / name for name in ("graph.pb", "zip.pth", "keras.h5")]
+    for path in kinds:
+        path.write_bytes(sound[path.name])
+    first = [*kinds, saved[0]]
+    _, _, said = mutations.peak(MEASURED, "measured(path)", *first, *small)
+    lines = said.splitlines()
+    assert sum(line.startswith("read ") for line in lines) == len(first)
+    taken = [int(line.split()[0]) for line in lines if line.endswith(" bytes")]
+    assert len(taken) == len(first) + len(small)
+    for path, most in zip(small, taken[len(first) :], strict=True):
+        assert most < 2 * limits.most_bytes(path), path.name
 
 
 def test_chunks_that_are_larger_than_their_array_are_not_read(tmp_path, saved):

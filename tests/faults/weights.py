@@ -104,8 +104,9 @@ def sound(folder):
 def save_checkpoint(folder, step=1):
     """Writes a checkpoint as a run does, with the two items that models are loaded from."""
     small = model()
-    items = {"params": small.params, "ema": small.params}
-    return checkpoint.save(folder, step, items, {"model": small.spec, "phase": folder.name})
+    items = {"generator.params": small.params, "ema": small.params}
+    meta = {"model": small.spec, "phase": folder.name, "network": "student", "number": 1}
+    return checkpoint.save(folder, step, items, meta)
 
 
 def sign(folder):

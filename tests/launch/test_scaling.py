@@ -117,7 +117,7 @@ def test_devices_that_the_processes_cannot_share_are_refused(monkeypatch):
 
 
 TINY = [
-    *("--config=configs/kd.py:smoke", "--config.train.adversarial.perceptual_weight=0"),
+    *("--config=configs/kd.py:smoke", "--config.train.adversarial.losses.perceptual.weight=0"),
     *("--batch_per_device=1", "--global_batch=2", "--steps=2", "--rounds=2"),
 ]
 

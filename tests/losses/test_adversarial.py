@@ -4,12 +4,12 @@ import numpy as np
 import pytest
 from jax.test_util import check_grads
 
-from kdgan_jax.losses import ADVERSARIAL
-from kdgan_jax.losses.adversarial import relativistic_discriminator, relativistic_generator
+from kdgan_jax.losses import TERMS, Game
 from kdgan_jax.models.discriminator import identity
 
-every_kind = pytest.mark.parametrize("kind", ADVERSARIAL)
-every_side = pytest.mark.parametrize("side", ["generator", "discriminator"])
+GAMES = {name: term() for name, term in TERMS.items() if issubclass(term, Game)}
+every_kind = pytest.mark.parametrize("kind", GAMES)
+every_side = pytest.mark.parametrize("side", ["generator", "opponent"])
 REAL = np.array([0.3, -1.7, 2.5], np.float32)
 FAKE = np.array([-0.4, 0.6, -3.0], np.float32)
 
@@ -24,18 +24,18 @@ def relativistic(real, fake):
 
 NUMPY = {
     ("bce", "generator"): lambda r, f: -log_sigmoid(f),
-    ("bce", "discriminator"): lambda r, f: -log_sigmoid(r) - np.log(1 - 1 / (1 + np.exp(-f))),
+    ("bce", "opponent"): lambda r, f: -log_sigmoid(r) - np.log(1 - 1 / (1 + np.exp(-f))),
     ("least_squares", "generator"): lambda r, f: (f - 1) ** 2 / 2,
-    ("least_squares", "discriminator"): lambda r, f: ((r - 1) ** 2 + f**2) / 2,
+    ("least_squares", "opponent"): lambda r, f: ((r - 1) ** 2 + f**2) / 2,
     ("hinge", "generator"): lambda r, f: -f,
-    ("hinge", "discriminator"): lambda r, f: np.maximum(0, 1 - r) + np.maximum(0, 1 + f),
+    ("hinge", "opponent"): lambda r, f: np.maximum(0, 1 - r) + np.maximum(0, 1 + f),
     ("relativistic", "generator"): lambda r, f: relativistic(f, r),
-    ("relativistic", "discriminator"): relativistic,
+    ("relativistic", "opponent"): relativistic,
 }
 
 
 def loss(kind, side):
-    return lambda real, fake: getattr(ADVERSARIAL[kind], side)(real, fake, identity)
+    return lambda real, fake: getattr(GAMES[kind], side)(real, fake, identity)
 
 
 @every_kind
@@ -75,7 +75,7 @@ def test_the_generator_wants_its_logits_higher(kind):
 
 @every_kind
 def test_the_discriminator_wants_real_higher_and_fake_lower(kind):
-    total = lambda real, fake: loss(kind, "discriminator")(real, fake).mean()  # noqa: E731
+    total = lambda real, fake: loss(kind, "opponent")(real, fake).mean()  # noqa: E731
     undecided = jnp.full(3, 0.5)
     real, fake = jax.grad(total, argnums=(0, 1))(undecided, undecided)
     assert (real < 0).all()
@@ -84,13 +84,25 @@ def test_the_discriminator_wants_real_higher_and_fake_lower(kind):
 
 def test_the_relativistic_generator_plays_the_discriminators_game_with_sides_swapped():
     np.testing.assert_array_equal(
-        relativistic_generator(REAL, FAKE, identity),
-        relativistic_discriminator(FAKE, REAL, identity),
+        loss("relativistic", "generator")(REAL, FAKE),
+        loss("relativistic", "opponent")(FAKE, REAL),
     )
 
 
 def test_relativistic_losses_compare_with_the_mean_over_devices():
     across = lambda tree: jax.tree.map(lambda x: x + 2, tree)  # noqa: E731
-    shifted = relativistic_discriminator(REAL, FAKE, across)
+    shifted = GAMES["relativistic"].opponent(REAL, FAKE, across)
     expected = log_sigmoid(REAL - FAKE.mean() - 2) + log_sigmoid(REAL.mean() + 2 - FAKE)
     np.testing.assert_allclose(shifted, -expected / 2, rtol=1e-5)
+
+
+@every_kind
+def test_logits_of_every_place_are_judged_one_by_one(kind):
+    # A discriminator that gives (B, h, w): the same game, elementwise.
+    shape = (3, 2, 2)
+    real, fake = (np.tile(x.reshape(3, 1, 1), (1, 2, 2)) for x in (REAL, FAKE))
+    for side in "generator", "opponent":
+        values = loss(kind, side)(real, fake)
+        assert values.shape == shape
+        expected = np.broadcast_to(loss(kind, side)(REAL, FAKE).reshape(3, 1, 1), shape)
+        np.testing.assert_allclose(values, expected, rtol=1e-6)

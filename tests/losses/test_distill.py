@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from jax.test_util import check_grads
 
-from kdgan_jax.losses import blend
+from kdgan_jax.losses.distill import blend
 from kdgan_jax.losses.pixel import rmse
 
 SR, HR, TEACHER = np.random.default_rng(0).random((3, 2, 4, 5, 3), np.float32)

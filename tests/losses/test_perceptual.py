@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 from jax.test_util import check_grads
 
-from kdgan_jax.losses import feature_distance
+from kdgan_jax.losses.perceptual import feature_distance
 
 generator = np.random.default_rng(0)
 SHAPES = (2, 6, 6, 4), (2, 3, 3, 8)

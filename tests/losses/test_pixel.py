@@ -3,7 +3,9 @@ import numpy as np
 import pytest
 from jax.test_util import check_grads
 
-from kdgan_jax.losses import PIXEL
+from kdgan_jax.losses import pixel
+
+PIXEL = {n: getattr(pixel, n) for n in ("l1", "l2", "rmse", "charbonnier")}
 
 every_kind = pytest.mark.parametrize("kind", PIXEL)
 generator = np.random.default_rng(0)

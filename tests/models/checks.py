@@ -63,8 +63,15 @@ def count(name, scale=4, **kwargs):
 
 def fields(module):
     """Returns the arguments of `module`, scale included."""
-    own = [f.name for f in dataclasses.fields(module) if f.name not in ("parent", "name")]
+    others = "parent", "name", "dtype"
+    own = [f.name for f in dataclasses.fields(module) if f.name not in others]
     return {field: getattr(module, field) for field in own}
+
+
+def network(name, arguments, scale=None):
+    """Returns the generator of arguments among which there is its scale, or at another scale."""
+    own = {field: value for field, value in arguments.items() if field != "scale"}
+    return models.generator(name, own, scale or arguments["scale"])
 
 
 def image(height=SIZE[0], width=SIZE[1]):
@@ -100,7 +107,7 @@ def assert_round_trip(name, scale=4, *, unsaid=(), **kwargs):
     found, arguments = foreign.detect(state)
     told = {field: value for field, value in fields(module).items() if field not in unsaid}
     assert (found, arguments) == (name, told)
-    assert models.generator(found, arguments, arguments["scale"]) == module
+    assert network(found, arguments) == module
     back = foreign.to_params(module, state)
     same = functools.partial(np.testing.assert_array_equal, strict=True)
     jax.tree.map(same, back, variables["params"])
@@ -136,9 +143,7 @@ def assert_tiles(name, scale=4, **kwargs):
     """An image in tiles, whose margin is the receptive radius, is that on the whole."""
     module, variables, apply = build(name, scale, **kwargs)
     tiling, lr = _cut(module)
-    tiled = tiles.run(
-        lambda part: apply(variables, part[None])[0][0], lr[0], scale=scale, tiling=tiling
-    )
+    tiled = tiles.run(lambda parts: apply(variables, parts)[0], lr[0], scale=scale, tiling=tiling)
     np.testing.assert_allclose(tiled, apply(variables, lr)[0][0], atol=1e-5)
 
 
@@ -180,10 +185,10 @@ def restore(state, scale=None):
     Those that another of the scales uses, which it serves as well, count as used.
     """
     name, kwargs = foreign.detect(state)
-    own = models.generator(name, kwargs, kwargs["scale"])
+    own = network(name, kwargs)
     back, found = {}, {}
     for each in getattr(own, "serves_scales", (own.scale,)):
-        module = models.generator(name, kwargs, each)
+        module = network(name, kwargs, each)
         found[each] = module, foreign.to_params(module, state)
         back |= foreign.to_state(*found[each])
     assert back.keys() == state.keys()

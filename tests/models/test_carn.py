@@ -38,7 +38,7 @@ def test_every_parameter_but_the_mean_has_a_finite_gradient():
 
 def test_the_mean_is_taken_away_and_added():
     module, _, apply = checks.build("carn_m", 2, **TINY)
-    variables = {"params": models.init(module, jax.random.key(0), 9)}
+    variables = models.init(module, jax.random.key(0), 9)
     # What is left of a mean image is the biases, which are 0 at first.
     sr, taps = apply(variables, np.full_like(checks.image(), MEAN))
     np.testing.assert_allclose(sr, np.broadcast_to(MEAN, sr.shape), atol=1e-6)

@@ -6,8 +6,9 @@ import numpy as np
 import optax
 import pytest
 
-from kdgan_jax import config as configuration
-from kdgan_jax.config import phase
+from kdgan_jax import checks
+from kdgan_jax import config as base
+from kdgan_jax.settings import OptimizerConfig
 from kdgan_jax.train import optim
 from kdgan_jax.train import phase as phases
 from kdgan_jax.zoo.model import Model
@@ -15,7 +16,7 @@ from kdgan_jax.zoo.model import Model
 
 def rates(steps, **changes):
     """Returns the learning rates at `steps` of a schedule that peaks at 1."""
-    return [float(optim.schedule(phase(steps=100, **changes), 1.0, 100)(step)) for step in steps]
+    return [float(optim.schedule(OptimizerConfig(1.0, **changes), 100)(step)) for step in steps]
 
 
 def test_constant_stays():
@@ -60,19 +61,19 @@ GRADIENTS = jnp.array([[6.0, -8.0], [0.3, 0.4]])
 
 
 def test_clipping_shortens_gradients_longer_than_the_norm():
-    settings = phase(schedule="constant", clip_norm=1.0)
+    settings = OptimizerConfig(0.1, schedule="constant", clip_norm=1.0)
     clipped = jnp.array([[0.6, -0.8], [0.3, 0.4]])
     np.testing.assert_allclose(
-        updates(optim.adam(settings, 0.1, 100), GRADIENTS),
+        updates(optim.adam(settings, 100), GRADIENTS),
         updates(optax.adam(0.1, *settings.betas), clipped),
         rtol=1e-5,
     )
 
 
 def test_clip_norm_0_does_not_clip():
-    settings = phase(schedule="constant", clip_norm=0.0, betas=(0.8, 0.9))
+    settings = OptimizerConfig(0.1, schedule="constant", clip_norm=0.0, betas=(0.8, 0.9))
     np.testing.assert_array_equal(
-        updates(optim.adam(settings, 0.1, 100), GRADIENTS),
+        updates(optim.adam(settings, 100), GRADIENTS),
         updates(optax.adam(0.1, 0.8, 0.9), GRADIENTS),
     )
 
@@ -96,19 +97,24 @@ def test_rates_are_multiplied_by(rule, batch, reference, factor):
     assert optim.rate_factor(rule, batch, reference) == factor
 
 
-def a_phase(rule="none", reference=16, **changes):
-    config = configuration.default()
+def a_phase(rule="none", reference=16, game=True, **changes):
+    """Returns the phase that a config with such fields describes."""
+    losses = {"pixel": base.loss("l1", 1.0), "adversarial": base.loss("bce", float(game))}
+    fields = {"steps": 100, "batch": 64, "reference_batch": reference, "learning_rate": 0.003}
+    described = base.phase(
+        losses=losses, discriminator=base.discriminator(learning_rate=0.0007), **fields | changes
+    )
+    config = base.default(phases={"adversarial": described})
     config.optim.lr_scaling = rule
-    rates = {"learning_rate": 0.003, "discriminator_learning_rate": 0.0007}
-    size = {"steps": 100, "batch": 64, "reference_batch": reference}
-    settings = phase(**{**size, "adversarial_weight": 1.0, **rates, **changes})
+    (own,) = checks.checked(config).phases
     model = Model("compact", {"features": 4, "depth": 1}, 4, None)
-    return phases.Phase("adversarial", settings, config, Path(), model, None, 1)
+    return phases.Phase(own, 0, Path(), model, {}, 1)
 
 
 def both(given):
     """Returns the updates of both players."""
-    return np.stack([updates(player, GRADIENTS) for player in phases.optimisers(given)])
+    players = phases.optimizers(given)
+    return np.stack([updates(players[name], GRADIENTS) for name in ("generator", "discriminator")])
 
 
 @pytest.mark.parametrize(
@@ -123,59 +129,38 @@ def test_scaled_rates_are_those_of_both_players(rule, reference, factor, schedul
     ).all()
 
 
-@pytest.mark.parametrize("rule", ["linear", "sqrt"])
-def test_scaled_rates_are_the_peak_after_the_warm_up(rule, monkeypatch):
-    peaks = []
-    schedule = optim.schedule
-    monkeypatch.setattr(
-        optim, "schedule", lambda *given: peaks.append(schedule(*given)) or peaks[-1]
-    )
-    phases.optimisers(a_phase(rule, reference=4, warmup_steps=10))
-    factor = {"linear": 16, "sqrt": 4}[rule]
-    for peak, rate in zip(peaks, (0.003, 0.0007), strict=True):
-        at = [float(peak(step)) for step in (0, 5, 10)]
-        assert at == pytest.approx([0, 0.5 * rate * factor, rate * factor], rel=1e-6)
+@pytest.mark.parametrize(("rule", "factor"), [("linear", 16), ("sqrt", 4)])
+def test_scaled_rates_are_the_peak_after_the_warm_up(rule, factor):
+    own = a_phase(rule, reference=4, warmup_steps=10).config
+    for settings, rate in (own.optimizer, 0.003), (own.discriminator.optimizer, 0.0007):
+        found = [float(optim.schedule(settings, 100)(step)) for step in (0, 5, 10)]
+        assert found == pytest.approx([0, 0.5 * rate * factor, rate * factor], rel=1e-6)
 
 
-def test_scaled_rate_of_a_phase_without_discriminator():
-    scaled, plain = (
-        phases.optimisers(a_phase(rule, adversarial_weight=0.0)) for rule in ("linear", "none")
-    )
-    assert scaled.discriminator is None
-    assert (updates(scaled.generator, GRADIENTS) == 4 * updates(plain.generator, GRADIENTS)).all()
+def test_a_phase_without_discriminator_has_no_optimizer_for_it():
+    scaled, plain = (phases.optimizers(a_phase(rule, game=False)) for rule in ("linear", "none"))
+    assert scaled.keys() == {"generator", "adapters"}
+    for name in scaled:
+        ours, theirs = (updates(players[name], GRADIENTS) for players in (scaled, plain))
+        assert (ours == 4 * theirs).all()
 
 
 def test_none_changes_no_bit_whatever_the_batch():
-    given = a_phase("none", reference=7, warmup_steps=1, schedule="cosine")
-    settings = given.settings
-    plain = [
-        optim.adam(settings, rate, 100)
-        for rate in (settings.learning_rate, settings.discriminator_learning_rate)
-    ]
-    assert (both(given) == np.stack([updates(player, GRADIENTS) for player in plain])).all()
+    ours, plain = a_phase("none", reference=7), a_phase("none", reference=64)
+    assert (both(ours) == both(plain)).all()
 
 
 @pytest.mark.parametrize(
-    ("rule", "changes", "said"),
+    ("rule", "changes", "facts"),
     [
         ("none", {}, []),
         ("linear", {"batch": 16}, []),
-        (
-            "linear",
-            {},
-            [
-                "adversarial: learning rate 0.003 and the discriminator's 0.0007 x 4"
-                " (linear in batch 64 over 16)"
-            ],
-        ),
-        (
-            "sqrt",
-            {"batch": 32, "adversarial_weight": 0.0},
-            ["adversarial: learning rate 0.003 x 1.414 (sqrt in batch 32 over 16)"],
-        ),
+        ("linear", {}, ["adversarial", "0.003", "0.0007", "x 4 ", "linear in batch 64 over 16"]),
+        ("sqrt", {"batch": 32, "game": False}, ["0.003 x 1.414", "sqrt in batch 32 over 16"]),
     ],
 )
-def test_scaled_rates_are_said_once(rule, changes, said, caplog):
+def test_scaled_rates_are_said_once(rule, changes, facts, caplog):
     caplog.set_level(logging.INFO, "kdgan_jax")
     phases.say_rate(a_phase(rule, **changes))
-    assert caplog.messages == said
+    assert len(caplog.messages) == bool(facts)
+    assert all(fact in caplog.messages[0] for fact in facts)

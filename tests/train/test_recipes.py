@@ -8,9 +8,10 @@ import jax.numpy as jnp
 import pytest
 from conftest import ROOT
 
+from kdgan_jax import checks, models
+from kdgan_jax.data.batches import Batch
+from kdgan_jax.train import inputs, steps
 from kdgan_jax.train import phase as phases
-from kdgan_jax.train import steps
-from kdgan_jax.zoo.model import Model
 
 
 def get_config(recipe):
@@ -18,35 +19,36 @@ def get_config(recipe):
     spec = importlib.util.spec_from_file_location(name, ROOT / "configs" / f"{name}.py")
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
-    return module.get_config(variant)
+    config = module.get_config(variant)
+    config.data.source = config.data.source or "photos"
+    return checks.checked(config)
 
 
 @pytest.mark.parametrize(
-    "recipe", ["kd", "kd:full", "teacher", "teacher:srcnn", "teacher:full", "seed"]
+    "recipe", ["kd", "kd:full", "teacher:srcnn", "teacher:full", "seed", "phases:hints"]
 )
 def test_every_phase_can_be_traced(recipe, tmp_path):
-    config = get_config(recipe)
-    teacher, student = (
-        Model(spec.name, spec.kwargs.to_dict(), config.scale, None)
-        for spec in (config.teacher, config.student)
-    )
-    for name in config.phases:
-        settings = config.train[name]
-        model = teacher if name == "teacher" else student
-        phase = phases.Phase(name, settings, config, tmp_path, model, None, 1)
-        players = phases.optimisers(phase)
+    run = get_config(recipe)
+    untrained = {}
+    for own in run.phases:
+        phase = inputs.make_phase(own, run, tmp_path, {}, 1, lambda name, fold: untrained[name])
+        untrained[own.name] = phase.model.with_params(None)
 
-        def update(phase=phase, players=players, settings=settings):
-            size, low = settings.hr_patch, settings.hr_patch // config.scale
-            params = phases.initial(dataclasses.replace(phase, model=teacher), players).params
-            taught = dataclasses.replace(phase, teacher=teacher.with_params(params))
-            step = steps.make_step(phases.networks(taught), players, settings)
-            before = phases.initial(phase, players)
-            batch = {
-                "lr": jnp.zeros((settings.batch, low, low, 3), jnp.uint8),
-                "hr": jnp.zeros((settings.batch, size, size, 3), jnp.uint8),
+        def update(phase=phase):
+            batches = phase.config.batches
+            teachers = {
+                name: model.with_params(models.init(model.module, phase.key, 16)["params"])
+                for name, model in phase.teachers.items()
             }
-            return before, *step(before, phases.frozen(taught), batch)
+            phase = dataclasses.replace(phase, teachers=teachers)
+            step = steps.make_step(
+                phases.networks(phase), phases.optimizers(phase), phases.losses_of(phase)
+            )
+            number, sides = batches.batch, (batches.hr_patch // run.scale, batches.hr_patch)
+            lr, hr = (jnp.zeros((number, side, side, 3), jnp.uint8) for side in sides)
+            batch = Batch(lr, {"hr": hr}, {}, jnp.arange(number, dtype=jnp.uint32))
+            before = phases.initial(phase)
+            return before, *step(before, phases.frozen(phase), batch)
 
         before, after, metrics = jax.eval_shape(update)
         assert jax.tree.map(jnp.shape, before) == jax.tree.map(jnp.shape, after)

@@ -64,7 +64,7 @@ def test_an_edsr_of_ours_goes_out_as_a_published_one(tmp_path, photo, kwargs):
     # A file says neither range nor residual scale: both must be in the weights.
     kwargs = {"features": 8, "blocks": 1, **kwargs}
     module = models.generator("edsr", kwargs, 2)
-    model = Model("edsr", kwargs, 2, models.init(module, jax.random.key(0), 16))
+    model = Model("edsr", kwargs, 2, models.init(module, jax.random.key(0), 16)["params"])
     foreign.save(tmp_path / "edsr.safetensors", model)
     back = kdgan_jax.load(tmp_path / "edsr.safetensors")
     assert (back.kwargs["image_range"], back.kwargs["residual_scale"]) == (255.0, 1.0)

@@ -2,10 +2,13 @@ import json
 import shutil
 
 import chex
+import jax
 import numpy as np
+import older
 import pytest
 
 import kdgan_jax
+from kdgan_jax import models
 from kdgan_jax.data import photos
 from kdgan_jax.errors import UserError
 from kdgan_jax.evaluate import metrics
@@ -58,9 +61,9 @@ def test_checkpoint_may_be_named_itself(smoke_run):
 def test_averaged_weights_are_the_default(smoke_run):
     folder = smoke_run / "checkpoints/teacher/4"
     averaged, raw = load(folder), load(folder, ema=False)
-    items = checkpoint.load(folder, {"params": raw.params, "ema": averaged.params})
+    items = checkpoint.load(folder, {"generator.params": raw.params, "ema": averaged.params})
     chex.assert_trees_all_equal(averaged.params, items["ema"])
-    chex.assert_trees_all_equal(raw.params, items["params"])
+    chex.assert_trees_all_equal(raw.params, items["generator.params"])
     with pytest.raises(AssertionError):
         chex.assert_trees_all_equal(averaged.params, raw.params)
 
@@ -77,7 +80,7 @@ def test_a_word_that_does_not_apply_is_refused(smoke_run):
     single = smoke_run / "checkpoints/teacher/4"
     with pytest.raises(UserError, match=r"is a single model; leave out ':distill'"):
         load(f"{single}:distill")
-    with pytest.raises(UserError, match=r"'techer' is unknown; did you mean 'teacher'"):
+    with pytest.raises(UserError, match=r"no checkpoint of 'techer'; .*did you mean 'teacher'"):
         load(f"{smoke_run}:techer")
     chex.assert_trees_all_equal(load(f"{single}:raw").params, load(single, ema=False).params)
 
@@ -87,12 +90,20 @@ def test_package_offers_load():
 
 
 def test_unknown_role_is_refused_with_a_suggestion(smoke_run):
-    with pytest.raises(UserError, match="role='techer' is unknown; did you mean 'teacher'"):
+    with pytest.raises(UserError, match=f"{smoke_run}: .*'techer'.* did you mean 'teacher'"):
         load(smoke_run, "techer")
 
 
+def test_an_unknown_role_is_answered_with_those_that_there_are(smoke_run):
+    with pytest.raises(UserError) as caught:
+        load(smoke_run, "best")
+    roles = "teacher, distill, student, adversarial"
+    for fact in (f"{smoke_run}:teacher", "'best'", f"all: {roles}"):
+        assert fact in str(caught.value)
+
+
 def test_missing_path_is_named(tmp_path):
-    with pytest.raises(UserError, match=f"{tmp_path}/nowhere: no such folder"):
+    with pytest.raises(UserError, match=f"{tmp_path}/nowhere: no such file or folder"):
         load(tmp_path / "nowhere")
 
 
@@ -109,6 +120,101 @@ def test_altered_checkpoint_is_refused(smoke_run, tmp_path):
     (tmp_path / "4/meta.json").write_text(json.dumps(meta))
     with pytest.raises(UserError, match=r"4/meta\.json: altered"):
         load(tmp_path / "4")
+
+
+# Phases and networks under names of the user's choice.
+
+
+def damage(folder):
+    """Makes the newest of a phase's checkpoints one that cannot be used."""
+    newest = folder / str(checkpoint.steps(folder)[-1])
+    (newest / "meta.json").write_text("{")
+
+
+@pytest.fixture
+def own(tmp_path, key):
+    """A run of three phases: "b" trains the network "big", "c" and then "a" the network "a"."""
+    kept = {}
+    for number, (phase, network) in enumerate([("b", "big"), ("c", "a"), ("a", "a")]):
+        kwargs = {"features": 4, "depth": 1 + (network == "big")}
+        module = models.generator("compact", kwargs, 4)
+        for step in 1, 2:
+            params = models.init(module, jax.random.fold_in(key, 9 * number + step), 8)["params"]
+            kept[phase, step] = params = jax.tree.map(np.asarray, params)
+            meta = {"model": {"name": "compact", "kwargs": kwargs, "scale": 4}}
+            meta |= {"phase": phase, "network": network, "number": number}
+            items = {"ema": params, "generator.params": jax.tree.map(lambda x: x + 1, params)}
+            checkpoint.save(tmp_path / "checkpoints" / phase, step, items, meta)
+    return tmp_path, kept
+
+
+@pytest.mark.parametrize(
+    ("role", "phase"),
+    [("b", "b"), ("c", "c"), ("big", "b"), ("a", "a")],  # a phase goes before a network
+)
+def test_phases_and_networks_of_any_name_are_found(own, role, phase):
+    workdir, kept = own
+    chex.assert_trees_all_equal(load(workdir, role).params, kept[phase, 2])
+    chex.assert_trees_all_equal(load(f"{workdir}:{role}").params, kept[phase, 2])
+    raw = load(f"{workdir}:{role}:raw").params
+    chex.assert_trees_all_equal(raw, jax.tree.map(lambda x: x + 1, kept[phase, 2]))
+
+
+def test_a_network_is_that_of_the_last_phase_that_trains_it_and_has_a_checkpoint(own):
+    workdir, kept = own
+    shutil.rmtree(workdir / "checkpoints/a")
+    chex.assert_trees_all_equal(load(workdir, "a").params, kept["c", 2])
+    damage(workdir / "checkpoints/c")
+    chex.assert_trees_all_equal(load(workdir, "a").params, kept["c", 1])
+
+
+def test_a_run_without_a_student_says_what_it_has(own):
+    with pytest.raises(UserError) as caught:
+        load(own[0])
+    for fact in ("'student'", f"'{own[0]}:b'", "all: b, big, c, a"):
+        assert fact in str(caught.value)
+
+
+def test_a_checkpoint_that_says_nothing_can_be_named_by_its_phase(own):
+    workdir, kept = own
+    for step in 1, 2:
+        (workdir / f"checkpoints/c/{step}/meta.json").write_text("[1]")
+    chex.assert_trees_all_equal(load(workdir, "a").params, kept["a", 2])
+    with pytest.raises(UserError, match="checkpoints/c: all its checkpoints are damaged"):
+        load(workdir, "c")
+
+
+# Runs before version 0.2; `tests/test_main.py` has their training being refused.
+
+
+@pytest.fixture
+def before(tmp_path, key):
+    """A run in the old form, with what its checkpoints hold."""
+    return tmp_path, older.run(tmp_path, key)
+
+
+@pytest.mark.parametrize(
+    ("role", "phase"),
+    [
+        ("student", "adversarial"),
+        ("teacher", "teacher"),
+        ("distill", "distill"),
+        ("adversarial", "adversarial"),
+    ],
+)
+def test_runs_of_older_versions_are_read(before, role, phase):
+    workdir, kept = before
+    chex.assert_trees_all_equal(load(workdir, role).params, kept[phase]["ema"])
+    chex.assert_trees_all_equal(load(f"{workdir}:{role}:raw").params, kept[phase]["params"])
+
+
+def test_the_student_of_an_older_run_is_its_last_one(before):
+    workdir, kept = before
+    shutil.rmtree(workdir / "checkpoints/adversarial")
+    chex.assert_trees_all_equal(load(workdir).params, kept["distill"]["ema"])
+    shutil.rmtree(workdir / "checkpoints/distill")
+    with pytest.raises(UserError, match="no checkpoint of 'student'"):
+        load(workdir)
 
 
 # Students that come with the package.

@@ -13,7 +13,7 @@ KWARGS = {"features": 4, "depth": 1}
 def model(seed, **kwargs):
     kwargs = KWARGS | kwargs
     module = models.generator("compact", kwargs, 4)
-    return Model("compact", kwargs, 4, models.init(module, jax.random.key(seed), 8))
+    return Model("compact", kwargs, 4, models.init(module, jax.random.key(seed), 8)["params"])
 
 
 def test_weights_are_the_weighted_mean():

@@ -1,16 +1,18 @@
 import jax
 import numpy as np
 import pytest
+from conftest import TINY
 
-from kdgan_jax import devices, models
+from kdgan_jax import devices, models, tiles
 from kdgan_jax.zoo import foreign
+from kdgan_jax.zoo import model as zoo_model
 from kdgan_jax.zoo.ensemble import quantise
 from kdgan_jax.zoo.model import Model, _compiled
 
 
 def fresh(name, scale=4, **kwargs):
     module = models.generator(name, kwargs, scale)
-    return Model(name, kwargs, scale, models.init(module, jax.random.key(1), 16))
+    return Model(name, kwargs, scale, models.init(module, jax.random.key(1), 16)["params"])
 
 
 @pytest.fixture(scope="module")
@@ -123,3 +125,84 @@ def test_large_images_of_many_sizes_share_one_compilation(model, photo):
     for height, width in ((131, 200), (150, 129), (200, 201), (128, 300)):
         model.upscale(photo[:height, :width])
     assert compiled._cache_size() == before
+
+
+def test_batches_of_tiles_give_what_single_ones_give(photo, monkeypatch):
+    model, image = fresh("compact", 2, features=4, depth=1), photo[:259, :271]
+    single, calls = model.upscale(image), []
+    monkeypatch.setattr(zoo_model, "_batch", lambda tiling: 3)
+    compiled = _compiled(model.module, True)
+    before = compiled._cache_size()
+    batched = model.upscale(image, on_tile=lambda: calls.append(1))
+    assert len(calls) == 9
+    assert compiled._cache_size() == before + 1
+    # As above, a sum in another order moves few ties.
+    assert np.count_nonzero(batched != single) <= 10
+    assert np.abs(batched.astype(int) - single).max() <= 1
+
+
+def test_accelerators_get_as_many_pixels_at_once_whatever_the_tiles(monkeypatch):
+    assert zoo_model._batch(tiles.Tiling(128, 6)) == 1
+    monkeypatch.setattr(devices, "on_cpu", lambda: False)
+    sides = 128, 256, 400, 5000, tiles.WHOLE.tile
+    assert [zoo_model._batch(tiles.Tiling(side, 6)) for side in sides] == [8, 2, 1, 1, 1]
+
+
+def test_weights_go_to_the_device_once(photo, monkeypatch):
+    model, put = fresh("compact", 2, features=4, depth=1), []
+    device_put = jax.device_put
+    monkeypatch.setattr(jax, "device_put", lambda tree: put.append(1) or device_put(tree))
+    for _ in range(3):
+        model.upscale(photo[:8, :9])
+        model.predict(photo[:8, :9])
+    assert len(put) == 1
+    model.with_params(jax.tree.map(lambda leaf: leaf * 2, model.params)).upscale(photo[:8, :9])
+    assert len(put) == 2
+
+
+def test_the_machines_compiler_options_are_used(photo, monkeypatch):
+    model = fresh("compact", 2, features=4, depth=1)
+    monkeypatch.setattr(devices, "compiler_options", lambda: {"no_such_option": "1"})
+    _compiled.cache_clear()
+    with pytest.raises(Exception, match="no_such_option"):
+        model.upscale(photo[:8, :9])
+    monkeypatch.undo()
+    _compiled.cache_clear()
+    assert model.upscale(photo[:8, :9]).shape == (16, 18, 3)
+
+
+def precisions(jaxpr):
+    """Returns the precisions of all convolutions and matrix products of a program."""
+    found = []
+    for equation in jaxpr.eqns:
+        if equation.primitive.name in ("conv_general_dilated", "dot_general"):
+            found.append(equation.params["precision"])
+        for value in equation.params.values():
+            for item in value if isinstance(value, tuple | list) else (value,):
+                inner = getattr(item, "jaxpr", item)
+                if hasattr(inner, "eqns"):
+                    found += precisions(inner)
+    return found
+
+
+@pytest.mark.parametrize("name", ["compact", "carn_m", "hit_srf", "bsrn"])
+def test_nothing_is_rounded_to_fewer_bits_on_any_device(name):
+    module = models.generator(name, TINY[name], 2)
+    image = jax.ShapeDtypeStruct((1, 16, 16, 3), np.uint8)
+    program = jax.make_jaxpr(_compiled(module, True))(foreign.shapes(module), image)
+    found = precisions(program.jaxpr)
+    highest = jax.lax.Precision.HIGHEST
+    assert len(found) >= 4
+    assert set(found) <= {(highest, highest), highest}
+
+
+def test_a_network_of_branches_folds_and_others_stay(photo):
+    model = fresh("compact", 2, features=4, depth=1, branches=True).with_about(licence="MIT")
+    plain, image = model.folded(), photo[:20, :21]
+    assert plain.spec == {"name": "compact", "kwargs": {"features": 4, "depth": 1}, "scale": 2}
+    assert plain.about == {"licence": "MIT"}
+    assert plain.parameters < model.parameters
+    np.testing.assert_allclose(plain.predict(image), model.predict(image), atol=1e-5)
+    assert plain.folded() is plain
+    other = fresh("edsr", 2, features=4, blocks=1)
+    assert other.folded() is other

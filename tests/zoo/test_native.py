@@ -12,6 +12,7 @@ import kdgan_jax
 from kdgan_jax import models
 from kdgan_jax.errors import UserError
 from kdgan_jax.zoo import foreign, native
+from kdgan_jax.zoo.load import SHIPPED
 from kdgan_jax.zoo.model import Model
 
 
@@ -62,7 +63,7 @@ def rewrite(file, change_entries=lambda e: e, **header):
         ({"scale": "7"}, "scale=7 is not supported"),
         ({"scale": "x"}, "invalid literal"),
         ({"kwargs": "{"}, "Expecting"),
-        ({"kwargs": '{"featurs": 3}'}, "featurs is no argument"),
+        ({"kwargs": '{"featurs": 3}'}, "has no option 'featurs'"),
         ({"kwargs": '{"features": 9, "depth": 2}'}, "missing, too much, or of another shape"),
     ],
 )
@@ -106,3 +107,37 @@ def test_damage_is_one_sentence_that_names_the_file(file):
 def test_a_role_of_a_file_is_refused(file):
     with pytest.raises(UserError, match="is a single model; leave out ':teacher'"):
         kdgan_jax.load(f"{file}:teacher")
+
+
+DEEP = {"features": 1, "depth": 40}  # of three modules a layer, more than the 100 allowed here
+
+
+def test_a_network_of_ones_own_that_is_deeper_than_any_published_loads_again(tmp_path, monkeypatch):
+    monkeypatch.setattr(foreign, "MOST_MODULES", 100)
+    module = models.generator("compact", DEEP, 2)
+    params = jax.tree.map(lambda leaf: np.ones(leaf.shape, leaf.dtype), foreign.shapes(module))
+    native.save(tmp_path / "m.safetensors", Model("compact", DEEP, 2, params))
+    with pytest.raises(ValueError, match="more than 100 layers"):
+        foreign.described("compact", DEEP, 2)
+    found = native.load(tmp_path / "m.safetensors")
+    chex.assert_trees_all_equal(found.params, params)
+
+
+def test_a_file_has_to_hold_what_it_claims(file, monkeypatch):
+    monkeypatch.setattr(foreign, "MOST_MODULES", 100)
+    entries = len(load_file(file))
+    rewrite(file, kwargs=json.dumps(DEEP | {"depth": 4000}))
+    with pytest.raises(UserError, match="more than 100 layers"):
+        native.load(file)
+    many = {f"more{i}": np.zeros(0, np.float32) for i in range(50 - entries)}
+    rewrite(file, lambda e: e | many)
+    with pytest.raises(UserError, match="more than 200 layers"):
+        native.load(file)
+
+
+@pytest.mark.parametrize("name", SHIPPED)
+def test_what_comes_with_the_package_loads_and_runs(name):
+    model = kdgan_jax.load(name)
+    sr = model.upscale(np.full((5, 6, 3), 128, np.uint8))
+    assert sr.shape == (20, 24, 3)
+    assert np.abs(sr.astype(int) - 128).max() < 20  # grey stays grey, about

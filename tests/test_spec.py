@@ -1,0 +1,109 @@
+import dataclasses
+from keyword import iskeyword
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from kdgan_jax import spec
+from kdgan_jax.errors import UserError
+from kdgan_jax.settings import Spec
+
+
+@pytest.mark.parametrize(
+    ("text", "name", "options"),
+    [
+        ("edsr", "edsr", {}),
+        ("edsr:", "edsr", {}),
+        ("compact:features=32,depth=4", "compact", {"features": 32, "depth": 4}),
+        ("compact: features = 32, depth=-4", "compact", {"features": 32, "depth": -4}),
+        ("a:share=1e-3,on=True,none=None", "a", {"share": 1e-3, "on": True, "none": None}),
+        ("srcnn:features=(8,4),kernels=[9,5]", "srcnn", {"features": (8, 4), "kernels": (9, 5)}),
+        ("a:one=(conv1,)", "a", {"one": ("conv1",)}),
+        ("fitnet:pairs=((a,b),(c,d))", "fitnet", {"pairs": (("a", "b"), ("c", "d"))}),
+    ],
+)
+def test_a_text_is_a_name_and_options(text, name, options):
+    assert spec.parse(text, "field") == (name, options)
+    assert spec.parse(spec.text(name, **options), "field") == (name, options)
+
+
+def test_a_text_has_no_spaces_between():
+    made = spec.text("compact", features=32, layers=("conv1", "conv2"))
+    assert made == "compact:features=32,layers=('conv1','conv2')"
+
+
+NUMBERS = st.integers() | st.floats(allow_nan=False, allow_infinity=False)
+WORDS = st.from_regex(r"[a-z_][a-z0-9_]{0,8}", fullmatch=True).filter(lambda w: not iskeyword(w))
+VALUES = st.recursive(
+    st.none() | st.booleans() | NUMBERS | WORDS,
+    lambda inner: st.lists(inner, max_size=3).map(tuple),
+    max_leaves=5,
+)
+
+
+@given(WORDS, st.dictionaries(WORDS, VALUES, max_size=3))
+def test_what_is_written_is_read_back(name, options):
+    assert spec.parse(spec.text(name, **options), "field") == Spec(name, options)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        ":features=8",
+        "compact:8",
+        "compact:features",
+        "compact:features=",
+        "compact:features=8)",
+        "compact:features=8) + f(",
+        "compact:**more",
+        "compact:*more",
+        "compact:features=8 depth=4",
+        "compact:features=open('a')",
+        "compact:features=2**9999",
+        "compact:features=a.b",
+        "compact:features=\0",
+        "compact:features=" + "(" * 5000,
+    ],
+)
+def test_what_cannot_be_read_is_refused_with_field_and_value(text):
+    with pytest.raises(UserError) as caught:
+        spec.parse(text, "config.student.network")
+    said = str(caught.value)
+    assert said.startswith("config.student.network=")
+    assert "\n" not in said
+    assert text[:20].replace("\0", "") in said
+
+
+@dataclasses.dataclass(frozen=True)
+class Entry:
+    """An entry of a table."""
+
+    features: tuple = (1,)
+    depth: int = 2
+    scale: int = 1
+    inner: int = dataclasses.field(init=False, default=0)
+
+
+def test_an_entry_is_built_of_its_options():
+    made = spec.build({"a": Entry}, "a", {"features": [8, 4]}, "field", scale=4)
+    assert made == Entry(features=(8, 4), depth=2, scale=4)
+    assert hash(made) == hash(Entry((8, 4), 2, 4))
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "facts"),
+    [
+        ("b", {}, ["field='b'", "known: a"]),
+        ("a", {"featurs": 3}, ["field", "'a'", "'featurs'", "did you mean 'features'"]),
+        ("a", {"inner": 3}, ["'inner'"]),  # no argument
+        ("a", {"scale": 3}, ["'scale'", "known: features"]),  # not the user's
+        ("a", {"depth": 3}, ["'depth'", "known: features"]),  # hidden
+    ],
+)
+def test_unknown_entries_and_options_are_refused(name, options, facts):
+    with pytest.raises(UserError) as caught:
+        spec.build({"a": Entry}, name, options, "field", hidden=("depth",), scale=4)
+    for fact in facts:
+        assert fact in str(caught.value)
