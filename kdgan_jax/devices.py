@@ -22,7 +22,7 @@ from kdgan_jax.errors import UserError
 
 AXIS = "devices"
 State = Any
-Batch = dict[str, np.ndarray]
+Batch = Any  # a tree of arrays, whose first axis is that of samples
 Step = Callable[[State, Any, Any], tuple[State, Any]]
 
 

@@ -241,6 +241,8 @@ def test_shard_splits_the_leading_axis_in_order():
     parts = devices.shard(batch, 4)
     assert {k: v.shape for k, v in parts.items()} == {"lr": (4, 2, 2, 3), "hr": (4, 2, 4, 6, 3)}
     np.testing.assert_array_equal(parts["lr"][1], batch["lr"][2:4])
+    nested = devices.shard({"a": [np.arange(8)], "b": (jnp.zeros((4, 3)),)}, 2)
+    assert [leaf.shape for leaf in jax.tree.leaves(nested)] == [(2, 4), (2, 2, 3)]
 
 
 def test_replicate_places_the_whole_on_each_of_the_first_devices():

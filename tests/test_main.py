@@ -334,6 +334,7 @@ def test_a_refinement_may_start_from_a_phase_of_an_earlier_run(made, tiny, tmp_p
     _, earlier = made("assistant")
     config = tiny("phases", "refine,smoke")
     config.train.adversarial.update(start=f"{earlier}:assistant", learning_rate=1e-9)
+    config.train.adversarial.losses.perceptual.weight = 0.0
     training.run(config, tmp_path)
     start, model = kdgan_jax.load(earlier, "assistant"), kdgan_jax.load(tmp_path)
     assert model.spec == start.spec
@@ -418,8 +419,9 @@ def test_a_given_model_may_go_when_it_is_not_needed_any_more(half, espcn):
 
 
 def test_a_given_model_of_another_scale_is_refused(tiny, tmp_path):
-    params = models.init(models.generator("compact", {}, 2), jax.random.key(0), 8)["params"]
-    foreign.save(tmp_path / "a.safetensors", Model("compact", {}, 2, params))
+    kwargs = {"features": 4, "depth": 1}
+    params = models.init(models.generator("compact", kwargs, 2), jax.random.key(0), 8)["params"]
+    foreign.save(tmp_path / "a.safetensors", Model("compact", kwargs, 2, params))
     config = tiny("phases", "finetune,smoke")
     config.train.student.start = str(tmp_path / "a.safetensors")
     with pytest.raises(UserError) as caught:

@@ -175,10 +175,17 @@ def check_phases(run: RunConfig, workdir: Path, models: Given) -> None:
     Raises:
       UserError: they do not, or weights of an extractor are missing.
     """
-    untrained: dict[str, Model] = {}
+    there: dict[str, Model] = {}  # without params: not trained yet
+
+    def trained(name: str, fold: bool) -> Model:
+        return there[name].folded() if fold and there[name].params is not None else there[name]
+
     for phase in run.phases:
-        one = make_phase(phase, run, workdir, models, 1, lambda name, fold: untrained[name])
+        if loop.finished(workdir, phase.name, phase.steps):  # what it was given may be gone
+            there[phase.name] = load(workdir, phase.name, fold=False)
+            continue
+        one = make_phase(phase, run, workdir, models, 1, trained)
         for name in one.extractors:
             EXTRACTORS[name].check()
         check(one)
-        untrained[phase.name] = one.model.with_params(None)
+        there[phase.name] = one.model.with_params(None)

@@ -151,7 +151,7 @@ def _stop_if_bad(
     batch = jax.tree.map(lambda *parts: np.concatenate(parts), *shares)
     if processes.first():
         with files.replacing(folder / f"{step}.npz") as temporary, temporary.open("wb") as file:
-            np.savez(file, **to_arrays(batch))  # type: ignore[arg-type]
+            np.savez(file, **to_arrays(batch))
     processes.together("the batch is written")
     broken = ", ".join(rows.broken) or "a gradient or a new weight"
     raise UserError(
