@@ -24,7 +24,7 @@ from kdgan_jax.zoo.model import Model
 
 
 def replay(place: Path) -> tuple[dict[str, float], list[str]]:
-    """Returns (losses, those losses and entries of weights and gradients that are not finite).
+    """Returns (losses, what of losses, weights and gradients is not finite).
 
     Args:
       place: what a run left: `WORKDIR/debug/PHASE/STEP`, with STEP.npz beside it.
@@ -85,7 +85,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         leave(error)
     for name, value in parts.items():
         print(f"{name}: {value:.6g}")
-    print("\n".join(["not finite:", *broken]) if broken else "all losses, weights and gradients are finite")
+    print(
+        "\n".join(["not finite:", *broken])
+        if broken
+        else "all losses, weights and gradients are finite"
+    )
     return 0
 
 

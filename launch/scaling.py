@@ -98,7 +98,7 @@ def untrained(run: RunConfig, name: str) -> phases.Phase:
         model = phase.model
         if model.params is None:
             fresh = models.init(model.module, jax.random.key(0), 16)["params"]
-            model = model.with_params(fresh)
+            model = model.with_params(devices.to_host(fresh))  # a step gives its state away
         made[own.name] = model
     raise UserError(f"--phase={name} does not run (phases: {', '.join(made)})")
 

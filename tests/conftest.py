@@ -145,9 +145,9 @@ def key():
 
 
 @pytest.fixture(autouse=True)
-def _logging():
-    """Puts the handlers back that `main` replaces."""
+def _restored():
+    """Puts back what commands change: handlers of the log, and XLA's flags in the environment."""
     root = logging.getLogger()
-    before = root.handlers[:]
+    before, xla = root.handlers[:], os.environ["XLA_FLAGS"]
     yield
-    root.handlers[:] = before
+    root.handlers[:], os.environ["XLA_FLAGS"] = before, xla

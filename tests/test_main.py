@@ -200,16 +200,20 @@ def few(tmp_path_factory, photo):
 
 @pytest.fixture(scope="module")
 def tiny(few):
-    """Gives a config of a file for seconds, on a few photos and one device."""
+    """Gives a config of a file for seconds, on a few photos and one device.
 
-    def make(name, variant, **changes):
+    What runs in this process is compiled in half the time.
+    """
+
+    def make(name, variant):
         config = get_config(name, variant)
         config.data.source, config.data.holdout, config.devices = str(few), 1, 1
         config.checkpoint_every = 100
-        config.update_from_flattened_dict(changes)
         return config
 
-    return make
+    jax.config.update("jax_disable_most_optimizations", True)
+    yield make
+    jax.config.update("jax_disable_most_optimizations", False)
 
 
 @pytest.mark.parametrize(
@@ -237,6 +241,13 @@ RUNS = {
 }
 
 
+def save(path, name, kwargs, scale=4):
+    """Writes a file as others publish them, of fresh weights, which are returned."""
+    params = models.init(models.generator(name, kwargs, scale), jax.random.key(0), 16)["params"]
+    foreign.save(path, Model(name, kwargs, scale, params))
+    return jax.tree.map(np.asarray, params)
+
+
 @pytest.fixture(scope="module")
 def made(tmp_path_factory, tiny):
     """Gives (config, workdir) of the run of a variant; not to be changed."""
@@ -247,6 +258,12 @@ def made(tmp_path_factory, tiny):
             config = tiny("phases", f"{variant},smoke")
             if variant == "finetune":
                 config.train.student.learning_rate = 1e-9
+            if variant == "refine":
+                save(folder / "start.safetensors", "compact", {"features": 4, "depth": 1})
+                refined = config.train.adversarial
+                refined.start = str(folder / "start.safetensors")
+                refined.discriminator.warmup_steps = 0
+                refined.losses.perceptual.kind = "perceptual:layers=(conv1_2,)"
             training.run(config, folder / variant)
             configs[variant] = config
         return configs[variant], folder / variant
@@ -335,6 +352,7 @@ def test_a_refinement_may_start_from_a_phase_of_an_earlier_run(made, tiny, tmp_p
     config = tiny("phases", "refine,smoke")
     config.train.adversarial.update(start=f"{earlier}:assistant", learning_rate=1e-9)
     config.train.adversarial.losses.perceptual.weight = 0.0
+    config.train.adversarial.discriminator.warmup_steps = 0
     training.run(config, tmp_path)
     start, model = kdgan_jax.load(earlier, "assistant"), kdgan_jax.load(tmp_path)
     assert model.spec == start.spec
@@ -355,15 +373,13 @@ def test_models_that_were_given_are_recorded(made):
 @pytest.fixture
 def espcn(tmp_path):
     """(a file as others publish them, of a network for Y; its weights)."""
-    kwargs = {"features": (4, 4)}
-    params = models.init(models.generator("espcn", kwargs, 4), jax.random.key(0), 16)["params"]
     path = tmp_path / "espcn.safetensors"
-    foreign.save(path, Model("espcn", kwargs, 4, params))
-    return path, jax.tree.map(np.asarray, params)
+    return path, save(path, "espcn", {"features": (4, 4)})
 
 
 def test_a_published_file_may_be_the_teacher_even_one_for_y(tiny, espcn, tmp_path):
-    config = tiny("kd", "smoke", phases=("teacher", "distill"))
+    config = tiny("kd", "smoke")
+    config.phases = "teacher", "distill"
     config.teacher.checkpoint = str(espcn[0])
     training.run(config, tmp_path / "run")
     taken = kdgan_jax.load(tmp_path / "run", "teacher")
@@ -419,9 +435,7 @@ def test_a_given_model_may_go_when_it_is_not_needed_any_more(half, espcn):
 
 
 def test_a_given_model_of_another_scale_is_refused(tiny, tmp_path):
-    kwargs = {"features": 4, "depth": 1}
-    params = models.init(models.generator("compact", kwargs, 2), jax.random.key(0), 8)["params"]
-    foreign.save(tmp_path / "a.safetensors", Model("compact", kwargs, 2, params))
+    save(tmp_path / "a.safetensors", "compact", {"features": 4, "depth": 1}, scale=2)
     config = tiny("phases", "finetune,smoke")
     config.train.student.start = str(tmp_path / "a.safetensors")
     with pytest.raises(UserError) as caught:

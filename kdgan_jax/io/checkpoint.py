@@ -1,8 +1,8 @@
 """Checkpoints: orbax items under a step's folder, made whole by a rename.
 
     checkpoints/<phase>/<step>/
-        items/      orbax: ema, loop; NAME.params, NAME.others and NAME.optimizer of all that trains:
-                    generator, adapters, discriminator
+        items/      orbax: ema, loop; and of the generator, adapters of losses and the
+                    discriminator NAME.params, NAME.others, NAME.optimizer
         meta.json   model (name, kwargs, scale), phase, network, number, step, items, versions
         sha256.json the hash of every file above
 

@@ -1,5 +1,6 @@
 """Commands with a config: `--config=FILE:VARIANT --config.FIELD=VALUE --workdir=FOLDER`."""
 
+import re
 import sys
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -9,7 +10,7 @@ from absl import app, flags
 from ml_collections import config_flags
 from ml_collections.config_flags import tuple_parser
 
-from kdgan_jax.config import renamed
+from kdgan_jax.config import NOW, renamed
 from kdgan_jax.errors import STOPPED, Stopped, UserError, leave
 from kdgan_jax.io import logs
 
@@ -96,4 +97,8 @@ def _reason(error: BaseException) -> str:
     if "Traceback" in str(message):  # of what get_config raised
         return lines[-1].removeprefix("kdgan_jax.errors.UserError: ")
     said = "; ".join(lines)
+    if found := re.match(r'Key "(\w+)" does not exist', said):
+        said = repr(found[1])
+        if now := NOW.get(found[1]):
+            said += f"; it is now called {now}"
     return said if isinstance(error, flags.Error) else f"--config has no field or value {said}"
