@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from kdgan_jax.config import (
     default,
     to_json,
 )
+from kdgan_jax.config import phase as default_phase
 from kdgan_jax.errors import UserError, pick
 from kdgan_jax.io import checkpoint, files
 from kdgan_jax.settings import (
@@ -71,7 +73,7 @@ def checked(config: Any) -> RunConfig:
         seed=config.seed,
         scale=config.scale,
         devices=config.devices,
-        phases=tuple(_phase(config, name, i) for i, name in enumerate(config.phases)),
+        phases=tuple(_phase(config, str(name), i) for i, name in enumerate(config.phases)),
         data=_part(DataConfig, config.data),
         loop=_part(LoopConfig, config),
         saved=to_json(config),
@@ -176,10 +178,10 @@ def _numbers(settings: Any, field: str, scale: int) -> None:
         if not 0 <= value <= highest:
             raise UserError(f"{field}.{name}={value} must be from 0 to {highest}")
     for name, length in {"betas": 2, "milestones": len(settings.milestones)}.items():
-        if len(settings[name]) != length or not all(0 <= x < 1 for x in settings[name]):
-            raise UserError(
-                f"{field}.{name}={tuple(settings[name])} must be {length} numbers from 0 to below 1"
-            )
+        values = tuple(settings[name])  # words may be typed, too
+        numbers = all(isinstance(x, int | float) and 0 <= x < 1 for x in values)
+        if len(values) != length or not numbers:
+            raise UserError(f"{field}.{name}={values} must be {length} numbers from 0 to below 1")
     if settings.hr_patch % scale:
         raise UserError(
             f"{field}.hr_patch={settings.hr_patch} is not divisible by config.scale={scale};"
@@ -223,9 +225,13 @@ def _losses(settings: Any, field: str) -> dict[str, LossConfig]:
                 f"{where}.target={parsed.target!r} must be a teacher of the phase"
                 f" ({', '.join(teachers) or 'it has none'}); name one in {field}.teachers"
             )
-        images = ["hr", *(name for name, one in teachers.items() if one.reads != "hr")]
         if not term.of_teacher:
-            pick(dict.fromkeys(images), parsed.target, f"{where}.target")
+            pick(dict.fromkeys(("hr", *teachers)), parsed.target, f"{where}.target")
+        if term.of_image and parsed.target in teachers and teachers[parsed.target].reads == "hr":
+            raise UserError(
+                f"{where}.target={parsed.target!r} reads HR and makes images of another size; use"
+                f" its features, or set {field}.teachers.{parsed.target}.reads to 'lr'"
+            )
         used[label] = parsed
     if not used:
         raise UserError(
@@ -297,9 +303,8 @@ FREE = (
 def check_workdir(run: RunConfig, path: Path) -> None:
     """Checks a run against the config saved at `path` by an earlier start, if there is one.
 
-    A field that was not there yet when the run was started had the effect of its default. More
-    steps may be asked of a phase that no later one has started from: its schedule is then that of
-    the new number, from the step on where it is.
+    More steps may be asked of a phase that no later one has started from: its schedule is then
+    that of the new number, from the step on where it is.
 
     Raises:
       UserError: they differ; names the fields and both values; or the file is damaged, or of a
@@ -307,23 +312,41 @@ def check_workdir(run: RunConfig, path: Path) -> None:
     """
     if not path.is_file():
         return
-    try:
-        kept = files.read_json(path)
-        _refuse_old(path, kept)
-        saved = _flat(kept)
-    except (AttributeError, ValueError) as error:
-        if isinstance(error, UserError):
-            raise
-        raise UserError(
-            f"{path}: is no config of a run ({error}); bring it back, or choose another --workdir"
-        ) from None
-    ours, usual = _flat(dict(run.saved)), _flat(to_json(default()))
+    saved = _saved(path)
+    _refuse_old(path, saved)
+    usual = _flat(to_json(default()))
+    for name, described in run.saved["train"].items():
+        usual |= _flat(to_json(default_phase(losses={})), f"config.train.{name}")
+        # Nothing was scaled by it before it was there.
+        usual[f"config.train.{name}.reference_batch"] = described["reference_batch"]
+    # What a label stands for has no default.
+    labels = {"losses", "teachers", "regularizers"}
+    usual = {field: value for field, value in usual.items() if not labels & {*field.split(".")}}
+    same_config(run.saved, path, usual, (*FREE, *_more_steps(run, path.parent, _flat(saved))))
+
+
+def same_config(
+    config: Mapping[str, Any], path: Path, usual: Mapping[str, Any], free: Iterable[str] = ()
+) -> None:
+    """Checks a config, as JSON values, against the one saved at `path`, if there is one.
+
+    A field that was not there yet when the run was started had the effect of its default.
+
+    Args:
+      config: as it is now.
+      path: of the earlier one.
+      usual: defaults by whole field, such as "config.seed".
+      free: fields, without "config.", that may differ.
+
+    Raises:
+      UserError: they differ; names the fields and both values; or the file is damaged.
+    """
+    if not path.is_file():
+        return
+    saved, ours = _flat(_saved(path)), _flat(config)
     for field in ours.keys() & usual.keys():
-        if field.endswith(".reference_batch"):
-            saved.setdefault(field, ours[field])  # nothing was scaled by it
-        elif not {"losses", "teachers", "regularizers"} & set(field.split(".")):
-            saved.setdefault(field, usual[field])  # what a label stands for has no default
-    for field in (*FREE, *_more_steps(run, path.parent, saved)):
+        saved.setdefault(field, usual[field])
+    for field in free:
         saved.pop(f"config.{field}", None)
         ours.pop(f"config.{field}", None)
     changed = [
@@ -338,9 +361,19 @@ def check_workdir(run: RunConfig, path: Path) -> None:
         )
 
 
+def _saved(path: Path) -> dict[str, Any]:
+    try:
+        return dict(files.read_json(path).items())
+    except (AttributeError, ValueError) as error:
+        raise UserError(
+            f"{path}: is no config of a run ({error}); bring it back, or choose another --workdir"
+        ) from None
+
+
 def _refuse_old(path: Path, saved: dict[str, Any]) -> None:
     """Refuses to resume a run whose networks were described in another form."""
-    if not {"name", "kwargs"} & saved.get("student", {}).keys():
+    student = saved.get("student")
+    if not isinstance(student, dict) or not {"name", "kwargs"} & student.keys():
         return
     try:
         versions = files.read_json(path.with_name("run.json"))["starts"][-1]["versions"]
@@ -366,7 +399,7 @@ def _more_steps(run: RunConfig, workdir: Path, saved: dict[str, Any]) -> list[st
     return found
 
 
-def _flat(tree: dict[str, Any], prefix: str = "config") -> dict[str, Any]:
+def _flat(tree: Mapping[str, Any], prefix: str = "config") -> dict[str, Any]:
     rows: dict[str, Any] = {}
     for key, value in tree.items():
         name = f"{prefix}.{key}"

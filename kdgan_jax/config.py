@@ -272,10 +272,8 @@ def to_json(config: Any) -> dict[str, Any]:
 
 
 # Fields that had other names before version 0.2, and where they are now. A field of a phase is
-# named without "train.NAME.", one of a network also without the network's name.
+# named without "train.NAME.".
 NOW = {
-    "name": "network, such as compact:features=32,depth=4",
-    "kwargs": "network, such as compact:features=32,depth=4",
     "teacher.name": "teacher.network, such as compact:features=64,depth=6",
     "teacher.kwargs": "teacher.network, such as compact:features=64,depth=6",
     "student.name": "student.network, such as compact:features=32,depth=4",

@@ -228,7 +228,7 @@ def finished(config: Any, workdir: Path) -> bool:
     Raises:
       UserError: it holds another's, or the forest is damaged.
     """
-    checks.check_workdir(config, workdir / "config.json")
+    checks.same_config(base.to_json(config), workdir / "config.json", {}, checks.FREE)
     if not (workdir / "results.json").is_file():
         return False
     saved = zoo.load(workdir).recipe["data"]["source"]

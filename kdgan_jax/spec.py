@@ -26,14 +26,17 @@ def parse(text: str, field: str) -> Spec:
     try:
         call = ast.parse(f"f({rest})", mode="eval").body
         assert isinstance(call, ast.Call)
-        if call.args or not name or None in (keyword.arg for keyword in call.keywords):
+        keys = [keyword.arg for keyword in call.keywords]
+        if call.args or not name or None in keys:
             raise ValueError("every option needs a name")
+        if len(set(keys)) < len(keys):
+            raise ValueError("an option is given twice")
         return Spec(name.strip(), {str(k.arg): _value(k.value) for k in call.keywords})
-    except (AssertionError, SyntaxError, ValueError) as error:
-        reason = str(error).splitlines()[0] if str(error) else "it is more than one call"
+    except (AssertionError, MemoryError, RecursionError, SyntaxError, ValueError) as error:
+        reason = str(error).partition(":")[0].splitlines()[:1] or ["it is more than that"]
         raise UserError(
-            f"{field}={text!r} cannot be read ({reason}); write NAME or NAME:KEY=VALUE,KEY=VALUE,"
-            " such as compact:features=32,depth=4"
+            f"{field}={text!r} cannot be read ({reason[0]}); write NAME or"
+            " NAME:KEY=VALUE,KEY=VALUE, such as compact:features=32,depth=4"
         ) from None
 
 
@@ -43,12 +46,6 @@ def _value(node: ast.expr) -> Any:
     if isinstance(node, ast.Tuple | ast.List):
         return tuple(_value(element) for element in node.elts)
     return ast.literal_eval(node)
-
-
-def text(name: str, **options: Any) -> str:
-    """Returns the text that `parse` reads back."""
-    said = ",".join(f"{key}={value!r}" for key, value in options.items())
-    return f"{name}:{said}".replace(" ", "") if said else name
 
 
 def build(
@@ -83,4 +80,19 @@ def build(
             )
     # JSON and command lines turn tuples into lists, which Linen cannot hash.
     plain = {k: tuple(v) if isinstance(v, list) else v for k, v in options.items()}
+    for key, value in plain.items():
+        usual = getattr(entry, key, None)
+        if not _alike(value, usual):
+            raise UserError(f"{field}: {name!r} has {key}={usual!r}, and cannot have {value!r}")
     return entry(**plain, **more)
+
+
+def _alike(value: Any, usual: Any) -> bool:
+    """Returns whether a value is of the type of a field's default; of None anything is."""
+    if usual is None:
+        return True
+    if isinstance(usual, tuple):
+        return isinstance(value, tuple) and all(_alike(v, usual[0]) for v in value if usual)
+    if isinstance(usual, bool) or isinstance(value, bool):
+        return isinstance(usual, bool) and isinstance(value, bool)
+    return isinstance(value, int | float if isinstance(usual, float) else type(usual))

@@ -320,6 +320,7 @@ def test_every_network_can_be_named(config, name):
         ("scale", 5, ["config.scale=5", "(2, 3, 4)"]),
         ("phases", (), ["config.phases", "empty"]),
         ("phases", ("techer",), ["config.phases='techer'", "mean 'teacher'"]),
+        ("phases", (1, 2), ["config.phases='1'", "known: adversarial, distill, teacher"]),
         ("phases", ("teacher", "teacher"), ["config.phases=('teacher', 'teacher')", "once"]),
         (
             "phases",
@@ -391,7 +392,9 @@ def test_every_network_can_be_named(config, name):
         ),
         ("train.teacher.betas", (0.9,), ["config.train.teacher.betas=(0.9,)", "2 numbers"]),
         ("train.teacher.betas", (0.9, 1.0), ["config.train.teacher.betas=(0.9, 1.0)"]),
+        ("train.teacher.betas", ("a", "b"), ["config.train.teacher.betas=('a', 'b')"]),
         ("train.teacher.milestones", (3.0,), ["config.train.teacher.milestones=(3.0,)"]),
+        ("train.teacher.milestones", ("a",), ["config.train.teacher.milestones=('a',)"]),
         ("train.teacher.schedule", "cosin", ["teacher.schedule='cosin'", "mean 'cosine'"]),
         # Losses.
         (
@@ -527,7 +530,7 @@ def test_every_network_can_be_named(config, name):
         (
             "train.distill.teachers.teacher.reads",
             "hr",  # it makes no image of the generator's size
-            ["config.train.distill.losses.distill.target='teacher'", "known: hr"],
+            ["config.train.distill.losses.distill.target='teacher'", "reads HR"],
         ),
     ],
 )
@@ -635,9 +638,9 @@ def test_a_control_may_be_typed(typed):
 
 def old(field):
     """Returns an old field as it was typed: those without a dot were of a phase."""
-    inner = "kwargs.features" if field.endswith("kwargs") else ""
-    field = field.replace("kwargs", inner) if inner else field
-    return f"config.{field}" if "." in field else f"config.train.adversarial.{field}"
+    if "." in field:
+        return f"config.{field.replace('kwargs', 'kwargs.features')}"
+    return f"config.train.adversarial.{field}"
 
 
 @pytest.mark.parametrize("field", configuration.NOW)
@@ -664,6 +667,26 @@ def test_old_fields_are_no_fields_now_and_new_ones_are(config, field):
     assert not there(old(field))
     (now,) = re.findall(r"^[a-z_.A-Z]+", configuration.renamed(old(field)))
     assert there(now) or "LABEL" in now
+
+
+@pytest.mark.parametrize(
+    ("line", "facts"),
+    [
+        ("config.teacher.kwargs = {'features': 8}", ["'kwargs'", "network"]),
+        ("config.train.distill.distill_weight = 0.5", ["'distill_weight'", "losses.distill"]),
+        ("config.train.teacher = phase(pixel_weight=1.0, losses={})", ["pixel_weight", "losses."]),
+    ],
+)
+def test_old_config_files_are_answered_in_one_line(tmp_path, typed, capsys, line, facts):
+    (tmp_path / "mine.py").write_text(
+        "from kdgan_jax.config import default, phase\n"
+        f"def get_config():\n    config = default()\n    {line}\n    return config\n"
+    )
+    with pytest.raises(SystemExit):
+        typed(file=tmp_path / "mine.py")
+    (said,) = capsys.readouterr().err.splitlines()
+    for fact in ("error: ", *facts):
+        assert fact in said
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,14 @@ from hypothesis import strategies as st
 
 from kdgan_jax import spec
 from kdgan_jax.errors import UserError
+from kdgan_jax.models import GENERATORS
 from kdgan_jax.settings import Spec
+
+
+def written(name, **options):
+    """Returns what `parse` reads back."""
+    said = ",".join(f"{key}={value!r}" for key, value in options.items())
+    return f"{name}:{said}" if said else name
 
 
 @pytest.mark.parametrize(
@@ -25,12 +32,7 @@ from kdgan_jax.settings import Spec
 )
 def test_a_text_is_a_name_and_options(text, name, options):
     assert spec.parse(text, "field") == (name, options)
-    assert spec.parse(spec.text(name, **options), "field") == (name, options)
-
-
-def test_a_text_has_no_spaces_between():
-    made = spec.text("compact", features=32, layers=("conv1", "conv2"))
-    assert made == "compact:features=32,layers=('conv1','conv2')"
+    assert spec.parse(written(name, **options), "field") == (name, options)
 
 
 NUMBERS = st.integers() | st.floats(allow_nan=False, allow_infinity=False)
@@ -44,7 +46,7 @@ VALUES = st.recursive(
 
 @given(WORDS, st.dictionaries(WORDS, VALUES, max_size=3))
 def test_what_is_written_is_read_back(name, options):
-    assert spec.parse(spec.text(name, **options), "field") == Spec(name, options)
+    assert spec.parse(written(name, **options), "field") == Spec(name, options)
 
 
 @pytest.mark.parametrize(
@@ -107,3 +109,26 @@ def test_unknown_entries_and_options_are_refused(name, options, facts):
         spec.build({"a": Entry}, name, options, "field", hidden=("depth",), scale=4)
     for fact in facts:
         assert fact in str(caught.value)
+
+
+@pytest.mark.parametrize("text", ["a:b=1,b=2", "a:b=" + "-" * 5000 + "1"])
+def test_options_that_are_there_twice_or_absurd_are_refused(text):
+    with pytest.raises(UserError, match=r"^field='a:b="):
+        spec.parse(text, "field")
+
+
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [
+        ("compact", {"features": "big"}),
+        ("compact", {"features": 8.5}),
+        ("compact", {"depth": True}),
+        ("compact", {"branches": 1}),
+        ("srcnn", {"features": 3}),
+        ("srcnn", {"features": ("a", 4)}),
+    ],
+)
+def test_a_value_of_another_type_than_the_options_is_refused(name, options):
+    (key,) = options
+    with pytest.raises(UserError, match=rf"^field: '{name}' has {key}="):
+        spec.build(GENERATORS, name, options, "field")

@@ -99,6 +99,6 @@ def _reason(error: BaseException) -> str:
     said = "; ".join(lines)
     if found := re.match(r'Key "(\w+)" does not exist', said):
         said = repr(found[1])
-        if now := NOW.get(found[1]):
+        if now := NOW.get(found[1]) or renamed(f"student.{found[1]}"):
             said += f"; it is now called {now}"
     return said if isinstance(error, flags.Error) else f"--config has no field or value {said}"

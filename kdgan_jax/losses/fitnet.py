@@ -24,6 +24,7 @@ class FitNet(Term):
       pairs: (the generator's feature, the target's feature) each.
     """
 
+    of_image: ClassVar[bool] = False
     of_teacher: ClassVar[bool] = True
 
     pairs: tuple[tuple[str, str], ...] = ()

@@ -85,7 +85,8 @@ class Term:
     """
 
     needs: ClassVar[tuple[str, ...]] = ()  # "discriminator", or names of extractors
-    of_teacher: ClassVar[bool] = False  # the target must be a teacher: it is more than an image
+    of_image: ClassVar[bool] = True  # it compares with the target's image
+    of_teacher: ClassVar[bool] = False  # the target must be a teacher
 
     target: str = "hr"
 

@@ -95,7 +95,7 @@ def _roles(workdir: Path) -> dict[str, str]:
             network = "teacher" if folder.name == "teacher" else "student"
         # What is damaged or strange says nothing: its phase can be named all the same.
         for step in reversed(steps):
-            with contextlib.suppress(UserError, AttributeError, TypeError, ValueError):
+            with contextlib.suppress(AttributeError, OverflowError, TypeError, ValueError):
                 facts = checkpoint.meta(folder / str(step))
                 number = int(facts.get("number", number))
                 network = str(facts.get("network", network))
@@ -134,7 +134,7 @@ def _load_checkpoint(folder: Path, ema: bool) -> Model:
     try:
         facts = checkpoint.meta(folder)
         # Before version 0.2 there was one network of parameters in a checkpoint.
-        raw = "generator.params" if "generator.params" in facts["items"] else "params"
+        raw = "params" if "params" in facts.get("items", ()) else "generator.params"
         item, spec = "ema" if ema else raw, facts["model"]
         _, shapes = foreign.described(
             spec["name"], spec["kwargs"], spec["scale"], checkpoint.entries(folder, item)

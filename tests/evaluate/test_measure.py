@@ -135,7 +135,8 @@ def test_baselines_are_what_they_are_called(photo):
 @pytest.fixture
 def model(key):
     kwargs = {"features": 4, "depth": 1}
-    return Model("compact", kwargs, 4, models.init(models.generator("compact", kwargs, 4), key, 8))
+    params = models.init(models.generator("compact", kwargs, 4), key, 8)["params"]
+    return Model("compact", kwargs, 4, params)
 
 
 def test_a_model_is_measured_with_its_own_upscale_and_costs(photo, model):

@@ -177,8 +177,8 @@ def test_a_run_without_a_student_says_what_it_has(own):
 
 def test_a_checkpoint_that_says_nothing_can_be_named_by_its_phase(own):
     workdir, kept = own
-    for step in 1, 2:
-        (workdir / f"checkpoints/c/{step}/meta.json").write_text("[1]")
+    for step, text in (1, "[1]"), (2, '{"number": Infinity}'):
+        (workdir / f"checkpoints/c/{step}/meta.json").write_text(text)
     chex.assert_trees_all_equal(load(workdir, "a").params, kept["a", 2])
     with pytest.raises(UserError, match="checkpoints/c: all its checkpoints are damaged"):
         load(workdir, "c")

@@ -189,8 +189,8 @@ def precisions(jaxpr):
 def test_nothing_is_rounded_to_fewer_bits_on_any_device(name):
     module = models.generator(name, TINY[name], 2)
     image = jax.ShapeDtypeStruct((1, 16, 16, 3), np.uint8)
-    program = jax.make_jaxpr(_compiled(module, True))(foreign.shapes(module), image)
-    found = precisions(program.jaxpr)
+    program = _compiled(module, True).trace(foreign.shapes(module), image)
+    found = precisions(program.jaxpr.jaxpr)
     highest = jax.lax.Precision.HIGHEST
     assert len(found) >= 4
     assert set(found) <= {(highest, highest), highest}
