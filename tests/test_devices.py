@@ -70,25 +70,26 @@ def test_configure_leaves_what_the_environment_names(monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("version", "training", "upscaling"),
+    ("version", "upscaling"),
     [
-        ("0.10.0", True, True),
-        ("0.10.2", True, True),
-        ("0.11.2", True, False),
-        ("0.12.0.1", True, False),
-        ("0.13.0.dev20261128", True, False),
-        ("1.0", True, False),
+        ("0.10.0", True),
+        ("0.10.2", True),
+        ("0.11.2", False),
+        ("0.12.0.1", False),
+        ("0.13.0.dev20261128", False),
+        ("1.0", False),
     ],
 )
-def test_ynnpack_is_left_out_by_version_and_use(version, training, upscaling):
-    assert devices.without_ynn(version, True) == training
-    assert devices.without_ynn(version, False) == upscaling
+@pytest.mark.parametrize("wide", [True, False])
+def test_ynnpack_is_left_out_by_version_use_and_cpu(version, upscaling, wide):
+    assert devices.without_ynn(version, True, wide) == (not wide)
+    assert devices.without_ynn(version, False, wide) == upscaling
 
 
 @pytest.fixture
 def costly(monkeypatch):
     """Makes YNNPACK cost time in training alone, whatever version is here."""
-    monkeypatch.setattr(devices, "without_ynn", lambda version, training: training)
+    monkeypatch.setattr(devices, "without_ynn", lambda _, training, wide: training)
     return [f"--{flag}={value}" for flag, value in devices.TIMEOUTS.items()]
 
 
@@ -151,14 +152,14 @@ def compiles(prepare="pass", options=False):
 @pytest.mark.skipif(not devices._knows(devices.YNN), reason="a jaxlib without YNNPACK")
 def test_what_is_set_takes_convolutions_from_ynnpack():
     assert compiles() == (True, True)
-    costly = "devices.without_ynn = lambda version, training: {}; devices.configure(training=True)"
+    costly = "devices.without_ynn = lambda _, training, wide: {}; devices.configure(training=True)"
     assert compiles(costly.format("training")) == (False, False)
     assert compiles(costly.format("not training")) == (True, False)
     assert compiles("devices.without_ynn = lambda *_: True", options=True) == (False, True)
 
 
 def test_options_are_for_cpus_whose_version_needs_them(monkeypatch):
-    monkeypatch.setattr(devices, "without_ynn", lambda version, training: not training)
+    monkeypatch.setattr(devices, "without_ynn", lambda _, training, wide: not training)
     assert devices.compiler_options() == {devices.YNN: ""}
     with monkeypatch.context() as other:
         other.setenv("XLA_FLAGS", f"--{devices.YNN}=LIBRARY_FUSION_TYPE_DOT")
@@ -169,7 +170,7 @@ def test_options_are_for_cpus_whose_version_needs_them(monkeypatch):
     with monkeypatch.context() as other:
         other.setattr(jax, "default_backend", lambda: "gpu")
         assert devices.compiler_options() == {}
-    monkeypatch.setattr(devices, "without_ynn", lambda version, training: training)
+    monkeypatch.setattr(devices, "without_ynn", lambda _, training, wide: training)
     assert devices.compiler_options() == {}
 
 
