@@ -14,9 +14,11 @@ ENVIRONMENT = {
     "JAX_NUM_CPU_DEVICES": "4",
     "JAX_COMPILATION_CACHE_DIR": str(ROOT / ".cache" / "jax"),
     "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
-    # Four devices share two cores; a busy machine brings them to a collective minutes apart.
+    # Four devices share two cores; a busy machine brings them to a collective minutes apart. All
+    # that a command would set is named, so that none changes the environment of what comes later.
     "XLA_FLAGS": "--xla_cpu_collective_call_terminate_timeout_seconds=600"
-    " --xla_cpu_collective_call_warn_stuck_timeout_seconds=120",
+    " --xla_cpu_collective_call_warn_stuck_timeout_seconds=120"
+    " --xla_cpu_experimental_ynn_fusion_type=",
 }
 os.environ.update(ENVIRONMENT)  # before JAX is imported
 
@@ -145,9 +147,9 @@ def key():
 
 
 @pytest.fixture(autouse=True)
-def _restored():
-    """Puts back what commands change: handlers of the log, and XLA's flags in the environment."""
+def _logging():
+    """Puts the handlers back that `main` replaces."""
     root = logging.getLogger()
-    before, xla = root.handlers[:], os.environ["XLA_FLAGS"]
+    before = root.handlers[:]
     yield
-    root.handlers[:], os.environ["XLA_FLAGS"] = before, xla
+    root.handlers[:] = before

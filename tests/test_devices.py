@@ -159,6 +159,7 @@ def test_what_is_set_takes_convolutions_from_ynnpack():
 
 
 def test_options_are_for_cpus_whose_version_needs_them(monkeypatch):
+    monkeypatch.setenv("XLA_FLAGS", "")
     monkeypatch.setattr(devices, "without_ynn", lambda _, training, wide: not training)
     assert devices.compiler_options() == {devices.YNN: ""}
     with monkeypatch.context() as other:

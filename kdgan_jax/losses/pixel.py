@@ -6,7 +6,7 @@ for the truth (pixel loss) and for the teacher's output (output distillation) al
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import chex
 import jax.numpy as jnp
@@ -52,30 +52,30 @@ def charbonnier(a: Array, b: Array, *, epsilon: float = 1e-3) -> Array:
 
 
 @dataclass(frozen=True)
-class L1(Term):
+class Distance(Term):
+    """`between` the image and the target."""
+
+    between: ClassVar[Any] = staticmethod(l1)  # of two images, (B,)
+
+    def __call__(self, params: Mapping[str, Any], context: Context) -> Array:
+        """Returns the distance per image, (B,)."""
+        return self.between(context.sr, context.images[self.target])
+
+
+class L1(Distance):
     """`l1` to the target."""
 
-    def __call__(self, params: Mapping[str, Any], context: Context) -> Array:
-        """Returns the distance per image, (B,)."""
-        return l1(context.sr, context.images[self.target])
 
-
-@dataclass(frozen=True)
-class L2(Term):
+class L2(Distance):
     """`l2` to the target."""
 
-    def __call__(self, params: Mapping[str, Any], context: Context) -> Array:
-        """Returns the distance per image, (B,)."""
-        return l2(context.sr, context.images[self.target])
+    between = staticmethod(l2)
 
 
-@dataclass(frozen=True)
-class RMSE(Term):
+class RMSE(Distance):
     """`rmse` to the target."""
 
-    def __call__(self, params: Mapping[str, Any], context: Context) -> Array:
-        """Returns the distance per image, (B,)."""
-        return rmse(context.sr, context.images[self.target])
+    between = staticmethod(rmse)
 
 
 @dataclass(frozen=True)
