@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from conftest import HASTE
 
 from kdgan_jax import devices, losses, models, spec
 from kdgan_jax.data.batches import Batch
@@ -39,6 +40,9 @@ SGD = {name: optax.sgd(0.1) for name in PLAYERS}
 ADAM = {name: optax.adam(1e-3) for name in PLAYERS}
 STILL = optax.set_to_zero()
 every_discriminator = pytest.mark.parametrize("discriminator", models.DISCRIMINATORS)
+
+
+compiled = functools.partial(jax.jit, compiler_options=HASTE)
 
 
 def made(parts, regularizers=None, schedule=None):
@@ -136,7 +140,7 @@ def adapters():
 
 def gradients(losses, nets=None, discriminator="origin", given=None, start=None):
     """Returns raw gradients by player and the metrics, on one device by plain `jax.jit`."""
-    compute = jax.jit(steps.make_gradients(nets or networks(discriminator), losses))
+    compute = compiled(steps.make_gradients(nets or networks(discriminator), losses))
     start = start or fresh(SGD, discriminator)
     grads, _, metrics, _ = devices.to_host(compute(start, frozen(), given or batch()))
     return grads, metrics
@@ -445,7 +449,7 @@ OF_TEACHER += [(part, ALL[part][0]) for part in ("blend", "hints")]
 @pytest.mark.parametrize(("part", "kind"), OF_TEACHER)
 def test_a_teacher_that_is_not_finite_teaches_nothing(part, kind):
     terms = made({part: (kind, 1.0, "teacher"), "pixel": ("l1", 1.0, "hr")})
-    step = jax.jit(steps.make_step(networks(), ADAM, terms))
+    step = compiled(steps.make_step(networks(), ADAM, terms))
     before = fresh(ADAM)
     after, metrics = step(before, poisoned(frozen(), "teacher/params/Conv_0/conv/kernel"), batch())
     assert metrics["skipped"] == 1
@@ -458,7 +462,7 @@ def test_one_pixel_of_a_stored_target_is_enough():
     labels[3, 5, 6, 1] = np.nan
     given = batch()._replace(targets={**batch().targets, "stored": labels})
     for kind in "l1", "l2", "charbonnier", "perceptual:layers=(conv1_2,)":
-        step = jax.jit(steps.make_step(networks(), ADAM, made({"pixel": (kind, 1.0, "stored")})))
+        step = compiled(steps.make_step(networks(), ADAM, made({"pixel": (kind, 1.0, "stored")})))
         _, metrics = step(fresh(ADAM), frozen(), given)
         assert metrics["skipped"] == 1
 
@@ -467,7 +471,8 @@ def test_one_pixel_of_a_stored_target_is_enough():
 def test_a_discriminator_that_is_not_finite_judges_nothing(game):
     terms = made({"pixel": ALL["pixel"], "adversarial": (game, 0.1, "hr")})
     before = poisoned(fresh(ADAM), "discriminator/params/Dense_0/kernel")
-    after, metrics = jax.jit(steps.make_step(networks(), ADAM, terms))(before, frozen(), batch())
+    step = compiled(steps.make_step(networks(), ADAM, terms))
+    after, metrics = step(before, frozen(), batch())
     assert metrics["skipped"] == 1
     assert not np.isfinite(metrics["adversarial"])
     assert_same(after.replace(step=before.step), before)
