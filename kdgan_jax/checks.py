@@ -9,7 +9,6 @@ from typing import Any
 from kdgan_jax import losses, models, spec
 from kdgan_jax.config import (
     BACKENDS,
-    DTYPES,
     LR_SCALING,
     LR_SCHEDULES,
     SAMPLING,
@@ -90,7 +89,7 @@ def _choices(config: Any) -> None:
         "data.backend": BACKENDS,
         "data.sampling": SAMPLING,
         "optim.lr_scaling": LR_SCALING,
-        "dtype": DTYPES,
+        "dtype": models.DTYPES,
     }.items():
         value = config
         for word in field.split("."):

@@ -21,7 +21,6 @@ LR_SCHEDULES = "constant", "cosine", "halving"
 BACKENDS = "auto", "device", "tfdata"
 SAMPLING = "pixels", "images"
 LR_SCALING = "none", "linear", "sqrt"
-DTYPES = "float32", "bfloat16"
 FIELDS = "seed", "scale", "phases", "train", "data"  # that tell a config of a run from others
 
 
