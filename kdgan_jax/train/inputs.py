@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from kdgan_jax.data import photos as sources
 from kdgan_jax.data.buffers import Buffers
@@ -63,16 +63,31 @@ def same_photos(path: Path, ours: dict[str, Any]) -> None:
     files.write_json(path, ours)
 
 
-def named(phase: PhaseConfig, run: RunConfig) -> dict[str, str]:
-    """Returns the paths of models that a phase is given, by field; phases of the run are none."""
+class Named(NamedTuple):
+    """A model that the config names.
+
+    Attributes:
+      path: an earlier phase, or what `load` takes.
+      role: of a workdir, where the path names none.
+      fold: whether the model comes folded. What a phase starts from trains all its branches.
+    """
+
+    path: str
+    role: str
+    fold: bool
+
+
+def named(phase: PhaseConfig, run: RunConfig) -> dict[str, Named]:
+    """Returns the models that a phase is given, by field; those of the run's phases are none."""
     ours = [other.name for other in run.phases]
     fields = {
-        f"config.{phase.network}.checkpoint": phase.checkpoint,
-        f"config.train.{phase.name}.start": phase.start,
+        f"config.{phase.network}.checkpoint": Named(phase.checkpoint, phase.network, False),
+        f"config.train.{phase.name}.start": Named(phase.start, phase.network, False),
     }
     for label, teacher in phase.teachers.items():
-        fields[f"config.train.{phase.name}.teachers.{label}.model"] = teacher.model
-    return {field: path for field, path in fields.items() if path and path not in ours}
+        field = f"config.train.{phase.name}.teachers.{label}.model"
+        fields[field] = Named(teacher.model, "teacher", True)
+    return {field: one for field, one in fields.items() if one.path and one.path not in ours}
 
 
 def given(run: RunConfig, workdir: Path) -> Given:
@@ -85,31 +100,29 @@ def given(run: RunConfig, workdir: Path) -> Given:
     found: dict[str, Model] = {}
     for phase in run.phases:
         finished = loop.finished(workdir, phase.name, phase.steps)
-        for field, path in named(phase, run).items():
+        for field, one in named(phase, run).items():
             try:
-                role = "teacher" if ".teachers." in field else phase.network
-                model = _load(field, path, role, run.scale)
+                model = _load(field, one, run.scale)
             except UserError:
                 if finished:
                     continue  # it has served its purpose
                 raise
             if recorded.get(field, model.digest) != model.digest:
                 raise UserError(
-                    f"{field}={path!r} has changed since {workdir} took it over; bring it back, or"
-                    " choose another --workdir"
+                    f"{field}={one.path!r} has changed since {workdir} took it over; bring it back,"
+                    " or choose another --workdir"
                 )
             if not finished:
                 found[field] = model
     return found
 
 
-def _load(field: str, path: str, role: str, scale: int) -> Model:
-    # A phase may start from it, and then trains all its branches.
-    model = load(path, role, scale=scale, fold=".teachers." in field)
+def _load(field: str, one: Named, scale: int) -> Model:
+    model = load(one.path, one.role, scale=scale, fold=one.fold)
     if model.scale != scale:
         raise UserError(
-            f"{field}={path!r} is of scale {model.scale}, config.scale is {scale}; choose a model"
-            " of the run's scale"
+            f"{field}={one.path!r} is of scale {model.scale}, config.scale is {scale}; choose a"
+            " model of the run's scale"
         )
     return model
 

@@ -60,7 +60,14 @@ def test_a_student_with_branches_is_taught_by_a_folded_teacher(tmp_path):
 def test_models_from_elsewhere_are_told_from_phases():
     run = a_run(TEACHER, dataclasses.replace(student("(conv1,conv3)", "file"), start="teacher"))
     named = inputs.named(run.phases[1], run)
-    assert named == {"config.train.student.teachers.guide.model": "file"}
+    guide = inputs.Named("file", "teacher", fold=True)
+    assert named == {"config.train.student.teachers.guide.model": guide}
+
+
+def test_a_phase_may_be_called_teachers():
+    phase = phase_config("teachers", network="student", start="file")
+    start = inputs.Named("file", "student", fold=False)
+    assert inputs.named(phase, a_run(phase)) == {"config.train.teachers.start": start}
 
 
 def test_a_large_network_of_ones_own_is_not_refused(tmp_path):
