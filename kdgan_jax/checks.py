@@ -17,7 +17,7 @@ from kdgan_jax.config import (
 )
 from kdgan_jax.config import phase as default_phase
 from kdgan_jax.errors import UserError, pick
-from kdgan_jax.io import checkpoint, files
+from kdgan_jax.io import checkpoint, files, logs
 from kdgan_jax.settings import (
     BatchConfig,
     DataConfig,
@@ -32,8 +32,7 @@ from kdgan_jax.settings import (
 from kdgan_jax.train import optim
 
 IMAGES = "lr", "hr"  # what a teacher may read
-# What the log says of every step, and so no loss can be called.
-TAKEN = "total", "discriminator", "logit_real", "logit_fake", "gradient_norm", "skipped", "step"
+TAKEN = *logs.NO_LOSSES, "discriminator"  # columns of the log, which no label can be
 
 
 def checked(config: Any) -> RunConfig:

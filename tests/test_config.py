@@ -494,6 +494,14 @@ def test_every_network_can_be_named(config, name):
             loss("l2", 1.0),
             ["config.train.distill.losses.total", "'total'"],
         ),
+        *(
+            (
+                f"train.distill.losses.{column}",
+                loss("l2", 1.0),
+                [f"config.train.distill.losses.{column}", f"{column!r}"],
+            )
+            for column in ("phase", "seconds_per_step", "holdout_psnr_y", "discriminator")
+        ),
         (
             "train.adversarial.discriminator.regularizers.r1",
             loss("r2", 1.0),

@@ -9,12 +9,8 @@ import numpy as np
 from kdgan_jax.evaluate.measure import Rows
 from kdgan_jax.evaluate.pictures import INK
 from kdgan_jax.io.files import replacing
+from kdgan_jax.io.logs import NO_LOSSES
 
-# What rows of metrics hold beside losses.
-NO_LOSSES = (
-    *("phase", "step", "total", "skipped", "gradient_norm", "logit_real", "logit_fake"),
-    *("seconds_per_step", "holdout_psnr_y"),
-)
 COSTS = {"params": "parameters", "multi_adds_720p": "multi-adds for a 1280x720 output"}
 
 

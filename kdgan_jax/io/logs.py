@@ -14,6 +14,12 @@ from kdgan_jax.io.files import write_text
 
 log = logging.getLogger("kdgan_jax")
 
+# Columns of metrics that are no losses: no loss can be called so.
+NO_LOSSES = (
+    *("phase", "step", "total", "skipped", "gradient_norm", "logit_real", "logit_fake"),
+    *("seconds_per_step", "holdout_psnr_y"),
+)
+
 
 def setup() -> None:
     """Sends the program's own messages to stderr, bare, and only warnings of other packages."""
