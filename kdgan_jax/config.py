@@ -1,5 +1,7 @@
 """What a run can be told: every field with its default and meaning.
 
+Those of `config.data`, and of what is due when, are in `kdgan_jax.settings`.
+
 A config describes a run as phases under names of its author's choice: what each trains, from what,
 with which teachers, losses and discriminator. Files in `configs/` make one with `default` and the
 functions below; the command line changes fields (`--config.train.distill.steps=500`). The whole is
@@ -11,11 +13,13 @@ and its options (`kdgan_jax.spec`), so that another one with other options fits 
 
 import json
 from collections.abc import Mapping
+from dataclasses import asdict
 from typing import Any
 
 from ml_collections import ConfigDict
 
 from kdgan_jax.errors import UserError, pick
+from kdgan_jax.settings import DataConfig, LoopConfig
 
 LR_SCHEDULES = "constant", "cosine", "halving"
 BACKENDS = "auto", "device", "tfdata"
@@ -163,21 +167,7 @@ def default(
     config.phases = tuple(phases)  # which to run, in this order
     config.dtype = "float32"  # that convolutions of trained networks compute in; or "bfloat16"
 
-    config.data = ConfigDict()
-    # "embedded": photos inside installed packages; "tfds:div2k/bicubic_x4"; or folders, separated
-    # by commas, of HR images at any depth (or of HR/ and LRx4/).
-    config.data.source = "embedded"
-    config.data.holdout = 8  # photos of the folders held out for the run's own evaluation
-    # A file of kdgan_jax.prepare, whose photos are taken in place of the source's.
-    config.data.prepared = ""
-    # Who cuts patches: "device": the train step, out of photos that lie on the accelerator, without
-    # TensorFlow; "tfdata": tf.data on the host; "auto": the device, if the photos fit into half of
-    # its memory. Patches are the same.
-    config.data.backend = "auto"
-    config.data.sampling = "pixels"  # patches are uniform over these, or over "images"
-    # Megabytes that decoded photos may take with "tfdata"; else they are decoded on the fly.
-    config.data.memory_mb = 4096
-    config.data.max_bad_fraction = 0.2  # of unusable files, beyond which the run stops
+    config.data = ConfigDict(asdict(DataConfig()))
 
     # Learning rates of a phase are multiplied by 1 ("none"), by its batch over its reference_batch
     # ("linear"), or by the root of that ("sqrt"); see train.optim.rate_factor.
@@ -188,14 +178,7 @@ def default(
         config[name] = description
     config.train = ConfigDict(dict(phases))
 
-    # Steps in one compiled call, with patches cut on the device; 0 chooses: up to 16, 1 on a CPU.
-    config.steps_per_call = 0
-    # Updates that are not finite are not made; if the last so many in a row were not when a row of
-    # the log is due, the run stops.
-    config.max_bad_steps = 10
-    config.log_every = 50  # steps between rows of metrics, which are means over these steps
-    config.evaluate_every = 500  # steps between evaluations on the held-out photos
-    config.checkpoint_every = 500  # steps between checkpoints; the newest two stay
+    config.update(asdict(LoopConfig()))
     config.lock()
     return config
 

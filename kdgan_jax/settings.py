@@ -1,6 +1,6 @@
 """The parts of a config as types: each room gets the part that it needs, and no more.
 
-`kdgan_jax.config` checks a config once, at the entrance, and makes these of it.
+`kdgan_jax.checks` checks a config once, at the entrance, and makes these of it.
 """
 
 from collections.abc import Mapping
@@ -17,15 +17,21 @@ class Spec(NamedTuple):
 
 @dataclass(frozen=True)
 class DataConfig:
-    """Photos and patches; see `kdgan_jax.config.default` for what each field means."""
+    """Photos and patches."""
 
+    # "embedded": photos inside installed packages; "tfds:div2k/bicubic_x4"; or folders, separated
+    # by commas, of HR images at any depth (or of HR/ and LRx4/).
     source: str = "embedded"
-    holdout: int = 8
-    prepared: str = ""
+    holdout: int = 8  # photos of the folders held out for the run's own evaluation
+    prepared: str = ""  # a file of kdgan_jax.prepare, whose photos are taken in the source's place
+    # Who cuts patches: "device": the train step, out of photos that lie on the accelerator, without
+    # TensorFlow; "tfdata": tf.data on the host; "auto": the device, if the photos fit into half of
+    # its memory. Patches are the same.
     backend: str = "auto"
-    sampling: str = "pixels"
+    sampling: str = "pixels"  # patches are uniform over these, or over "images"
+    # Megabytes that decoded photos may take with "tfdata"; else they are decoded on the fly.
     memory_mb: int = 4096
-    max_bad_fraction: float = 0.2
+    max_bad_fraction: float = 0.2  # of unusable files, beyond which the run stops
 
 
 @dataclass(frozen=True)
@@ -157,13 +163,16 @@ class PhaseConfig:
 
 @dataclass(frozen=True)
 class LoopConfig:
-    """What is due when while a phase trains; see `kdgan_jax.config.default`."""
+    """What is due when while a phase trains."""
 
+    # Steps in one compiled call, with patches cut on the device; 0 chooses: up to 16, 1 on a CPU.
     steps_per_call: int = 0
+    # Updates that are not finite are not made; if the last so many in a row were not when a row of
+    # the log is due, the run stops.
     max_bad_steps: int = 10
-    log_every: int = 50
-    evaluate_every: int = 500
-    checkpoint_every: int = 500
+    log_every: int = 50  # steps between rows of metrics, which are means over these steps
+    evaluate_every: int = 500  # steps between evaluations on the held-out photos
+    checkpoint_every: int = 500  # steps between checkpoints; the newest two stay
 
 
 @dataclass(frozen=True)
