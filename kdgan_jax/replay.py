@@ -15,9 +15,10 @@ import ml_collections
 import numpy as np
 
 from kdgan_jax import checks, devices
+from kdgan_jax.data import batches
 from kdgan_jax.errors import UserError, leave
 from kdgan_jax.io import checkpoint, files, logs
-from kdgan_jax.train import inputs, loop, state, steps
+from kdgan_jax.train import inputs, state, steps
 from kdgan_jax.train import phase as phases
 from kdgan_jax.zoo.load import load
 from kdgan_jax.zoo.model import Model
@@ -41,7 +42,7 @@ def replay(place: Path) -> tuple[dict[str, float], list[str]]:
         run = checks.checked(ml_collections.ConfigDict(files.read_json(workdir / "config.json")))
         own = next(phase for phase in run.phases if phase.name == name)
         with np.load(batch_file) as file:
-            batch = loop.from_arrays(dict(file))
+            batch = batches.from_arrays(dict(file))
         spec = checkpoint.meta(place)["model"]
     except (AttributeError, LookupError, OSError, StopIteration, ValueError) as error:
         raise UserError(f"{place}: is nothing that a run has left to see again ({error})") from None

@@ -53,7 +53,6 @@ def build(
     name: str,
     options: Mapping[str, Any],
     field: str,
-    hidden: tuple[str, ...] = (),
     **more: Any,
 ) -> Any:
     """Returns `table[name](**options, **more)` of a table of dataclasses.
@@ -63,7 +62,6 @@ def build(
       name: of the entry.
       options: out of the fields of the dataclass.
       field: where name and options stand, for messages.
-      hidden: fields that are no options.
       more: arguments that are not the user's.
 
     Raises:
@@ -71,7 +69,7 @@ def build(
     """
     entry = pick(table, name, field)
     fields = [f.name for f in dataclasses.fields(entry) if f.init]
-    known = [n for n in fields if n not in ("parent", "name", *hidden, *more)]
+    known = [n for n in fields if n not in ("parent", "name", *more)]
     for key in options:
         if key not in known:
             there = f"known: {', '.join(known)}" if known else "it has none"

@@ -101,12 +101,12 @@ def test_an_entry_is_built_of_its_options():
         ("a", {"featurs": 3}, ["field", "'a'", "'featurs'", "did you mean 'features'"]),
         ("a", {"inner": 3}, ["'inner'"]),  # no argument
         ("a", {"scale": 3}, ["'scale'", "known: features"]),  # not the user's
-        ("a", {"depth": 3}, ["'depth'", "known: features"]),  # hidden
+        ("a", {"depth": 3}, ["'depth'", "known: features"]),  # the same
     ],
 )
 def test_unknown_entries_and_options_are_refused(name, options, facts):
     with pytest.raises(UserError) as caught:
-        spec.build({"a": Entry}, name, options, "field", hidden=("depth",), scale=4)
+        spec.build({"a": Entry}, name, options, "field", depth=1, scale=4)
     for fact in facts:
         assert fact in str(caught.value)
 

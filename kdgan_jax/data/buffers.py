@@ -55,6 +55,11 @@ class Buffers(NamedTuple):
         """Returns which photos have the image `name`, (N,) bool."""
         return self.begins[name] >= 0
 
+    def gaps(self) -> dict[str, np.ndarray]:
+        """Returns which photos have it, (N,) bool, for every image that some photos lack."""
+        there = {name: self.has(name) for name in self.rows}
+        return {name: known for name, known in there.items() if not known.all()}
+
     def image(self, name: str, photo: int) -> np.ndarray:
         """Returns one image of one photo, (H, W, 3).
 

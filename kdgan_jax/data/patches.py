@@ -17,13 +17,12 @@ def arrays(photos: Buffers) -> dict[str, Any]:
 
     "there" has an entry (N,) bool for each image that some photos lack: which photos have it.
     """
-    there = {name: photos.has(name) for name in photos.rows}
     return {
         "rows": photos.rows,
         "begins": {name: begins.astype("int32") for name, begins in photos.begins.items()},
         "heights": photos.sides[:, 0].astype("int32"),
         "widths": photos.sides[:, 1].astype("int32"),
-        "there": {name: known for name, known in there.items() if not known.all()},
+        "there": photos.gaps(),
     }
 
 

@@ -39,8 +39,7 @@ class PatchSource:
         self._failure: UserError | None = None
         if self._buffers:
             self._rows = {name: tf.constant(rows) for name, rows in self._buffers.rows.items()}
-            there = {name: self._buffers.has(name) for name in self._buffers.rows}
-            self._there = {name: known for name, known in there.items() if not known.all()}
+            self._there = self._buffers.gaps()
             self._sides = self._buffers.sides
         else:
             sides = [(p.size[0] // scale, p.size[1] // scale) for p in self._photos]

@@ -10,7 +10,8 @@ from jax import Array
 
 from kdgan_jax.errors import UserError
 from kdgan_jax.losses.pixel import l2
-from kdgan_jax.losses.term import Context, Term, known
+from kdgan_jax.losses.term import Context, Term
+from kdgan_jax.models import feature
 
 
 @dataclass(frozen=True)
@@ -60,9 +61,8 @@ class FitNet(Term):
 
     def _features(self, pair: tuple[str, str], context: Context) -> tuple[Array, Array]:
         teacher = context.teachers[self.target]
-        known(context.generator.features, pair[0], "fitnet: the network that is trained")
-        known(teacher.features, pair[1], f"fitnet: the teacher {self.target!r}")
-        ours, theirs = context.generator.features[pair[0]], teacher.features[pair[1]]
+        ours = feature(context.generator.features, pair[0], "fitnet: the network that is trained")
+        theirs = feature(teacher.features, pair[1], f"fitnet: the teacher {self.target!r}")
         if ours.shape[1:3] != theirs.shape[1:3]:
             raise UserError(
                 f"fitnet: the features {pair[0]!r} and {pair[1]!r} differ in size"

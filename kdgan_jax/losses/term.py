@@ -11,8 +11,6 @@ from typing import Any, ClassVar, NamedTuple, Protocol
 
 from jax import Array
 
-from kdgan_jax.errors import UserError
-
 Mean = Callable[[Any], Any]  # of a tree over devices
 Features = Mapping[str, Array]
 
@@ -142,9 +140,3 @@ class Regularizer(Protocol):
 def per_image(values: Array) -> Array:
     """Returns the mean over all axes but the first, (B,)."""
     return values.mean(axis=tuple(range(1, values.ndim))) if values.ndim > 1 else values
-
-
-def known(names: Mapping[str, Any], name: str, field: str) -> None:
-    """Raises a UserError unless `name` is among `names`, the features of a network."""
-    if name not in names:
-        raise UserError(f"{field}: there is no feature {name!r} (known: {', '.join(names)})")

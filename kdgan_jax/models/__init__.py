@@ -155,11 +155,22 @@ def apply(
     given = dict(features or {})
     sr, found = module.apply({**variables, FEATURES: given} if given else variables, images)
     for name in given:
-        if name not in found:
-            raise UserError(
-                f"there is no feature {name!r}{suggest(name, found)} (known: {', '.join(found)})"
-            )
+        feature(found, name, "the network")
     return sr, found
+
+
+def feature(features: Mapping[str, Array], name: str, network: str) -> Array:
+    """Returns `features[name]`.
+
+    Raises:
+      UserError: there is no such feature; `network` says of what.
+    """
+    if name not in features:
+        raise UserError(
+            f"{network} has no feature {name!r}{suggest(name, features)}"
+            f" (known: {', '.join(features)})"
+        )
+    return features[name]
 
 
 def parameters(params: Any) -> int:

@@ -3,7 +3,7 @@
 import contextlib
 import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +11,7 @@ import jax
 import numpy as np
 
 from kdgan_jax import devices, processes
-from kdgan_jax.data.batches import Batch
+from kdgan_jax.data import batches
 from kdgan_jax.errors import Stopped, UserError
 from kdgan_jax.io import checkpoint, files, logs, record
 from kdgan_jax.settings import LoopConfig
@@ -63,23 +63,6 @@ def finished(workdir: Path, name: str, steps: int) -> bool:
 def adopt(phase: Phase) -> None:
     """Writes the phase's model, trained elsewhere, as this phase's last checkpoint."""
     save(phase, initial(phase), phase.config.steps)
-
-
-def to_arrays(batch: Batch) -> dict[str, Any]:
-    """Returns the arrays of a batch by flat names, for a file."""
-    named = {"targets": batch.targets, "valid": batch.valid}
-    flat = {f"{kind}.{name}": a for kind, tree in named.items() for name, a in tree.items()}
-    return {"lr": batch.lr, "index": batch.index, **flat}
-
-
-def from_arrays(arrays: Mapping[str, Any]) -> Batch:
-    """Returns the batch of which `to_arrays` made `arrays`."""
-
-    def named(kind: str) -> dict[str, Any]:
-        start = f"{kind}."
-        return {n.removeprefix(start): a for n, a in arrays.items() if n.startswith(start)}
-
-    return Batch(arrays["lr"], named("targets"), named("valid"), arrays["index"])
 
 
 def _metric_log(phase: Phase, start: int) -> contextlib.AbstractContextManager[Any]:
@@ -151,7 +134,7 @@ def _stop_if_bad(
     batch = jax.tree.map(lambda *parts: np.concatenate(parts), *shares)
     if processes.first():
         with files.replacing(folder / f"{step}.npz") as temporary, temporary.open("wb") as file:
-            np.savez(file, **to_arrays(batch))
+            np.savez(file, **batches.to_arrays(batch))
     processes.together("the batch is written")
     broken = ", ".join(rows.broken) or "a gradient or a new weight"
     raise UserError(

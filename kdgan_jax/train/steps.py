@@ -214,12 +214,11 @@ def make_gradients(
             assert networks.judge is not None
             # One update of a spectral norm's vectors in every step, by the real images.
             real, others = networks.judge({"params": params, **before.others}, real_images, True)
-            variables = {"params": params, **others}
-            fake, _ = networks.judge(variables, fake_images, False)
+            judge = functools.partial(_judged, networks.judge, {"params": params, **others})
+            fake = judge(fake_images)
             value = per_image(game.opponent(real, fake, mean)).mean()
             parts = {"discriminator": value, "logit_real": real.mean(), "logit_fake": fake.mean()}
             for label, (penalty, weight, schedule) in losses.regularizers.items():
-                judge = functools.partial(_judged, networks.judge, variables)
                 keys = _keys(state, label, batch.index)
                 parts[label] = penalty(judge, real_images, fake_images, keys).mean()
                 value = value + weight * schedule(state.step) * parts[label]

@@ -77,7 +77,7 @@ class Model:
         """Number of trainable numbers."""
         return models.parameters(self.params)
 
-    @property
+    @functools.cached_property
     def digest(self) -> str:
         """A hash of the weights and of the network that they belong to."""
         found = hashlib.sha256(json.dumps(self.spec, sort_keys=True).encode())
