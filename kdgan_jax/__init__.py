@@ -6,8 +6,8 @@
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from kdgan_jax.zoo.load import load
-    from kdgan_jax.zoo.model import Model
+    from kdgan_jax.inference.load import load
+    from kdgan_jax.inference.model import Model
 
 __all__ = ["Model", "load"]
 
@@ -15,11 +15,11 @@ __all__ = ["Model", "load"]
 def __getattr__(name: str) -> Any:
     """Returns what is offered here, imported when asked for: some commands do without JAX."""
     if name == "load":
-        from kdgan_jax.zoo.load import load
+        from kdgan_jax.inference.load import load
 
         return load
     if name == "Model":
-        from kdgan_jax.zoo.model import Model
+        from kdgan_jax.inference.model import Model
 
         return Model
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

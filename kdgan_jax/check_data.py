@@ -8,9 +8,9 @@ import sys
 from collections import Counter
 from collections.abc import Sequence
 
-from kdgan_jax.data import check
-from kdgan_jax.errors import UserError, leave
-from kdgan_jax.io import logs
+from kdgan_jax.audit import check
+from kdgan_jax.runtime import console
+from kdgan_jax.runtime.errors import UserError, leave
 
 _SHOWN = 20  # lines of a group, unless --all
 
@@ -85,7 +85,7 @@ def _positive(text: str) -> int:
 def main(argv: Sequence[str] | None = None) -> int:
     """Checks the folders that the arguments name; returns 1 if there are problems, else 0."""
     parser = argparse.ArgumentParser(
-        prog="python -m kdgan_jax.check_data",
+        prog="kdgan check_data",
         description=_DESCRIPTION,
         epilog=_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -98,13 +98,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--patch", type=_positive, default=128, help="side of HR patches (128)")
     parser.add_argument("--all", action="store_true", help="show all lines of each group")
     arguments = parser.parse_args(argv)
-    logs.setup()
+    console.setup()
     try:
         folders = check.plan(arguments.folders, arguments.lr, arguments.scale)
     except UserError as error:
         leave(error)
     work = check.jobs(folders, arguments.scale)
-    with logs.progress("checking", len(work)) as bar:
+    with console.progress("checking", len(work)) as bar:
         result = check.check(folders, work, arguments.scale, arguments.patch, bar.advance)
     print("\n".join(report(result, arguments.all)))
     return int(any(finding.group in check.PROBLEMS for finding in result.findings))

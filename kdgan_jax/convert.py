@@ -12,18 +12,19 @@ from pathlib import Path
 
 import numpy as np
 
-from kdgan_jax.errors import UserError, leave
-from kdgan_jax.io import logs
-from kdgan_jax.zoo import foreign, imported, mix, native
-from kdgan_jax.zoo.load import load
-from kdgan_jax.zoo.model import Model
+from kdgan_jax.formats import foreign, imported, native
+from kdgan_jax.formats.weights import Weights
+from kdgan_jax.inference import mix
+from kdgan_jax.inference.load import load
+from kdgan_jax.runtime import console
+from kdgan_jax.runtime.errors import UserError, leave
 
 FACTS = {"licence": "terms", "source": "where it comes from", "data": "what it was trained on"}
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        prog="python -m kdgan_jax.convert",
+        prog="kdgan convert",
         description="Write a model as one safetensors file. SOURCE is a published file"
         f" ({', '.join(imported.READERS)}), a run's workdir or checkpoint, or the origin's"
         " SavedModel. PyTorch files are read without running anything in them.",
@@ -48,7 +49,7 @@ def _parser() -> argparse.ArgumentParser:
 def main(argv: Sequence[str] | None = None) -> int:
     """Writes the file that the arguments name."""
     arguments = _parser().parse_args(argv)
-    logs.setup()
+    console.setup()
     try:
         out = _out(arguments)
         model = _model(arguments)
@@ -60,7 +61,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             native.save(out, model)
     except UserError as error:
         leave(error)
-    logs.log.info(
+    console.log.info(
         "%s: %s at x%d, %s parameters%s",
         out,
         model.name,
@@ -90,7 +91,7 @@ def _out(arguments: argparse.Namespace) -> Path:
     return out
 
 
-def _model(arguments: argparse.Namespace) -> Model:
+def _model(arguments: argparse.Namespace) -> Weights:
     if arguments.average:
         return mix.average([load(path) for path in arguments.average])
     if arguments.interpolate:

@@ -12,13 +12,15 @@ from typing import Any
 import ml_collections
 import numpy as np
 
-from kdgan_jax import bicubic, checks, colour
 from kdgan_jax import config as base
+from kdgan_jax.baselines import random_forest as zoo
+from kdgan_jax.config import command
 from kdgan_jax.data import photos as sources
-from kdgan_jax.errors import UserError
-from kdgan_jax.io import commands, files, logs
 from kdgan_jax.models import SCALES
-from kdgan_jax.zoo import forest as zoo
+from kdgan_jax.pictures import bicubic, colour
+from kdgan_jax.runtime import console, files
+from kdgan_jax.runtime.errors import UserError
+from kdgan_jax.train import checks
 
 DATA = "source", "holdout", "memory_mb", "max_bad_fraction"  # fields of a config for networks
 
@@ -110,7 +112,7 @@ def describe(
     scale = config.scale
     share = config.windows / sum(photo.size[0] * photo.size[1] // scale**2 for photo in photos)
     x, y = [], []
-    with logs.progress("windows", len(photos)) as bar:
+    with console.progress("windows", len(photos)) as bar:
         for photo in photos:
             enlarged, missing = planes(photo, scale)
             found = zoo.windows(zoo.pad(missing, scale), scale)
@@ -194,7 +196,7 @@ def train(photos: Sequence[sources.Photo], config: Any) -> zoo.Forest:
     x, y = describe(photos, config, axes, random)
     chosen = np.sort(random.permutation(len(x))[: config.samples])
     some, goals = x[chosen], y[chosen].astype(np.float32)
-    logs.log.info("%d windows; %d trees grow on %d of them", len(x), config.trees, len(some))
+    console.log.info("%d windows; %d trees grow on %d of them", len(x), config.trees, len(some))
     nodes = flatten(grown := grow(some, goals, config))
     first = grown.estimators_[0].apply(zoo.questions(some))
     basis = patterns(first, some, goals, config)
@@ -204,14 +206,14 @@ def train(photos: Sequence[sources.Photo], config: Any) -> zoo.Forest:
     targets = np.concatenate([y[i : i + zoo.BLOCK].astype(np.float32) @ basis.T for i in parts])
     del y
     numbers = np.concatenate([forest.leaf_numbers(x[i : i + zoo.BLOCK]) for i in parts])
-    logs.log.info("%d leaves are fitted", numbers.max() + 1)
+    console.log.info("%d leaves are fitted", numbers.max() + 1)
     matrices = [fit_leaves(column, x, targets, config.ridge) for column in numbers.T]
     return dataclasses.replace(forest, matrices=np.concatenate(matrices).astype(np.float16))
 
 
 def evaluate(forest: zoo.Forest, photos: list[sources.Photo], data: Any) -> list[dict[str, Any]]:
     """Returns PSNR on Y in dB of bicubic and of the forest, for every photo that can be read."""
-    from kdgan_jax.evaluate.metrics import psnr_y
+    from kdgan_jax.evaluation.metrics import psnr_y
 
     scale, rows = forest.scale, []
     for photo, (hr, lr) in sources.decode(
@@ -249,7 +251,7 @@ def run(config: Any, workdir: str | Path) -> None:
     workdir, begin = Path(workdir), time.monotonic()
     check(config)
     if finished(config, workdir):
-        logs.log.info("%s: the forest is complete", workdir)
+        console.log.info("%s: the forest is complete", workdir)
         return
     photos = sources.gather(config.data, config.scale, 3 * config.scale)
     bad = config.data.max_bad_fraction
@@ -257,7 +259,7 @@ def run(config: Any, workdir: str | Path) -> None:
         photos.train, lambda p: sources.load(p, config.scale)[0].size, bad, "photos"
     )
     train_on = [photo for photo, _ in decoded]
-    logs.log.info("%d photos to train on, %d held out", len(train_on), len(photos.holdout))
+    console.log.info("%d photos to train on, %d held out", len(train_on), len(photos.holdout))
     workdir.mkdir(parents=True, exist_ok=True)
     files.write_json(workdir / "config.json", base.to_json(config))
     forest = train(train_on, config)
@@ -268,8 +270,8 @@ def run(config: Any, workdir: str | Path) -> None:
     costs = {"parameters": forest.parameters, "seconds_of_training": seconds}
     files.write_json(workdir / "results.json", {"psnr_y": means, **costs, "per_photo": rows})
     said = f"bicubic {means['bicubic']:.3f} dB, forest {means['forest']:.3f} dB"
-    logs.log.info("held out (%d): %s; %.0f s of training", len(rows), said, seconds)
+    console.log.info("held out (%d): %s; %.0f s of training", len(rows), said, seconds)
 
 
 if __name__ == "__main__":
-    commands.start(run, default(), default="runs/forest")
+    command.start(run, default(), default="runs/forest")

@@ -11,8 +11,8 @@ from typing import Any
 from absl import flags
 
 from kdgan_jax import config as configuration
-from kdgan_jax import devices, processes
-from kdgan_jax.io import commands, logs
+from kdgan_jax.config import command
+from kdgan_jax.runtime import console, devices, processes
 
 DISTRIBUTED = flags.DEFINE_bool(
     "distributed",
@@ -34,9 +34,9 @@ def joined() -> Iterator[None]:
         yield
         return
     with processes.joined(*given) as found:
-        logs.log.info("%s", found)
+        console.log.info("%s", found)
         if not processes.first():
-            logs.log.setLevel(logging.WARNING)
+            console.log.setLevel(logging.WARNING)
         yield
 
 
@@ -50,4 +50,4 @@ def run(config: Any, workdir: str) -> None:
 
 
 if __name__ == "__main__":
-    commands.start(run, configuration.FIELDS)
+    command.start(run, configuration.FIELDS)

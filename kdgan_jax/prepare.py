@@ -8,12 +8,13 @@ import time
 from pathlib import Path
 from typing import Any
 
-from kdgan_jax import checks
 from kdgan_jax import config as configuration
+from kdgan_jax.config import command
 from kdgan_jax.data import photos as sources
 from kdgan_jax.data import prepared
-from kdgan_jax.errors import UserError
-from kdgan_jax.io import commands, logs
+from kdgan_jax.runtime import console
+from kdgan_jax.runtime.errors import UserError
+from kdgan_jax.train import checks
 
 
 def run(config: Any, out: str) -> None:
@@ -29,13 +30,13 @@ def run(config: Any, out: str) -> None:
     photos = sources.gather(checked.data, checked.scale, checked.largest_patch)
     number = len(photos.train) + len(photos.holdout)
     try:
-        with logs.progress("decoding", number) as bar:
+        with console.progress("decoding", number) as bar:
             size = prepared.save(out, photos, checked.data, checked.scale, bar.advance)
     except OSError as error:
         raise UserError(
             f"--out={out}: cannot be written ({error}); nothing is left of it"
         ) from None
-    logs.log.info(
+    console.log.info(
         "%s: %d photos at x%d, %.0f MB, in %.0f s",
         out,
         number,
@@ -46,4 +47,10 @@ def run(config: Any, out: str) -> None:
 
 
 if __name__ == "__main__":
-    commands.start(run, configuration.FIELDS, flag="out", meaning="File to write")
+    command.start(
+        run,
+        configuration.FIELDS,
+        flag="out",
+        meaning="File to write",
+        example="--config=configs/kd.py --config.data.source=PHOTOS --out=photos.bin",
+    )

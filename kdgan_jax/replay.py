@@ -14,14 +14,14 @@ import jax
 import ml_collections
 import numpy as np
 
-from kdgan_jax import checks, devices
 from kdgan_jax.data import batches
-from kdgan_jax.errors import UserError, leave
-from kdgan_jax.io import checkpoint, files, logs
-from kdgan_jax.train import inputs, state, steps
+from kdgan_jax.inference.load import load
+from kdgan_jax.inference.model import Model
+from kdgan_jax.runtime import console, devices, files
+from kdgan_jax.runtime.errors import UserError, leave
+from kdgan_jax.train import checks, inputs, state, steps
 from kdgan_jax.train import phase as phases
-from kdgan_jax.zoo.load import load
-from kdgan_jax.zoo.model import Model
+from kdgan_jax.workdir import checkpoint
 
 
 def replay(place: Path) -> tuple[dict[str, float], list[str]]:
@@ -75,10 +75,10 @@ def _broken(what: str, tree: Any) -> list[str]:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Prints what the step gives."""
-    parser = argparse.ArgumentParser(prog="python -m kdgan_jax.replay", description=__doc__)
+    parser = argparse.ArgumentParser(prog="kdgan replay", description=__doc__)
     parser.add_argument("place", type=Path, help="WORKDIR/debug/PHASE/STEP, as a run has left it")
     arguments = parser.parse_args(argv)
-    logs.setup()
+    console.setup()
     devices.configure(training=True)
     try:
         parts, broken = replay(arguments.place)

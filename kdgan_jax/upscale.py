@@ -10,20 +10,21 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 
-from kdgan_jax import bicubic, devices, tiles
-from kdgan_jax.errors import UserError, leave
-from kdgan_jax.io import images, logs
-from kdgan_jax.zoo.ensemble import quantise, self_ensemble
-from kdgan_jax.zoo.load import SHIPPED, load
-from kdgan_jax.zoo.model import Model
+from kdgan_jax.inference import tiles
+from kdgan_jax.inference.ensemble import quantise, self_ensemble
+from kdgan_jax.inference.load import SHIPPED, load
+from kdgan_jax.inference.model import Model
+from kdgan_jax.pictures import bicubic, codec
+from kdgan_jax.runtime import console, devices
+from kdgan_jax.runtime.errors import UserError, leave
 
 
 def upscale_picture(
     model: Model,
-    picture: images.Picture,
+    picture: codec.Picture,
     on_tile: Callable[[], None] = lambda: None,
     ensemble: bool = False,
-) -> images.Picture:
+) -> codec.Picture:
     """Returns `picture` enlarged: colours by the network, transparency by bicubic.
 
     With `ensemble` colours are the mean over the eight flips and rotations, at eight times the
@@ -34,7 +35,7 @@ def upscale_picture(
         rgb = quantise(self_ensemble(model.predict, picture.rgb))
     else:
         rgb = model.upscale(picture.rgb, on_tile=on_tile)
-    return images.Picture(rgb, alpha, picture.grey)
+    return codec.Picture(rgb, alpha, picture.grey)
 
 
 def plan(inputs: Sequence[str], out: Path) -> list[tuple[Path, Path]]:
@@ -50,7 +51,7 @@ def plan(inputs: Sequence[str], out: Path) -> list[tuple[Path, Path]]:
     for name in inputs:
         path = Path(name)
         if path.is_dir():
-            found += [(source, source.relative_to(path)) for source in images.find(path)]
+            found += [(source, source.relative_to(path)) for source in codec.find(path)]
         elif path.exists():
             found.append((path, Path(path.name)))
         else:
@@ -62,16 +63,21 @@ def plan(inputs: Sequence[str], out: Path) -> list[tuple[Path, Path]]:
         / (below.with_suffix(".png") if plain[below.with_suffix(".png")] == 1 else f"{below}.png")
         for _, below in found
     ]
-    twice = [target for target, number in Counter(targets).items() if number > 1]
-    if twice:
-        raise UserError(f"{twice[0]}: two inputs would be written there; upscale them apart")
+    writers: dict[Path, Path] = {}
+    for (source, _), target in zip(found, targets, strict=True):
+        if target in writers:
+            raise UserError(
+                f"{writers[target]} and {source} would have the same output name; upscale them into"
+                " separate folders"
+            )
+        writers[target] = source
     return [(source, target) for (source, _), target in zip(found, targets, strict=True)]
 
 
 def _tiles(source: Path, model: Model) -> int:
     """Returns how many tiles the image takes, 1 if it cannot be read (it is named later)."""
     try:
-        size = images.size(source)
+        size = codec.size(source)
     except UserError:
         return 1
     return sum(1 for _ in tiles.positions(size, model.tiling(size)))
@@ -84,15 +90,15 @@ def _upscale_file(
         raise UserError(f"{source}: {target.parent} leads out of --out={out} by a link; remove it")
     if target.exists():
         raise UserError(f"{source}: {target} exists; remove it or choose another --out")
-    result = upscale_picture(model, images.read(source), on_tile, ensemble)
+    result = upscale_picture(model, codec.read(source), on_tile, ensemble)
     target.parent.mkdir(parents=True, exist_ok=True)
-    images.write(target, result)
+    codec.write(target, result)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Upscales what the arguments name; returns 0, or 1 if some files failed."""
     parser = argparse.ArgumentParser(
-        prog="python -m kdgan_jax.upscale",
+        prog="kdgan upscale",
         description="Upscale photos with a trained model. Results are PNG files of the same names.",
         epilog="Exit code: 0, or 1 if some files failed (each is named), or 2 if nothing ran.",
     )
@@ -111,7 +117,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         help="mean over the eight flips and rotations: a little better, eight times as slow",
     )
     arguments = parser.parse_args(argv)
-    logs.setup()
+    console.setup()
     devices.configure()
     try:
         model = load(arguments.model)
@@ -121,7 +127,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     failed = 0
     work = [_tiles(source, model) for source, _ in pairs]
-    with logs.progress("upscaling", sum(work)) as bar:
+    with console.progress("upscaling", sum(work)) as bar:
         for (source, target), number in zip(pairs, work, strict=True):
             goal = bar.done + number
             try:
@@ -136,10 +142,10 @@ def main(argv: Sequence[str] | None = None) -> int:
             except (UserError, OSError, MemoryError, RuntimeError) as error:
                 failed += 1
                 known = isinstance(error, UserError)
-                logs.log.error("failed: %s", error if known else f"{source}: {error!r}")
+                console.log.error("failed: %s", error if known else f"{source}: {error!r}")
             while bar.done < goal:
                 bar.advance()
-    logs.log.info("%d of %d upscaled into %s", len(pairs) - failed, len(pairs), arguments.out)
+    console.log.info("%d of %d upscaled into %s", len(pairs) - failed, len(pairs), arguments.out)
     return 1 if failed else 0
 
 

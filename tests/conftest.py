@@ -28,7 +28,8 @@ import pytest  # noqa: E402
 from orbax.checkpoint import v1 as ocp  # noqa: E402
 
 from kdgan_jax.data import photos  # noqa: E402
-from kdgan_jax.io import checkpoint, logs  # noqa: E402
+from kdgan_jax.workdir import checkpoint  # noqa: E402
+from kdgan_jax.workdir.metrics import read_metrics  # noqa: E402
 
 # How long an example takes says nothing on a machine that others use as well.
 hypothesis.settings.register_profile("kdgan_jax", deadline=None)
@@ -111,7 +112,7 @@ def items(workdir: Path, phase: str, step: int = 4):
 
 def losses(workdir: Path):
     """Returns the rows of metrics.jsonl without times."""
-    rows = logs.read_metrics(workdir / "metrics.jsonl")
+    rows = read_metrics(workdir / "metrics.jsonl")
     return [{k: v for k, v in row.items() if not k.startswith("seconds")} for row in rows]
 
 

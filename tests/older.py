@@ -4,7 +4,8 @@ import jax
 import numpy as np
 
 from kdgan_jax import models
-from kdgan_jax.io import checkpoint, files
+from kdgan_jax.runtime import files
+from kdgan_jax.workdir import checkpoint
 
 VERSION = "0.1.9"
 NETWORKS = {"teacher": {"features": 8, "depth": 2}, "student": {"features": 8, "depth": 1}}

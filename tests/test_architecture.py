@@ -12,8 +12,8 @@ from PIL import Image
 
 import kdgan_jax
 from kdgan_jax import losses, models
-from kdgan_jax.io import logs
 from kdgan_jax.train import run as training
+from kdgan_jax.workdir.metrics import read_metrics
 
 PAGE = (ROOT / "docs" / "architecture.md").read_text()
 BLOCKS = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
@@ -55,7 +55,7 @@ def folder(tmp_path, photo):
 def test_what_is_added_trains(added, folder, tmp_path):
     added.data.source, added.data.holdout = str(folder), 1
     training.run(added, tmp_path / "run")
-    rows = logs.read_metrics(tmp_path / "run/metrics.jsonl")
+    rows = read_metrics(tmp_path / "run/metrics.jsonl")
     columns = {row["phase"]: row.keys() for row in rows}
     assert {"image", "edges", "hints"} <= columns["follow"]
     assert {"pixel", "game", "discriminator", "r1", "same"} <= columns["refine"]

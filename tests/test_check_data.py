@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from kdgan_jax import bicubic, check_data
+from kdgan_jax import check_data
+from kdgan_jax.pictures import bicubic
 
 ROOT = Path(__file__).resolve().parent.parent
 

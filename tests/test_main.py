@@ -15,13 +15,14 @@ from PIL import Image
 from test_config import get_config
 
 import kdgan_jax
-from kdgan_jax import checks, models
 from kdgan_jax import config as configuration
-from kdgan_jax.errors import UserError
-from kdgan_jax.io import checkpoint
+from kdgan_jax import models
+from kdgan_jax.formats import foreign
+from kdgan_jax.inference.model import Model
+from kdgan_jax.runtime.errors import UserError
+from kdgan_jax.train import checks
 from kdgan_jax.train import run as training
-from kdgan_jax.zoo import foreign
-from kdgan_jax.zoo.model import Model
+from kdgan_jax.workdir import checkpoint
 
 PHASES = "teacher", "distill", "adversarial"
 SMOKE = "--config=configs/kd.py:smoke"

@@ -4,7 +4,7 @@ from PIL import Image
 
 import kdgan_jax
 from kdgan_jax import upscale
-from kdgan_jax.zoo.ensemble import quantise, self_ensemble
+from kdgan_jax.inference.ensemble import quantise, self_ensemble
 
 
 @pytest.fixture(scope="module")

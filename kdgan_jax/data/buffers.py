@@ -14,7 +14,7 @@ import numpy as np
 
 from kdgan_jax.data import photos as sources
 from kdgan_jax.data.photos import Photo
-from kdgan_jax.errors import UserError
+from kdgan_jax.runtime.errors import UserError
 
 MOST_ROWS = 2**31 - 1
 LONGEST_SIDE = 2**16 - 1  # of an LR image, so that places are drawn with 32-bit integers

@@ -16,12 +16,11 @@ from typing import Any, NamedTuple, TypeVar, cast
 
 import numpy as np
 
-from kdgan_jax import bicubic
+from kdgan_jax.config.settings import DataConfig
 from kdgan_jax.data import embedded
-from kdgan_jax.errors import UserError
-from kdgan_jax.io import images
-from kdgan_jax.io.files import sha256
-from kdgan_jax.settings import DataConfig
+from kdgan_jax.pictures import bicubic, codec
+from kdgan_jax.runtime.errors import UserError
+from kdgan_jax.runtime.files import sha256
 
 log = logging.getLogger("kdgan_jax")
 Made = TypeVar("Made")
@@ -38,7 +37,7 @@ class Photo(NamedTuple):
 
 def pixels(source: Path | np.ndarray) -> np.ndarray:
     """Returns uint8 RGB (H, W, 3) of a file or of an array already decoded."""
-    return source if isinstance(source, np.ndarray) else images.read(source).rgb
+    return source if isinstance(source, np.ndarray) else codec.read(source).rgb
 
 
 def digest(source: Path | np.ndarray | None) -> str | None:
@@ -94,10 +93,10 @@ def installed(paths: Sequence[str], scale: int) -> list[Photo]:
 
 
 def _photo(hr: Path, lr: Path | None, scale: int, name: str) -> Photo:
-    height, width = images.size(hr)
+    height, width = codec.size(hr)
     size = height - height % scale, width - width % scale
     if lr is not None:
-        _check_pair(lr, images.size(lr), (height, width), scale)
+        _check_pair(lr, codec.size(lr), (height, width), scale)
     return Photo(name, hr, lr, size)
 
 
@@ -121,7 +120,7 @@ def folder(path: str | Path, scale: int) -> tuple[list[Photo], list[str]]:
     hr_root = root / "HR" if (root / "HR").is_dir() else root
     lr_root = lr_folder(root, scale) if hr_root != root else None
     found, bad = [], []
-    files = images.find(hr_root)
+    files = codec.find(hr_root)
     stems = Counter(hr.with_suffix("") for hr in files)
     for hr in files:
         below = hr.relative_to(hr_root)

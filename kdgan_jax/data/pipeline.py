@@ -11,16 +11,16 @@ from typing import Any
 import jax
 import numpy as np
 
-from kdgan_jax import bicubic
+from kdgan_jax.config.settings import BatchConfig, DataConfig
 from kdgan_jax.data import photos as sources
 from kdgan_jax.data import sampling
 from kdgan_jax.data.batches import Batch
 from kdgan_jax.data.buffers import Buffers, factor
 from kdgan_jax.data.photos import Photo
 from kdgan_jax.data.tensorflow import tf
-from kdgan_jax.errors import UserError
-from kdgan_jax.io.logs import log
-from kdgan_jax.settings import BatchConfig, DataConfig
+from kdgan_jax.pictures import bicubic
+from kdgan_jax.runtime.console import log
+from kdgan_jax.runtime.errors import UserError
 
 BORDER = 4  # LR pixels beyond a patch that reach it through the bicubic kernel
 DRAWN = 2**16  # samples whose places are drawn at once

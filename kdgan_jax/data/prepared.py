@@ -13,14 +13,14 @@ from typing import Any
 
 import numpy as np
 
+from kdgan_jax.config.settings import DataConfig
 from kdgan_jax.data import buffers as flat
 from kdgan_jax.data import embedded
 from kdgan_jax.data import photos as sources
 from kdgan_jax.data.buffers import Buffers
 from kdgan_jax.data.photos import Photo, Photos
-from kdgan_jax.errors import UserError
-from kdgan_jax.io.files import replacing
-from kdgan_jax.settings import DataConfig
+from kdgan_jax.runtime.errors import UserError
+from kdgan_jax.runtime.files import replacing
 
 FORMAT = "kdgan_jax.photos 1, LR by MATLAB's bicubic"
 LONGEST_HEADER = 2**28  # bytes; about a million photos

@@ -2,9 +2,9 @@
 
 import numpy as np
 
-from kdgan_jax import bicubic
 from kdgan_jax.data.tensorflow import tf  # noqa: F401  # first: it hides GPUs from TensorFlow
-from kdgan_jax.errors import UserError
+from kdgan_jax.pictures import bicubic
+from kdgan_jax.runtime.errors import UserError
 
 
 def pairs(name: str, scale: int, memory_mb: int) -> list[tuple[str, np.ndarray, np.ndarray | None]]:

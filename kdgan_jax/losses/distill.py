@@ -6,9 +6,9 @@ from typing import Any, ClassVar
 
 from jax import Array
 
-from kdgan_jax.errors import UserError
 from kdgan_jax.losses.pixel import rmse
 from kdgan_jax.losses.term import Context, Term
+from kdgan_jax.runtime.errors import UserError
 
 
 def blend(sr: Array, hr: Array, teacher_sr: Array, *, alpha: float) -> Array:

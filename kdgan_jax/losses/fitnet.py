@@ -8,10 +8,10 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
-from kdgan_jax.errors import UserError
 from kdgan_jax.losses.pixel import l2
 from kdgan_jax.losses.term import Context, Term
 from kdgan_jax.models import feature
+from kdgan_jax.runtime.errors import UserError
 
 
 @dataclass(frozen=True)

@@ -7,10 +7,10 @@ from typing import Any, ClassVar
 import jax.numpy as jnp
 from jax import Array
 
-from kdgan_jax.errors import UserError, pick
 from kdgan_jax.losses.pixel import l1
 from kdgan_jax.losses.term import Context, Term
-from kdgan_jax.models.vgg import LAYERS
+from kdgan_jax.models.extractors.vgg import LAYERS
+from kdgan_jax.runtime.errors import UserError, pick
 
 
 def feature_distance(a: Sequence[Array], b: Sequence[Array]) -> Array:
@@ -28,7 +28,7 @@ class Perceptual(Term):
     """`feature_distance` to the target in VGG16's features, before ReLU.
 
     Attributes:
-      layers: out of `kdgan_jax.models.vgg.LAYERS`.
+      layers: out of `kdgan_jax.models.extractors.vgg.LAYERS`.
     """
 
     needs: ClassVar[tuple[str, ...]] = ("vgg",)

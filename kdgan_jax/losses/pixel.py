@@ -12,8 +12,8 @@ import chex
 import jax.numpy as jnp
 from jax import Array
 
-from kdgan_jax.errors import UserError
 from kdgan_jax.losses.term import Context, Term
+from kdgan_jax.runtime.errors import UserError
 
 EPSILON = 1e-12  # inside square roots: their slope at 0 is infinite
 

@@ -14,30 +14,32 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
-from kdgan_jax import spec
-from kdgan_jax.errors import UserError, pick, suggest
-from kdgan_jax.models.bsrn import BSRN
-from kdgan_jax.models.carn import CARNM
-from kdgan_jax.models.compact import Compact
-from kdgan_jax.models.discriminator import OriginDiscriminator, VGGDiscriminator, identity
-from kdgan_jax.models.edsr import EDSR
-from kdgan_jax.models.espcn import ESPCN
-from kdgan_jax.models.fast_srgan import FastSRGAN
-from kdgan_jax.models.fsrcnn import FSRCNN
-from kdgan_jax.models.hit_srf import HiTSRF
-from kdgan_jax.models.imdn import IMDN
-from kdgan_jax.models.kdgan_student import KDGANStudent
-from kdgan_jax.models.layers import FEATURES
-from kdgan_jax.models.pan import PAN
-from kdgan_jax.models.plainusr import PlainUSR
-from kdgan_jax.models.rcan import RCAN
-from kdgan_jax.models.rlfn import RLFN
-from kdgan_jax.models.rrdb import RRDBNet
-from kdgan_jax.models.smfanet import SMFANet
-from kdgan_jax.models.srcnn import SRCNN
-from kdgan_jax.models.srresnet import SRResNet
-from kdgan_jax.models.vapsr import VapSR
-from kdgan_jax.models.vdsr import VDSR
+from kdgan_jax.config import spec
+from kdgan_jax.models.blocks.layers import FEATURES
+from kdgan_jax.models.blocks.normalization import identity
+from kdgan_jax.models.discriminators.origin import OriginDiscriminator
+from kdgan_jax.models.discriminators.vgg import VGGDiscriminator
+from kdgan_jax.models.generators.bsrn import BSRN
+from kdgan_jax.models.generators.carn import CARNM
+from kdgan_jax.models.generators.compact import Compact
+from kdgan_jax.models.generators.edsr import EDSR
+from kdgan_jax.models.generators.espcn import ESPCN
+from kdgan_jax.models.generators.fast_srgan import FastSRGAN
+from kdgan_jax.models.generators.fsrcnn import FSRCNN
+from kdgan_jax.models.generators.hit_srf import HiTSRF
+from kdgan_jax.models.generators.imdn import IMDN
+from kdgan_jax.models.generators.kdgan_student import KDGANStudent
+from kdgan_jax.models.generators.pan import PAN
+from kdgan_jax.models.generators.plainusr import PlainUSR
+from kdgan_jax.models.generators.rcan import RCAN
+from kdgan_jax.models.generators.rlfn import RLFN
+from kdgan_jax.models.generators.rrdb import RRDBNet
+from kdgan_jax.models.generators.smfanet import SMFANet
+from kdgan_jax.models.generators.srcnn import SRCNN
+from kdgan_jax.models.generators.srresnet import SRResNet
+from kdgan_jax.models.generators.vapsr import VapSR
+from kdgan_jax.models.generators.vdsr import VDSR
+from kdgan_jax.runtime.errors import UserError, pick, suggest
 
 GENERATORS: dict[str, Any] = {
     "srcnn": SRCNN,

@@ -9,15 +9,14 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from kdgan_jax import devices, processes
+from kdgan_jax.config.settings import BatchConfig, DataConfig
 from kdgan_jax.data import buffers, patches, sampling
 from kdgan_jax.data import photos as sources
 from kdgan_jax.data.batches import Batch
 from kdgan_jax.data.buffers import Buffers
 from kdgan_jax.data.photos import Photo
-from kdgan_jax.errors import UserError
-from kdgan_jax.io import logs
-from kdgan_jax.settings import BatchConfig, DataConfig
+from kdgan_jax.runtime import console, devices, processes
+from kdgan_jax.runtime.errors import UserError
 
 SHARE = 0.5  # of a device's memory that photos may take; of the machine's, on a CPU
 
@@ -60,7 +59,7 @@ def source(
     needed = prepared.bytes if prepared else buffers.size(photos, scale)
     backend = _backend(data.backend, needed, number)
     if prepared is None and (backend == "device" or needed <= data.memory_mb * 2**20):
-        with logs.progress("decoding", len(photos)) as bar:
+        with console.progress("decoding", len(photos)) as bar:
             prepared, photos = buffers.build(
                 photos, scale, data.max_bad_fraction, on_photo=bar.advance
             )
@@ -80,18 +79,18 @@ def _backend(wanted: str, needed: int, number: int) -> str:
     there = int(SHARE * devices.memory())
     fits = all(processes.exchange(needed * copies <= there))
     what = (
-        f"photos take {needed * copies / 2**20:,.0f} MB{f' ({copies} copies)' * (copies > 1)},"
-        f" {SHARE:.0%} of the {'machine' if devices.on_cpu() else 'device'}'s memory are"
-        f" {there / 2**20:,.0f} MB"
+        f"photos need {needed * copies / 2**20:,.0f} MB{f' ({copies} copies)' * (copies > 1)};"
+        f" up to {there / 2**20:,.0f} MB (half of {'' if devices.on_cpu() else 'device '}memory)"
+        " may be used"
     )
     if wanted == "device" and not fits:
         raise UserError(
-            f"config.data.backend='device': {what}; set it to 'tfdata', or take fewer photos or"
+            f"config.data.backend='device': {what}; set it to 'tfdata', or use fewer photos or"
             " devices"
         )
     chosen = ("device" if fits else "tfdata") if wanted == "auto" else wanted
-    how = {"device": "cut on the device", "tfdata": "cut by tf.data on the host"}[chosen]
-    logs.log.info("patches are %s (config.data.backend=%r): %s", how, wanted, what)
+    where = {"device": "on the device", "tfdata": "by tf.data on the host"}[chosen]
+    console.log.info("Patches are cut %s: %s.", where, what)
     return chosen
 
 

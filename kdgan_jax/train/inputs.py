@@ -4,15 +4,15 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from kdgan_jax.config.settings import PhaseConfig, RunConfig
 from kdgan_jax.data import photos as sources
 from kdgan_jax.data.buffers import Buffers
-from kdgan_jax.errors import UserError
-from kdgan_jax.io import files
-from kdgan_jax.settings import PhaseConfig, RunConfig
+from kdgan_jax.inference.load import load
+from kdgan_jax.inference.model import Model
+from kdgan_jax.runtime import files
+from kdgan_jax.runtime.errors import UserError
 from kdgan_jax.train import loop
 from kdgan_jax.train.phase import EXTRACTORS, Phase, check
-from kdgan_jax.zoo.load import load
-from kdgan_jax.zoo.model import Model
 
 Given = Mapping[str, Model]  # models made elsewhere, by the field of the config that names them
 

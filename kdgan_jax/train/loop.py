@@ -10,27 +10,28 @@ from typing import Any
 import jax
 import numpy as np
 
-from kdgan_jax import devices, processes
+from kdgan_jax.config.settings import LoopConfig
 from kdgan_jax.data import batches
-from kdgan_jax.errors import Stopped, UserError
-from kdgan_jax.io import checkpoint, files, logs, record
-from kdgan_jax.settings import LoopConfig
+from kdgan_jax.inference.model import Model
+from kdgan_jax.runtime import console, devices, files, processes
+from kdgan_jax.runtime.errors import Stopped, UserError
 from kdgan_jax.train import state
 from kdgan_jax.train.feed import Feed
 from kdgan_jax.train.phase import Phase, compiled, frozen, initial, say_rate
 from kdgan_jax.train.stopping import Stop
-from kdgan_jax.zoo.model import Model
+from kdgan_jax.workdir import checkpoint, record
+from kdgan_jax.workdir.metrics import MetricLog
 
 STEPS_PER_CALL = 16
 
 
 def _restore(phase: Phase, fresh: state.TrainState) -> state.TrainState:
     """Returns the state of the newest checkpoint that is whole, or `fresh`."""
-    newest = checkpoint.newest(phase.folder, logs.log.warning)
+    newest = checkpoint.newest(phase.folder, console.log.warning)
     processes.agree(newest, "newest checkpoint")
     if newest is None:
         return fresh
-    logs.log.info("%s: resumed at step %d", phase.name, newest)
+    console.log.info("%s: resumed at step %d", phase.name, newest)
     targets = state.to_items(devices.to_host(fresh))
     return state.from_items(checkpoint.load(phase.folder / str(newest), targets))
 
@@ -69,7 +70,7 @@ def _metric_log(phase: Phase, start: int) -> contextlib.AbstractContextManager[A
     """Returns what gives the phase's log, in the process that writes it, and None in others."""
     if not processes.first():
         return contextlib.nullcontext()
-    return contextlib.closing(logs.MetricLog(phase.workdir, phase.name, start))
+    return contextlib.closing(MetricLog(phase.workdir, phase.name, start))
 
 
 class _Rows:
@@ -203,7 +204,7 @@ def train(
     rows = _Rows()
     with (
         _metric_log(phase, start) as metric_log,
-        logs.progress(phase.name, steps, start) as bar,
+        console.progress(phase.name, steps, start) as bar,
         contextlib.closing(feed.given(start)) as stream,
         stop.waiting(),
     ):
@@ -246,6 +247,6 @@ def train(
             bar.advance(note, count)
             if asked is not None:
                 raise Stopped(
-                    f"{phase.name}: stopped by {asked.name} after step {number}, which is"
-                    " saved; start again to go on"
+                    f"Stopped at {phase.name} step {number} (saved). Run the same command to"
+                    " resume."
                 )

@@ -4,7 +4,7 @@ import math
 
 import optax
 
-from kdgan_jax.settings import OptimizerConfig
+from kdgan_jax.config.settings import OptimizerConfig
 
 
 def rate_factor(rule: str, batch: int, reference: int) -> float:

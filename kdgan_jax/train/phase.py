@@ -10,17 +10,20 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from kdgan_jax import devices, losses, models, spec
+from kdgan_jax import losses, models
+from kdgan_jax.config import spec
+from kdgan_jax.config.settings import LossConfig, PhaseConfig
 from kdgan_jax.data.batches import Batch
-from kdgan_jax.io import checkpoint, imagenet, logs
+from kdgan_jax.formats import imagenet
+from kdgan_jax.inference.model import Model
 from kdgan_jax.losses.term import Term
-from kdgan_jax.models import vgg
-from kdgan_jax.models.discriminator import identity
-from kdgan_jax.settings import LossConfig, PhaseConfig
+from kdgan_jax.models.blocks.normalization import identity
+from kdgan_jax.models.extractors import vgg
+from kdgan_jax.runtime import console, devices
 from kdgan_jax.train import optim, state, steps
 from kdgan_jax.train.feed import Feed
 from kdgan_jax.train.state import ADAPTERS, DISCRIMINATOR, GENERATOR
-from kdgan_jax.zoo.model import Model
+from kdgan_jax.workdir import checkpoint
 
 
 class Extractor(NamedTuple):
@@ -138,7 +141,7 @@ def say_rate(phase: Phase) -> None:
     rate = f"{own.learning_rate:g}"
     if other:
         rate += f" and the discriminator's {other.optimizer.learning_rate:g}"
-    logs.log.info("%s: learning rate %s x %.4g (%s)", phase.name, rate, own.factor, own.scaling)
+    console.log.info("%s: learning rate %s x %.4g (%s)", phase.name, rate, own.factor, own.scaling)
 
 
 def _discriminator(phase: Phase, mean: Callable[[Any], Any] = identity) -> Any:

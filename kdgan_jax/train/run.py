@@ -2,24 +2,24 @@
 
 import contextlib
 import errno
-import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from kdgan_jax import checks, devices, processes
+from kdgan_jax.config.settings import RunConfig
 from kdgan_jax.data import photos as sources
 from kdgan_jax.data.buffers import Buffers
-from kdgan_jax.errors import UserError
-from kdgan_jax.evaluate import measure, metrics, pictures, plots, report
-from kdgan_jax.io import files, lock, logs, record
-from kdgan_jax.settings import RunConfig
-from kdgan_jax.train import feed, inputs, loop
+from kdgan_jax.evaluation import measure, metrics, plots, report, sheets
+from kdgan_jax.inference.load import load
+from kdgan_jax.inference.model import Model
+from kdgan_jax.runtime import console, devices, files, processes
+from kdgan_jax.runtime.errors import UserError
+from kdgan_jax.train import checks, feed, inputs, loop
 from kdgan_jax.train.stopping import Stop, listening
-from kdgan_jax.zoo.load import load
-from kdgan_jax.zoo.model import Model
+from kdgan_jax.workdir import lock, record
+from kdgan_jax.workdir.metrics import read_metrics
 
 SHEET_PHOTOS = 4
 # What a disk says that is full or may not be written to.
@@ -56,8 +56,8 @@ def _start(config: RunConfig, workdir: Path) -> None:
     there = (workdir / "results.json").is_file()
     processes.agree([finished, there], "state of the run")
     if all(finished) and there:
-        logs.log.info("%s: the run is complete; its results:", workdir)
-        logs.log.info("%s", (workdir / "results.md").read_text())
+        console.log.info("%s: the run is complete; its results:", workdir)
+        console.log.info("%s", (workdir / "results.md").read_text())
         return
 
     with listening() as stop:
@@ -108,7 +108,7 @@ def _run(
     stop: Stop,
 ) -> None:
     """Runs all phases and the evaluation; the caller holds the workdir."""
-    logs.log.info(
+    console.log.info(
         "%d photos to train on, %d held out; training on %s",
         len(photos.train),
         len(photos.holdout),
@@ -152,7 +152,7 @@ def _train(
     source = None
     for own in config.phases:
         if loop.finished(workdir, own.name, own.steps):
-            logs.log.info("%s: finished earlier", own.name)
+            console.log.info("%s: finished earlier", own.name)
             continue
         phase = inputs.make_phase(own, config, workdir, models, number, trained)
         if own.checkpoint:
@@ -195,13 +195,13 @@ def _report(config: RunConfig, workdir: Path, holdout: list[measure.Example], de
         metrics.check(["lpips_alex"])
         names.append("lpips_alex")
     except UserError as error:
-        logs.log.warning("no LPIPS is measured: %s", error)
+        console.log.warning("no LPIPS is measured: %s", error)
     upscalers = [measure.from_baseline("bicubic", config.scale)]
     upscalers += [
         measure.from_model(name, load(workdir, phase)) for phase, name in row_names(config).items()
     ]
     ours = processes.share(holdout)
-    with logs.progress("evaluation", len(upscalers) * len(ours)) as bar:
+    with console.progress("evaluation", len(upscalers) * len(ours)) as bar:
         measured = measure.images(
             upscalers,
             ours,
@@ -219,13 +219,14 @@ def _report(config: RunConfig, workdir: Path, holdout: list[measure.Example], de
         lines = []
         for example in holdout[:SHEET_PHOTOS]:
             made = {u.name: u.upscale(example.lr) for u in upscalers}
-            lines.append(pictures.line(example, made, per_image, scale=config.scale))
-        pictures.sheet(workdir / "comparison.png", lines)
-        trained = logs.read_metrics(workdir / "metrics.jsonl")
+            lines.append(sheets.line(example, made, per_image, scale=config.scale))
+        sheets.sheet(workdir / "comparison.png", lines)
+        trained = read_metrics(workdir / "metrics.jsonl")
         if trained:  # else all that the run has is a teacher that was given
             plots.curves(workdir / "curves.png", trained)
     except ImportError:
-        logs.log.warning("matplotlib is not installed: no comparison sheet and curves are made")
+        console.log.warning("matplotlib is not installed: no comparison sheet and curves are made")
     report.write(workdir, rows, per_image, device=device, versions=record.versions())
-    logs.log.info("%s", (workdir / "results.md").read_text())
-    logs.log.info("left in %s: %s", workdir, json.dumps(sorted(p.name for p in workdir.iterdir())))
+    console.log.info("%s", (workdir / "results.md").read_text())
+    shown = [name for name in ("results.md", "comparison.png") if (workdir / name).is_file()]
+    console.log.info("Results are in %s: see %s.", workdir, " and ".join(shown))

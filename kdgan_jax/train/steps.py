@@ -15,9 +15,9 @@ import optax
 from jax import Array
 
 from kdgan_jax.data.batches import Batch
-from kdgan_jax.errors import UserError
 from kdgan_jax.losses.term import Context, Game, Mean, Output, per_image
-from kdgan_jax.models.discriminator import identity
+from kdgan_jax.models.blocks.normalization import identity
+from kdgan_jax.runtime.errors import UserError
 from kdgan_jax.train.state import (
     ADAPTERS,
     DISCRIMINATOR,

@@ -7,9 +7,9 @@ import threading
 from collections.abc import Iterator
 from types import FrameType
 
-from kdgan_jax import processes
-from kdgan_jax.errors import Stopped
-from kdgan_jax.io.logs import log
+from kdgan_jax.runtime import processes
+from kdgan_jax.runtime.console import log
+from kdgan_jax.runtime.errors import Stopped
 
 SIGNALS = signal.SIGINT, signal.SIGTERM
 AT_ONCE = 130  # exit code after a second Ctrl-C
@@ -38,8 +38,8 @@ class Stop:
         if processes.several():
             os.kill(os.getpid(), signal.SIGTERM)
         elif not self._waiting:
-            raise Stopped(f"stopped by {self.asked.name}; start again to go on")
-        log.warning("%s: ends after this step; Ctrl-C leaves at once", self.asked.name)
+            raise Stopped(f"Stopped by {self.asked.name}. Run the same command to resume.")
+        log.warning("Stopping after this step. Press Ctrl-C again to quit immediately.")
 
     def after_step(self) -> signal.Signals | None:
         """Returns what ends the run now, after a step; the same in all processes."""
@@ -51,7 +51,7 @@ class Stop:
     def check(self) -> None:
         """Ends the run if a request came too late for the steps that it waited for."""
         if self.asked is not None and not processes.several():
-            raise Stopped(f"stopped by {self.asked.name}; start again to go on")
+            raise Stopped(f"Stopped by {self.asked.name}. Run the same command to resume.")
 
     @contextlib.contextmanager
     def waiting(self) -> Iterator[None]:

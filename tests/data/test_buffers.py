@@ -8,10 +8,10 @@ import pytest
 from gapped import with_gaps
 from PIL import Image
 
-from kdgan_jax import bicubic
 from kdgan_jax.data import buffers
 from kdgan_jax.data.photos import Photo
-from kdgan_jax.errors import UserError
+from kdgan_jax.pictures import bicubic
+from kdgan_jax.runtime.errors import UserError
 
 SCALES = 1, 2, 3, 4
 

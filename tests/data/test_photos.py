@@ -5,10 +5,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from kdgan_jax import bicubic
+from kdgan_jax.config.settings import DataConfig
 from kdgan_jax.data import embedded, photos
-from kdgan_jax.errors import UserError
-from kdgan_jax.settings import DataConfig
+from kdgan_jax.pictures import bicubic
+from kdgan_jax.runtime.errors import UserError
 
 
 def settings(source, holdout=1, **changes):

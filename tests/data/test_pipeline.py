@@ -10,13 +10,13 @@ import pytest
 from gapped import with_gaps
 from PIL import Image
 
-from kdgan_jax import bicubic
+from kdgan_jax.config.settings import BatchConfig, DataConfig
 from kdgan_jax.data import buffers, patches, pipeline, sampling
 from kdgan_jax.data.photos import Photo
 from kdgan_jax.data.pipeline import PatchSource
 from kdgan_jax.data.tensorflow import tf
-from kdgan_jax.errors import UserError
-from kdgan_jax.settings import BatchConfig, DataConfig
+from kdgan_jax.pictures import bicubic
+from kdgan_jax.runtime.errors import UserError
 
 WAYS = "on the device", "in memory", "on the fly"
 TURNS = [(flip, turns) for flip in (False, True) for turns in range(4)]
@@ -404,7 +404,7 @@ import contextlib
 import numpy as np
 from kdgan_jax.data.photos import Photo
 from kdgan_jax.data.pipeline import PatchSource
-from kdgan_jax.settings import BatchConfig, DataConfig
+from kdgan_jax.config.settings import BatchConfig, DataConfig
 hr = np.zeros((64, 64, 3), np.uint8)
 source = PatchSource([Photo("a", hr, None, (64, 64))], DataConfig(), 4)
 batches = source.batches(BatchConfig(steps=10**9, batch=4, hr_patch=32), seed=0)

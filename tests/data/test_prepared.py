@@ -13,12 +13,12 @@ from hypothesis import settings as hypothesis
 from hypothesis import strategies as st
 from PIL import Image
 
-from kdgan_jax import bicubic
+from kdgan_jax.config.settings import DataConfig
 from kdgan_jax.data import buffers, prepared
 from kdgan_jax.data import photos as sources
-from kdgan_jax.errors import UserError
-from kdgan_jax.io import files
-from kdgan_jax.settings import DataConfig
+from kdgan_jax.pictures import bicubic
+from kdgan_jax.runtime import files
+from kdgan_jax.runtime.errors import UserError
 
 HINT = "python -m kdgan_jax.prepare"
 

@@ -19,7 +19,7 @@ from altering import json_values
 from conftest import ROOT
 from hypothesis import strategies as st
 
-from kdgan_jax.errors import UserError
+from kdgan_jax.runtime.errors import UserError
 
 SECONDS = 5  # of the processor, that one input may take
 BLOCKED = 60  # by the clock: one that waits for something else
@@ -164,7 +164,7 @@ altered = functools.partial(altering.altered, others=JSON)
 PROGRAM = """
 import resource, sys
 resource.setrlimit(resource.RLIMIT_AS, ({limit}, {limit}))
-from kdgan_jax.errors import UserError
+from kdgan_jax.runtime.errors import UserError
 {imports}
 for path in sys.argv[1:]:
     try:

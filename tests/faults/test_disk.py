@@ -15,7 +15,7 @@ import PIL.Image
 import pytest
 from conftest import ROOT
 
-from kdgan_jax.io import checkpoint
+from kdgan_jax.workdir import checkpoint
 
 # Nothing is added to the compile cache, which would be cut short, too.
 ENVIRONMENT = {**os.environ, "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "1000"}

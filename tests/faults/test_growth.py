@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from conftest import ROOT
 
-from kdgan_jax.io import logs
+from kdgan_jax.workdir.metrics import read_metrics
 
 STEPS = 5000
 WARM = 500  # steps after which all that is made once has been made
@@ -47,7 +47,7 @@ def test_five_thousand_steps_take_no_more_than_five_hundred(tmp_path, backend):
     )
     seen = []
     while process.poll() is None:
-        rows = logs.read_metrics(tmp_path / "metrics.jsonl")
+        rows = read_metrics(tmp_path / "metrics.jsonl")
         found = taken(process)
         if rows and found and WARM <= rows[-1]["step"] < STEPS:  # then it makes tables and pictures
             seen.append(found)

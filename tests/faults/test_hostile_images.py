@@ -16,8 +16,8 @@ from hypothesis import strategies as st
 from mutations import Watch, mutants, with_checksums
 from PIL import Image
 
-from kdgan_jax.errors import UserError
-from kdgan_jax.io import images
+from kdgan_jax.pictures import codec
+from kdgan_jax.runtime.errors import UserError
 
 SOUND = pictures.sound()
 HOSTILE = pictures.hostile()
@@ -26,8 +26,8 @@ FORMATS = "png", "jpg", "webp", "tif", "gif", "bmp", "avif", "ppm"
 
 def read(path):
     """What `upscale` and training do with a file: its size, then its pixels."""
-    size = images.size(path)
-    picture = images.read(path)
+    size = codec.size(path)
+    picture = codec.read(path)
     assert picture.rgb.dtype == np.uint8
     assert picture.rgb.shape == (*picture.rgb.shape[:2], 3)
     if picture.rgb.shape[:2] != size:  # said by `photos.load`
@@ -43,8 +43,8 @@ def test_what_mutations_are_made_of_is_sound(tmp_path, name):
 @pytest.mark.parametrize("name", HOSTILE)
 def test_a_hostile_file_is_refused_by_name(tmp_path, name):
     (tmp_path / name).write_bytes(HOSTILE[name])
-    assert Watch()(images.read, tmp_path / name) == "refused"
-    Watch()(images.size, tmp_path / name)
+    assert Watch()(codec.read, tmp_path / name) == "refused"
+    Watch()(codec.size, tmp_path / name)
 
 
 @pytest.mark.parametrize("count", [40, pytest.param(2_000, marks=pytest.mark.long)])
@@ -75,7 +75,7 @@ def test_a_file_is_what_it_holds_and_no_program_is_run(tmp_path, monkeypatch):
     monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
     (tmp_path / "a.png").write_bytes(HOSTILE["program.png"])
     with pytest.raises(UserError, match="is no image"):
-        images.read(tmp_path / "a.png")
+        codec.read(tmp_path / "a.png")
     assert not (tmp_path / "canary").exists()
 
 
@@ -85,10 +85,10 @@ def test_what_is_no_file_is_refused_and_not_waited_for(tmp_path):
     (tmp_path / "round.png").symlink_to(tmp_path / "round.png")
     os.mkfifo(tmp_path / "pipe.png")
     for path in sorted(tmp_path.iterdir()):
-        for function in (images.size, images.read):
+        for function in (codec.size, codec.read):
             assert Watch()(function, path) == "refused"
     with pytest.raises(UserError, match="holds no image"):
-        images.find(tmp_path)
+        codec.find(tmp_path)
 
 
 # Memory: what is announced is not believed, and what may be decoded takes what is stated.
@@ -96,7 +96,7 @@ def test_what_is_no_file_is_refused_and_not_waited_for(tmp_path):
 
 def decoded(*paths, limit=2**35):
     """Returns the most bytes that a process held that read these, and its seconds."""
-    imports = "from kdgan_jax.io import images; images.Image.init()"
+    imports = "from kdgan_jax.pictures import codec; codec.Image.init()"
     call = "images.size(path), images.read(path)"
     return mutations.peak(imports, call, *paths, limit=limit)[:2]
 
@@ -114,7 +114,7 @@ def test_the_largest_pictures_take_what_is_stated(tmp_path, name):
     (tmp_path / name).write_bytes(pictures.largest()[name])
     taken, seconds = decoded(tmp_path / name)
     alone, start = decoded()
-    assert taken - alone < images.BYTES_PER_PIXEL * Image.MAX_IMAGE_PIXELS
+    assert taken - alone < codec.BYTES_PER_PIXEL * Image.MAX_IMAGE_PIXELS
     assert seconds - start < 2 * mutations.SECONDS  # 89 million pixels, of 16 bits at worst
 
 
@@ -132,14 +132,14 @@ def test_a_picture_that_memory_is_short_of_is_named(tmp_path, monkeypatch):
         raise MemoryError
 
     (tmp_path / "a.png").write_bytes(SOUND["rgb.png"])
-    monkeypatch.setattr(images.samples, "to_8_bits", short)
+    monkeypatch.setattr(codec.samples, "to_8_bits", short)
     with pytest.raises(UserError, match=r"a\.png: takes more memory than there is"):
-        images.read(tmp_path / "a.png")
+        codec.read(tmp_path / "a.png")
 
 
 def test_what_pillow_warns_of_is_not_said(tmp_path, recwarn):
     (tmp_path / "a.tif").write_bytes(pictures.grey_tiff(2, 2, data=b"1234", t33432=2**31))
-    images.read(tmp_path / "a.tif")
+    codec.read(tmp_path / "a.tif")
     assert not recwarn.list
 
 
@@ -147,14 +147,14 @@ def test_floats_that_are_no_numbers_are_black_and_warn_of_nothing(tmp_path):
     values = struct.pack("<4f", np.nan, np.inf, -np.inf, 1e38)
     (tmp_path / "a.tif").write_bytes(pictures.grey_tiff(4, 1, 32, 3, data=values))
     assert Watch()(read, tmp_path / "a.tif") == "read"
-    assert images.read(tmp_path / "a.tif").rgb[0, :, 0].tolist() == [0, 255, 0, 255]
+    assert codec.read(tmp_path / "a.tif").rgb[0, :, 0].tolist() == [0, 255, 0, 255]
 
 
 def test_scans_and_comments_as_programs_write_them_are_read(tmp_path):
     (tmp_path / "a.jpg").write_bytes(pictures.scans(300, 300, 400))
     (tmp_path / "a.ppm").write_bytes(b"P3\n# GIMP\n1 1 255\n1 2 3\n")
     for path in tmp_path.iterdir():
-        images.read(path)
+        codec.read(path)
 
 
 def test_what_phones_append_to_a_jpeg_is_no_scan(tmp_path):
@@ -162,5 +162,5 @@ def test_what_phones_append_to_a_jpeg_is_no_scan(tmp_path):
     noise = random.Random(0).randbytes(2**24)  # a film: hundreds of its pairs of bytes look like it
     (tmp_path / "a.jpg").write_bytes(sound + noise)
     assert noise.count(b"\xff\xda") > 100
-    assert images._scans(sound + noise) == images._scans(sound) == sound.count(b"\xff\xda")
-    assert images.read(tmp_path / "a.jpg").rgb.shape == (3000, 3000, 3)
+    assert codec._scans(sound + noise) == codec._scans(sound) == sound.count(b"\xff\xda")
+    assert codec.read(tmp_path / "a.jpg").rgb.shape == (3000, 3000, 3)

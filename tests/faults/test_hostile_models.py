@@ -19,13 +19,15 @@ from safetensors.numpy import save as to_bytes
 
 from kdgan_jax import config as configuration
 from kdgan_jax import models
-from kdgan_jax.checks import check_workdir, checked
+from kdgan_jax.baselines import random_forest
+from kdgan_jax.config.settings import DataConfig
 from kdgan_jax.data import photos, prepared
-from kdgan_jax.errors import UserError
-from kdgan_jax.io import checkpoint, limits
-from kdgan_jax.settings import DataConfig
-from kdgan_jax.zoo import foreign, forest
-from kdgan_jax.zoo.load import load
+from kdgan_jax.formats import foreign
+from kdgan_jax.inference.load import load
+from kdgan_jax.runtime import limits
+from kdgan_jax.runtime.errors import UserError
+from kdgan_jax.train.checks import check_workdir, checked
+from kdgan_jax.workdir import checkpoint
 
 LONG = pytest.mark.long
 
@@ -48,7 +50,7 @@ def watch():
 
 
 def reader(kind):
-    return forest.load if kind.startswith("forest") else load
+    return random_forest.load if kind.startswith("forest") else load
 
 
 FILES = ["ours.safetensors", "theirs.safetensors", "zip.pth", "stream.pth", "keras.h5", "graph.pb"]
@@ -283,7 +285,7 @@ def test_json_that_nests_too_deep_is_refused(tmp_path, sound, saved):
     header, rest = weights.safetensors(sound["forest.safetensors"])
     header["__metadata__"]["recipe"] = "[" * 10**5
     (tmp_path / "f.safetensors").write_bytes(weights.with_header(header, rest))
-    refused(tmp_path / "f.safetensors", "recursion", forest.load)
+    refused(tmp_path / "f.safetensors", "recursion", random_forest.load)
     for name, reason in {"meta.json": "missing or damaged", checkpoint.MANIFEST: "broken"}.items():
         shutil.rmtree(tmp_path / "1", ignore_errors=True)
         shutil.copytree(saved[0], tmp_path / "1")
@@ -330,7 +332,7 @@ def test_numbers_that_are_no_float32_are_refused(tmp_path):
         made = weights.with_header(facts, bytes(2 * size))
         (tmp_path / "a.safetensors").write_bytes(made)
         refused(tmp_path / "a.safetensors", "")
-        refused(tmp_path / "a.safetensors", "", forest.load)
+        refused(tmp_path / "a.safetensors", "", random_forest.load)
 
 
 def test_what_is_no_file_is_refused_and_not_waited_for(tmp_path, sound, saved):
@@ -341,7 +343,7 @@ def test_what_is_no_file_is_refused_and_not_waited_for(tmp_path, sound, saved):
         (tmp_path / f"round.{suffix}").symlink_to(tmp_path / f"round.{suffix}")
         for kind in ("pipe", "folder", "round"):
             refused(tmp_path / f"{kind}.{suffix}", "")
-    refused(tmp_path / "pipe.safetensors", "", forest.load)
+    refused(tmp_path / "pipe.safetensors", "", random_forest.load)
     refused(tmp_path / "pipe.bin", "is no file", lambda path: prepared.load(path, 4))
     (tmp_path / "a.param").write_bytes(sound["compact.param"])
     os.mkfifo(tmp_path / "a.bin")
@@ -386,7 +388,9 @@ def _constant(folder):
 
 def loaded(*paths):
     """Returns the most bytes that a process held that loaded these, and what it said."""
-    taken, _, said = mutations.peak("from kdgan_jax.zoo.load import load", "load(path)", *paths)
+    taken, _, said = mutations.peak(
+        "from kdgan_jax.inference.load import load", "load(path)", *paths
+    )
     return taken, said
 
 

@@ -11,9 +11,9 @@ from PIL import Image
 from safetensors import safe_open
 
 from kdgan_jax import config as configuration
-from kdgan_jax import convert, prepare, upscale
-from kdgan_jax.evaluate import cli
-from kdgan_jax.zoo import load, native
+from kdgan_jax import convert, evaluate, prepare, upscale
+from kdgan_jax.formats import native
+from kdgan_jax.inference import load
 
 
 @pytest.fixture
@@ -104,17 +104,17 @@ def test_evaluate_replaces_links_and_refuses_names_that_lead_elsewhere(tmp_path,
     models = "--models=../../evil=bicubic,/etc/evil=nearest"
     for label in ("../evil", "/evil", "a/b", "..\0"):
         with pytest.raises(SystemExit):
-            cli.main([models, f"--data={label}={tmp_path / 'set'}", *common])
+            evaluate.main([models, f"--data={label}={tmp_path / 'set'}", *common])
         assert "error: --data: a set cannot be named" in capfd.readouterr().err
     assert mutations.tree(tmp_path) == before
-    assert cli.main([models, f"--data={tmp_path / 'set'}", *common]) == 0
+    assert evaluate.main([models, f"--data={tmp_path / 'set'}", *common]) == 0
     new = mutations.changed(before, mutations.tree(tmp_path))
     assert {f"out/{name}" for name in names} <= set(new)
     assert all(name.startswith("out/") for name in new)
     assert not any(path.is_symlink() for path in (tmp_path / "out").iterdir())
     (tmp_path / "out/rows").symlink_to(tmp_path / "set")
     with pytest.raises(SystemExit):
-        cli.main([models, f"--data={tmp_path / 'set'}", "--resume", *common])
+        evaluate.main([models, f"--data={tmp_path / 'set'}", "--resume", *common])
     assert "its folder 'rows' is a link" in capfd.readouterr().err
 
 

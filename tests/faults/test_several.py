@@ -14,8 +14,8 @@ import numpy as np
 import pytest
 from conftest import ROOT, wait_for
 
-from kdgan_jax.errors import STOPPED
-from kdgan_jax.io import checkpoint
+from kdgan_jax.runtime.errors import STOPPED
+from kdgan_jax.workdir import checkpoint
 
 # (processes, devices of each)
 SHAPES = [(2, 2), (1, 4), (1, 1)]

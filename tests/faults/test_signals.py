@@ -9,8 +9,8 @@ import sys
 import pytest
 from conftest import ROOT, run_module, wait_for
 
-from kdgan_jax.errors import STOPPED
-from kdgan_jax.io import checkpoint
+from kdgan_jax.runtime.errors import STOPPED
+from kdgan_jax.workdir import checkpoint
 
 # A long first phase with a small network, from which any moment can be chosen.
 ARGUMENTS = [

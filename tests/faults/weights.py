@@ -11,15 +11,15 @@ from safetensors.numpy import save as to_bytes
 from tensorboardX.proto.graph_pb2 import GraphDef
 
 from kdgan_jax import models
-from kdgan_jax.io import checkpoint
-from kdgan_jax.zoo import foreign, native
-from kdgan_jax.zoo.model import Model
+from kdgan_jax.formats import foreign, native
+from kdgan_jax.inference.model import Model
+from kdgan_jax.workdir import checkpoint
 
-sys.path += [str(Path(__file__).parents[1] / name) for name in ("io", "zoo")]
+sys.path += [str(Path(__file__).parents[1] / name) for name in ("baselines", "formats")]
 
-import test_forest
 import test_ncnn
 import test_pytorch as pickles
+import test_random_forest
 
 TINY = {"features": 3, "depth": 1}
 
@@ -93,7 +93,7 @@ def sound(folder):
         "stream.pth": _written(folder, "b.pth", lambda p: pickles.write_stream(p, *pickled(state))),
         "keras.h5": _written(folder, "a.h5", _h5),
         "graph.pb": graph(foreign.to_state(fsrcnn.module, fsrcnn.params)).SerializeToString(),
-        "forest.safetensors": _written(folder, "f.safetensors", test_forest.made().save),
+        "forest.safetensors": _written(folder, "f.safetensors", test_random_forest.made().save),
     }
     for name, network in {"compact": "compact", "rrdb": "rrdb x2"}.items():
         path, _ = test_ncnn.written(folder / f"{name}.param", network)

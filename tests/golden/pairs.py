@@ -4,8 +4,8 @@ from collections.abc import Callable
 
 import numpy as np
 
-from kdgan_jax import bicubic
 from kdgan_jax.data import photos
+from kdgan_jax.pictures import bicubic
 
 Pair = tuple[np.ndarray, np.ndarray]
 

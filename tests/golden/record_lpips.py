@@ -16,7 +16,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from golden.pairs import PAIRS
 
-from kdgan_jax.io import imagenet
+from kdgan_jax.formats import imagenet
 
 # torchvision's operators need CUDA in some wheels; declared here, it imports without them.
 _library = torch.library.Library("torchvision", "DEF")

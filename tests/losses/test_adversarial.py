@@ -5,7 +5,7 @@ import pytest
 from jax.test_util import check_grads
 
 from kdgan_jax.losses import TERMS, Game
-from kdgan_jax.models.discriminator import identity
+from kdgan_jax.models.blocks.normalization import identity
 
 GAMES = {name: term() for name, term in TERMS.items() if issubclass(term, Game)}
 every_kind = pytest.mark.parametrize("kind", GAMES)

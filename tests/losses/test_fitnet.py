@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from jax.test_util import check_grads
 
-from kdgan_jax.errors import UserError
 from kdgan_jax.losses.fitnet import FitNet
 from kdgan_jax.losses.term import Context, Output
+from kdgan_jax.runtime.errors import UserError
 
 TERM = FitNet(target="teacher", pairs=(("a", "x"), ("b", "y")))
 generator = np.random.default_rng(0)

@@ -15,9 +15,10 @@ import jax
 import numpy as np
 from conftest import HASTE
 
-from kdgan_jax import models, tiles
-from kdgan_jax.models.rrdb import modern_keys
-from kdgan_jax.zoo import foreign, imported
+from kdgan_jax import models
+from kdgan_jax.formats import foreign, imported
+from kdgan_jax.inference import tiles
+from kdgan_jax.models.generators.rrdb import modern_keys
 
 SIZE = 17, 23  # of an image, if a check does not need another
 

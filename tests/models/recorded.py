@@ -5,7 +5,7 @@ from pathlib import Path
 import checks
 import numpy as np
 
-from kdgan_jax.zoo import foreign
+from kdgan_jax.formats import foreign
 
 GOLDEN = Path(__file__).parents[1] / "golden"
 

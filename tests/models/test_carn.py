@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from kdgan_jax import models
-from kdgan_jax.models.carn import MEAN
-from kdgan_jax.zoo import foreign
+from kdgan_jax.formats import foreign
+from kdgan_jax.models.generators.carn import MEAN
 
 TINY = {"features": 8, "blocks": 2, "groups": 2}
 

@@ -7,9 +7,9 @@ import pytest
 from safetensors.numpy import load_file
 
 from kdgan_jax import models
-from kdgan_jax.models.layers import BranchConv, Conv
-from kdgan_jax.zoo import foreign
-from kdgan_jax.zoo.model import Model
+from kdgan_jax.formats import foreign
+from kdgan_jax.inference.model import Model
+from kdgan_jax.models.blocks.layers import BranchConv, Conv
 
 TINY = {"features": 8, "depth": 2}
 BRANCHED = TINY | {"branches": True}

@@ -5,9 +5,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from kdgan_jax import devices, models
-from kdgan_jax.errors import UserError
-from kdgan_jax.models.discriminator import BatchNorm
+from kdgan_jax import models
+from kdgan_jax.models.blocks.normalization import BatchNorm
+from kdgan_jax.runtime import devices
+from kdgan_jax.runtime.errors import UserError
 
 TINY = {"features": (4, 8), "hidden": 16}
 

@@ -7,7 +7,7 @@ import pytest
 from conftest import TINY
 
 from kdgan_jax import models
-from kdgan_jax.errors import UserError
+from kdgan_jax.runtime.errors import UserError
 
 ABLE = "compact", "edsr", "srresnet"
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from kdgan_jax import models
-from kdgan_jax.models import fast_srgan
+from kdgan_jax.models.generators import fast_srgan
 
 TINY = {"features": 8, "blocks": 1}
 

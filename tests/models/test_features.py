@@ -9,7 +9,7 @@ import pytest
 from conftest import TINY
 
 from kdgan_jax import models
-from kdgan_jax.errors import UserError
+from kdgan_jax.runtime.errors import UserError
 
 SIZE = 15, 16  # the smallest that all take
 

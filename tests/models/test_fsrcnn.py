@@ -3,8 +3,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from kdgan_jax import bicubic, models
-from kdgan_jax.models import fsrcnn, layers
+from kdgan_jax import models
+from kdgan_jax.models.blocks import layers
+from kdgan_jax.models.generators import fsrcnn
+from kdgan_jax.pictures import bicubic
 
 SMALL = {"features": 32, "narrow": 5, "depth": 1}  # FSRCNN-small
 TINY = {"features": 8, "narrow": 4, "depth": 2}

@@ -8,9 +8,10 @@ import pytest
 import recorded
 from conftest import OURS, TINY, TRIED
 
-from kdgan_jax import bicubic, models
-from kdgan_jax.errors import UserError
-from kdgan_jax.models import layers
+from kdgan_jax import models
+from kdgan_jax.models.blocks import layers
+from kdgan_jax.pictures import bicubic
+from kdgan_jax.runtime.errors import UserError
 
 every_scale = pytest.mark.parametrize("scale", models.SCALES)
 every_network_and_scale = pytest.mark.parametrize(("name", "scale"), TRIED)

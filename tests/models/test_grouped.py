@@ -3,8 +3,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from kdgan_jax.models.grouped import convolve, grouped_convolution
-from kdgan_jax.zoo import costs
+from kdgan_jax.inference import costs
+from kdgan_jax.models.blocks.grouped import convolve, grouped_convolution
 
 # Groups, inputs of a group, outputs of a group, kernel, stride, padding, dilation.
 CASES = {

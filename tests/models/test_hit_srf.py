@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from kdgan_jax import models
-from kdgan_jax.models import correlation
+from kdgan_jax.models.blocks import correlation
 
 TINY = {"features": 32, "groups": 1, "heads": 2, "windows": (4, 8, 16)}
 

@@ -4,7 +4,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from kdgan_jax.models.attention import ContrastAttention
+from kdgan_jax.models.blocks.attention import ContrastAttention
 
 TINY = {"features": 32, "blocks": 2}
 

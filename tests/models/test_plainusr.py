@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from kdgan_jax import models
-from kdgan_jax.models import plainusr
+from kdgan_jax.models.generators import plainusr
 
 TINY = {"features": (8, 6, 4), "depth": 2, "attention": 3}
 

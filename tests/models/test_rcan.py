@@ -5,8 +5,8 @@ import pytest
 import recorded
 
 from kdgan_jax import models
-from kdgan_jax.models import edsr, rcan
-from kdgan_jax.zoo import foreign
+from kdgan_jax.formats import foreign
+from kdgan_jax.models.generators import edsr, rcan
 
 TINY = {"features": 8, "groups": 2, "blocks": 3, "reduction": 4}
 BARE = {**TINY, "mean_shift": False}

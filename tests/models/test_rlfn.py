@@ -3,7 +3,7 @@ import jax
 import numpy as np
 import pytest
 
-from kdgan_jax.models.attention import ESA
+from kdgan_jax.models.blocks.attention import ESA
 
 TINY = {"features": 8, "inner": 12, "blocks": 2, "attention": 4}
 S = {"features": 48}

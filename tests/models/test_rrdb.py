@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import recorded
 
-from kdgan_jax.models import rrdb
-from kdgan_jax.zoo import foreign
+from kdgan_jax.formats import foreign
+from kdgan_jax.models.generators import rrdb
 
 TINY = {"features": 8, "blocks": 2, "growth": 4}
 PLAIN = {**TINY, "unshuffle": 1}

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from kdgan_jax import models
-from kdgan_jax.models import smfanet
+from kdgan_jax.models.generators import smfanet
 
 TINY = {"features": 8, "blocks": 1}
 PLUS = {"features": 48, "blocks": 12}

@@ -3,7 +3,8 @@ import jax
 import numpy as np
 import pytest
 
-from kdgan_jax import bicubic, models
+from kdgan_jax import models
+from kdgan_jax.pictures import bicubic
 
 TINY = {"features": 8, "depth": 3}
 

@@ -4,8 +4,8 @@ import jax
 import numpy as np
 import pytest
 
-from kdgan_jax.io import imagenet
-from kdgan_jax.models import vgg
+from kdgan_jax.formats import imagenet
+from kdgan_jax.models.extractors import vgg
 
 
 @functools.cache

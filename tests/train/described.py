@@ -1,7 +1,7 @@
 """Phases described in a line, for tests."""
 
-from kdgan_jax import spec
-from kdgan_jax.settings import BatchConfig, LossConfig, OptimizerConfig, PhaseConfig, Spec
+from kdgan_jax.config import spec
+from kdgan_jax.config.settings import BatchConfig, LossConfig, OptimizerConfig, PhaseConfig, Spec
 
 
 def loss(kind="l1", weight=1.0, target="hr", schedule="constant"):

@@ -6,11 +6,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from kdgan_jax import devices
+from kdgan_jax.config.settings import BatchConfig, DataConfig
 from kdgan_jax.data import buffers
 from kdgan_jax.data.photos import Photo
-from kdgan_jax.errors import UserError
-from kdgan_jax.settings import BatchConfig, DataConfig
+from kdgan_jax.runtime import devices
+from kdgan_jax.runtime.errors import UserError
 from kdgan_jax.train import feed
 
 BATCHES = BatchConfig(steps=3, batch=4, hr_patch=16)

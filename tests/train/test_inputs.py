@@ -5,8 +5,8 @@ import dataclasses
 import pytest
 from described import loss, phase_config
 
-from kdgan_jax.errors import UserError
-from kdgan_jax.settings import DataConfig, LoopConfig, RunConfig, Spec, TeacherConfig
+from kdgan_jax.config.settings import DataConfig, LoopConfig, RunConfig, Spec, TeacherConfig
+from kdgan_jax.runtime.errors import UserError
 from kdgan_jax.train import inputs
 
 

@@ -13,12 +13,8 @@ import pytest
 from described import loss, phase_config
 
 from kdgan_jax import config as configuration
-from kdgan_jax import devices, replay
-from kdgan_jax.data.batches import Batch
-from kdgan_jax.data.photos import Photo
-from kdgan_jax.errors import Stopped, UserError
-from kdgan_jax.io import checkpoint, logs
-from kdgan_jax.settings import (
+from kdgan_jax import replay
+from kdgan_jax.config.settings import (
     BatchConfig,
     DataConfig,
     DiscriminatorConfig,
@@ -27,13 +23,19 @@ from kdgan_jax.settings import (
     Spec,
     TeacherConfig,
 )
+from kdgan_jax.data.batches import Batch
+from kdgan_jax.data.photos import Photo
+from kdgan_jax.inference.load import load
+from kdgan_jax.inference.model import Model
+from kdgan_jax.runtime import devices
+from kdgan_jax.runtime.errors import Stopped, UserError
 from kdgan_jax.train import feed as feeds
 from kdgan_jax.train import loop, state, steps
 from kdgan_jax.train import phase as phases
 from kdgan_jax.train.feed import Feed
 from kdgan_jax.train.stopping import Stop
-from kdgan_jax.zoo.load import load
-from kdgan_jax.zoo.model import Model
+from kdgan_jax.workdir import checkpoint
+from kdgan_jax.workdir.metrics import read_metrics
 
 
 class Interrupted(Exception):
@@ -84,10 +86,10 @@ def elsewhere(phase, name="again", **changes):
 
 def test_a_row_is_the_mean_over_the_steps_since_the_last_one(phase):
     train(phase)
-    rows = logs.read_metrics(phase.workdir / "metrics.jsonl")
+    rows = read_metrics(phase.workdir / "metrics.jsonl")
     fine = elsewhere(phase)
     train(fine, log_every=1)
-    single = logs.read_metrics(fine.workdir / "metrics.jsonl")
+    single = read_metrics(fine.workdir / "metrics.jsonl")
     means = [np.mean([row["pixel"] for row in single[i : i + 2]]) for i in (0, 2, 4)]
     np.testing.assert_allclose([row["pixel"] for row in rows if "pixel" in row], means, rtol=1e-6)
     assert [row["step"] for row in rows if "holdout_psnr_y" in row] == [3, 6]
@@ -140,7 +142,7 @@ def test_photos_that_are_gone_end_a_phase_with_its_last_step_saved(phase):
 def test_several_steps_in_one_call_are_as_many_single_ones(phase):
     # Sums of float32 in a loop may be ordered otherwise; an update is of 1e-3.
     single = train(phase, on_device()).params
-    rows = logs.read_metrics(phase.workdir / "metrics.jsonl")
+    rows = read_metrics(phase.workdir / "metrics.jsonl")
     again = elsewhere(phase)
     calls = []
 
@@ -153,7 +155,7 @@ def test_several_steps_in_one_call_are_as_many_single_ones(phase):
     several = train(again, on_device()._replace(given=given), steps_per_call=4).params
     assert len(calls) == 4
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=2e-6), several, single)
-    others = logs.read_metrics(again.workdir / "metrics.jsonl")
+    others = read_metrics(again.workdir / "metrics.jsonl")
     assert [row["step"] for row in others] == [row["step"] for row in rows] == [2, 3, 4, 6]
     means = [row["pixel"] for row in rows if "pixel" in row]
     np.testing.assert_allclose([r["pixel"] for r in others if "pixel" in r], means, rtol=1e-5)
@@ -233,7 +235,7 @@ def poisoned(*numbers, feed=HOST):
 def test_an_update_that_is_not_finite_is_not_made_and_counted(phase):
     after = train(phase, poisoned(1, 2, 4), log_every=3).params
     assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(after))
-    rows = {row["step"]: row for row in logs.read_metrics(phase.workdir / "metrics.jsonl")}
+    rows = {row["step"]: row for row in read_metrics(phase.workdir / "metrics.jsonl")}
     assert {step: row.get("skipped") for step, row in rows.items()} == {2: 1, 3: 1, 4: None, 6: 1}
     assert all(np.isfinite(row.get("pixel", 0)) for row in rows.values())
 
@@ -287,7 +289,7 @@ def test_skipped_steps_are_counted_one_by_one_in_a_call_of_several(phase):
     every = dict.fromkeys(("log_every", "evaluate_every", "checkpoint_every"), 6)
     every |= {"steps_per_call": 6, "max_bad_steps": 4}
     train(phase, poisoned(0, 2, 3, feed=on_device()), **every)
-    (row,) = logs.read_metrics(phase.workdir / "metrics.jsonl")
+    (row,) = read_metrics(phase.workdir / "metrics.jsonl")
     assert row["skipped"] == 3
     assert np.isfinite(row["pixel"])
     again = elsewhere(phase)
@@ -373,7 +375,7 @@ def test_all_that_trains_goes_on_to_the_bit(whole):
 
 def test_rows_of_a_warm_up_have_no_losses_of_the_generator(whole):
     train(whole)
-    rows = {row["step"]: row for row in logs.read_metrics(whole.workdir / "metrics.jsonl")}
+    rows = {row["step"]: row for row in read_metrics(whole.workdir / "metrics.jsonl")}
     assert "pixel" not in rows[2]
     assert {"discriminator", "r1"} <= rows[2].keys()
     assert {"pixel", "hints", "adversarial", "discriminator", "r1"} <= rows[4].keys()

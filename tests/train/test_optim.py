@@ -6,12 +6,11 @@ import numpy as np
 import optax
 import pytest
 
-from kdgan_jax import checks
 from kdgan_jax import config as base
-from kdgan_jax.settings import OptimizerConfig
-from kdgan_jax.train import optim
+from kdgan_jax.config.settings import OptimizerConfig
+from kdgan_jax.inference.model import Model
+from kdgan_jax.train import checks, optim
 from kdgan_jax.train import phase as phases
-from kdgan_jax.zoo.model import Model
 
 
 def rates(steps, **changes):

@@ -8,9 +8,9 @@ import jax.numpy as jnp
 import pytest
 from conftest import ROOT
 
-from kdgan_jax import checks, models
+from kdgan_jax import models
 from kdgan_jax.data.batches import Batch
-from kdgan_jax.train import inputs, steps
+from kdgan_jax.train import checks, inputs, steps
 from kdgan_jax.train import phase as phases
 
 

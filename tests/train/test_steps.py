@@ -10,17 +10,19 @@ import optax
 import pytest
 from conftest import HASTE
 
-from kdgan_jax import devices, losses, models, spec
+from kdgan_jax import losses, models
+from kdgan_jax.config import spec
 from kdgan_jax.data.batches import Batch
-from kdgan_jax.errors import UserError
-from kdgan_jax.io import imagenet
+from kdgan_jax.formats import imagenet
 from kdgan_jax.losses import pixel
 from kdgan_jax.losses.distill import blend
 from kdgan_jax.losses.gradient_penalty import R1
 from kdgan_jax.losses.schedules import Between, Constant, Linear
 from kdgan_jax.losses.term import Term
-from kdgan_jax.models import vgg
-from kdgan_jax.models.discriminator import identity
+from kdgan_jax.models.blocks.normalization import identity
+from kdgan_jax.models.extractors import vgg
+from kdgan_jax.runtime import devices
+from kdgan_jax.runtime.errors import UserError
 from kdgan_jax.train import state, steps
 
 SCALE, BATCH, PATCH = 2, 8, 16

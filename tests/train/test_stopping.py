@@ -4,7 +4,7 @@ import threading
 
 import pytest
 
-from kdgan_jax.errors import Stopped
+from kdgan_jax.runtime.errors import Stopped
 from kdgan_jax.train import stopping
 
 

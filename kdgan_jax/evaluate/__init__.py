@@ -1,1 +1,0 @@
-"""Evaluation: metrics, baselines, measuring models on sets of photos, tables and pictures."""

@@ -1,0 +1,1 @@
+"""Evaluation: metrics, measuring models on sets of photos, tables and pictures."""

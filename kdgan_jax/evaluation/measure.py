@@ -1,0 +1,189 @@
+"""Measuring upscalers on photos: one row of figures per model and set."""
+
+import time
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple, Protocol
+
+import numpy as np
+
+from kdgan_jax.baselines.interpolation import BASELINES
+from kdgan_jax.evaluation.metrics import METRICS
+from kdgan_jax.inference import costs
+from kdgan_jax.inference.ensemble import quantise, self_ensemble
+from kdgan_jax.inference.model import Model
+from kdgan_jax.runtime.errors import UserError
+
+Rows = list[dict[str, Any]]  # of a table: per model and set, or per model, set and image
+LEAST_RUNS = 5  # of a set's first image, so that seconds are never those of one run
+
+
+class Example(NamedTuple):
+    """One photo to be measured on: HR (H, W, 3) and LR (H / scale, W / scale, 3), uint8."""
+
+    name: str
+    hr: np.ndarray
+    lr: np.ndarray
+
+
+class Trained(Protocol):
+    """What a trained upscaler of any kind has: `zoo.model.Model`, `zoo.forest.Forest`."""
+
+    @property
+    def scale(self) -> int:
+        """Its enlargement."""
+
+    @property
+    def parameters(self) -> int:
+        """Number of trained numbers."""
+
+    @property
+    def digest(self) -> str:
+        """A hash of its weights and of what they are weights of."""
+
+    def upscale(self, image: np.ndarray) -> np.ndarray:
+        """Returns `image`, uint8 RGB, enlarged, uint8."""
+
+    def predict(self, image: np.ndarray) -> np.ndarray:
+        """Returns what `upscale` rounds: float32, 1 for white."""
+
+
+@dataclass(frozen=True)
+class Upscaler:
+    """What is measured: a name, a function from LR to SR (uint8), and what it costs.
+
+    Attributes:
+      name: in tables and pictures.
+      upscale: the function.
+      parameters: number of trained numbers.
+      multi_adds: multiply-accumulates for a 1280 x 720 output; None where they are not counted.
+      digest: gives a hash of what its results depend on; asked for only to keep them.
+    """
+
+    name: str
+    upscale: Callable[[np.ndarray], np.ndarray]
+    parameters: int
+    multi_adds: int | None
+    digest: Callable[[], str] = lambda: ""
+
+
+def from_model(name: str, model: Trained) -> Upscaler:
+    """Returns a trained model as an upscaler."""
+    multi_adds = costs.multi_adds_720p(model) if isinstance(model, Model) else None
+    return Upscaler(name, model.upscale, model.parameters, multi_adds, lambda: model.digest)
+
+
+def from_ensemble(name: str, model: Trained) -> Upscaler:
+    """Returns a trained model with self-ensemble as an upscaler, eight times as dear."""
+    plain = from_model(name, model)
+    return Upscaler(
+        name,
+        lambda lr: quantise(self_ensemble(model.predict, lr)),
+        plain.parameters,
+        None if plain.multi_adds is None else 8 * plain.multi_adds,
+        lambda: f"{model.digest}+",
+    )
+
+
+def from_baseline(name: str, scale: int) -> Upscaler:
+    """Returns the entry `name` of `BASELINES` as an upscaler."""
+    return Upscaler(name, lambda lr: BASELINES[name](lr, scale), 0, 0, lambda: name)
+
+
+def _timed(upscaler: Upscaler, lr: np.ndarray, runs: int) -> tuple[np.ndarray, float]:
+    """Returns the enlarged image, and the median of the seconds that it took."""
+    taken = []
+    for _ in range(runs):
+        begin = time.perf_counter()
+        sr = upscaler.upscale(lr)
+        taken.append(time.perf_counter() - begin)
+    return sr, float(np.median(taken))
+
+
+def measure(
+    upscalers: Sequence[Upscaler],
+    examples: Iterable[Example],
+    *,
+    dataset: str,
+    scale: int,
+    metrics: Sequence[str] = tuple(METRICS),
+    on_image: Callable[[str], None] = lambda name: None,
+) -> tuple[Rows, Rows]:
+    """Returns (rows per model, rows per model and image); see `images` and `means`."""
+    rows = images(
+        upscalers, examples, dataset=dataset, scale=scale, metrics=metrics, on_image=on_image
+    )
+    return means(upscalers, rows, scale), rows
+
+
+def images(
+    upscalers: Sequence[Upscaler],
+    examples: Iterable[Example],
+    *,
+    dataset: str,
+    scale: int,
+    metrics: Sequence[str] = tuple(METRICS),
+    on_image: Callable[[str], None] = lambda name: None,
+) -> Rows:
+    """Returns a row per image and model, image after image.
+
+    Examples are taken one at a time and not kept. Seconds are the median over images, the first of
+    which is run `LEAST_RUNS` times; a model's first image of each size goes through once before, so
+    that no compilation is timed.
+
+    Args:
+      upscalers: the models.
+      examples: the set.
+      dataset: its name, for the rows.
+      scale: HR over LR; also the border that is cut off.
+      metrics: names out of `METRICS`; the others are None in the rows.
+      on_image: called with the model's name after every model and image.
+
+    Raises:
+      UserError: an image cannot be read or measured; names it.
+    """
+    per_image: Rows = []
+    seen: set[tuple[int, ...]] = set()
+    for example in examples:
+        for upscaler in upscalers:
+            if example.lr.shape not in seen:
+                upscaler.upscale(example.lr)
+            sr, seconds = _timed(upscaler, example.lr, 1 if seen else LEAST_RUNS)
+            try:
+                figures = {name: METRICS[name](sr, example.hr, scale) for name in metrics}
+            except UserError as error:
+                raise UserError(f"{dataset}/{example.name}: {error}") from None
+            per_image.append(
+                {
+                    "model": upscaler.name,
+                    "dataset": dataset,
+                    "image": example.name,
+                    **{name: figures.get(name) for name in METRICS},
+                    "seconds": seconds,
+                }
+            )
+            on_image(upscaler.name)
+        seen.add(example.lr.shape)
+    return per_image
+
+
+def means(upscalers: Sequence[Upscaler], per_image: Rows, scale: int) -> Rows:
+    """Returns a row per model: means over its rows of `images`, the median of its seconds."""
+    rows = []
+    for upscaler in upscalers:
+        own = [row for row in per_image if row["model"] == upscaler.name]
+        measured = [name for name in METRICS if own[0][name] is not None]
+        figures = {name: float(np.mean([row[name] for row in own])) for name in measured}
+        rows.append(
+            {
+                "model": upscaler.name,
+                "dataset": own[0]["dataset"],
+                "scale": scale,
+                "images": len(own),
+                **{name: figures.get(name) for name in METRICS},
+                "params": upscaler.parameters,
+                "multi_adds_720p": upscaler.multi_adds,
+                "seconds_per_image": float(np.median([row["seconds"] for row in own])),
+            }
+        )
+    return rows

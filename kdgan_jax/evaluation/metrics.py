@@ -1,0 +1,130 @@
+"""PSNR, SSIM and LPIPS as super-resolution papers report them.
+
+Images are uint8 RGB (H, W, 3) of one size. Y is BT.601 studio range, unrounded; `shave` pixels
+(the scale) are cut off at each side, but not for LPIPS; a set's figure is the mean over its images.
+"""
+
+import functools
+from collections.abc import Callable, Iterable
+
+import dm_pix
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from kdgan_jax.evaluation import lpips
+from kdgan_jax.formats import imagenet
+from kdgan_jax.pictures.colour import luma
+from kdgan_jax.runtime.errors import UserError, pick
+
+PROTOCOL = "Y-BT601, unrounded Y, shave = scale, uint8 RGB, MATLAB bicubic"
+
+
+def _shaved(image: np.ndarray, shave: int, needed: int = 1) -> np.ndarray:
+    """Returns `image` without its border; at least `needed` pixels must be left each way."""
+    height, width = image.shape[:2]
+    if min(height, width) < needed + 2 * shave:
+        raise UserError(
+            f"an image of {width}x{height} is too small to be measured; sides must be at least"
+            f" {needed + 2 * shave} pixels"
+        )
+    return image[shave : height - shave, shave : width - shave]
+
+
+def _psnr(a: np.ndarray, b: np.ndarray) -> float:
+    # dm_pix.psnr works in float32; here float64 gives inf for equal images and nothing else.
+    mse = np.mean(np.square(a.astype(np.float64) - b.astype(np.float64)))
+    return float(10 * np.log10(255**2 / mse)) if mse else float("inf")
+
+
+def psnr_y(sr: np.ndarray, hr: np.ndarray, shave: int) -> float:
+    """Peak signal-to-noise ratio on Y in dB; inf for identical images."""
+    return _psnr(_shaved(luma(sr), shave), _shaved(luma(hr), shave))
+
+
+def psnr_rgb(sr: np.ndarray, hr: np.ndarray, shave: int) -> float:
+    """Peak signal-to-noise ratio over all three channels in dB; inf for identical images."""
+    return _psnr(_shaved(sr, shave), _shaved(hr, shave))
+
+
+# SSIM is compiled for sides of multiples of this, not for every size of image.
+BUCKET = 128
+
+
+@functools.lru_cache(maxsize=4)  # 56 MB each for a 4K image
+def _window(size: int) -> np.ndarray:
+    """Returns the matrix that blurs one axis of `size` pixels: 11 taps of sigma 1.5, valid.
+
+    Rows beyond size - 10 and columns beyond `size` are zero, up to the bucket.
+    """
+    taps = np.exp(-0.5 * (np.arange(-5, 6) / 1.5) ** 2)
+    padded = -(-size // BUCKET) * BUCKET
+    band = np.zeros((padded, padded), np.float32)
+    for i, tap in enumerate(taps / taps.sum()):
+        band[np.arange(size - 10), np.arange(size - 10) + i] = tap
+    return band
+
+
+@jax.jit
+def _ssim(a: jax.Array, b: jax.Array, rows: jax.Array, columns: jax.Array) -> jax.Array:
+    # Matrix products: dm_pix's own filter, a convolution per row, takes seconds to compile for
+    # every size of image.
+    def blur(image: jax.Array) -> jax.Array:
+        return jnp.einsum("Yy,Xx,yxc->YXc", rows, columns, image, precision="highest")
+
+    return dm_pix.ssim(a, b, filter_fn=blur, return_map=True)
+
+
+def ssim_y(sr: np.ndarray, hr: np.ndarray, shave: int) -> float:
+    """Structural similarity on Y: 11x11 Gaussian window of sigma 1.5, valid region, 0 to 1.
+
+    Wang et al. 2004, K1 = 0.01, K2 = 0.03. Images must have sides above 10 + 2 * shave.
+    """
+    height, width = _shaved(hr, shave, 11).shape[:2]
+    padding = (0, -height % BUCKET), (0, -width % BUCKET), (0, 0)
+    y_sr, y_hr = (
+        np.pad(np.float32(_shaved(luma(image), shave)[..., None] / 255), padding)
+        for image in (sr, hr)
+    )
+    similar = np.asarray(_ssim(y_sr, y_hr, _window(height), _window(width)))
+    return float(similar[: height - 10, : width - 10].mean(dtype=np.float64))
+
+
+def lpips_alex(sr: np.ndarray, hr: np.ndarray, shave: int) -> float:
+    """LPIPS v0.1 with AlexNet, the one to report; lower is better; nothing is cut off."""
+    del shave
+    return lpips.distance(sr, hr, "alex")
+
+
+def lpips_vgg(sr: np.ndarray, hr: np.ndarray, shave: int) -> float:
+    """LPIPS v0.1 with VGG16, 20 times as slow; lower is better; nothing is cut off."""
+    del shave
+    return lpips.distance(sr, hr, "vgg")
+
+
+METRICS: dict[str, Callable[[np.ndarray, np.ndarray, int], float]] = {
+    "psnr_y": psnr_y,
+    "ssim_y": ssim_y,
+    "psnr_rgb": psnr_rgb,
+    "lpips_alex": lpips_alex,
+    "lpips_vgg": lpips_vgg,
+}
+
+
+def check(names: Iterable[str]) -> None:
+    """Checks that the metrics `names` can be measured here, before anything is.
+
+    Raises:
+      UserError: an unknown name, or weights that are not installed.
+    """
+    for name in names:
+        pick(METRICS, name, "metric")
+        if name.startswith("lpips"):
+            imagenet.weight_file(lpips.NETWORKS[name.removeprefix("lpips_")].file)
+
+
+def smallest_side(names: Iterable[str], shave: int) -> int:
+    """Returns the pixels that each side of HR must have for the metrics `names`."""
+    needed = {"ssim_y": 11 + 2 * shave}
+    needed |= {f"lpips_{net}": network.smallest for net, network in lpips.NETWORKS.items()}
+    return max(needed.get(name, 1 + 2 * shave) for name in names)

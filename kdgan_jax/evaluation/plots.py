@@ -1,0 +1,199 @@
+"""Plots: training curves, quality against cost, gain per image."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from kdgan_jax.evaluation.measure import Rows
+from kdgan_jax.evaluation.sheets import INK
+from kdgan_jax.runtime.files import replacing
+from kdgan_jax.workdir.metrics import NO_LOSSES
+
+COSTS = {"params": "parameters", "multi_adds_720p": "multi-adds for a 1280x720 output"}
+
+
+def curves(path: Path, rows: list[dict[str, Any]]) -> None:
+    """Writes training curves as PNG: per phase the losses, and PSNR on the held-out photos.
+
+    Args:
+      path: of the PNG.
+      rows: of `metrics.jsonl`.
+    """
+    from matplotlib.figure import Figure
+
+    phases = list(dict.fromkeys(row["phase"] for row in rows))
+    figure = Figure(figsize=(4.2 * len(phases), 5.4), dpi=110, layout="constrained")
+    grid = figure.subplots(2, len(phases), squeeze=False, sharex="col")
+    for column, phase in enumerate(phases):
+        own = [row for row in rows if row["phase"] == phase]
+        above, below = grid[:, column]
+        for name in dict.fromkeys(name for row in own for name in row if name not in NO_LOSSES):
+            points = [(row["step"], row[name]) for row in own if name in row]
+            above.plot(*zip(*points, strict=True), label=name, linewidth=1)
+        above.set_title(phase)
+        above.set_yscale("log")
+        above.legend(fontsize=8)
+        points = [(row["step"], row["holdout_psnr_y"]) for row in own if "holdout_psnr_y" in row]
+        if points:
+            below.plot(*zip(*points, strict=True), marker=".", color=INK)
+        below.set_xlabel("step")
+        for axes in (above, below):
+            axes.grid(alpha=0.3)
+    grid[0, 0].set_ylabel("losses, unweighted")
+    grid[1, 0].set_ylabel("PSNR on held-out photos, Y (dB)")
+    with replacing(path) as temporary:
+        figure.savefig(temporary, format="png")
+
+
+def tradeoff(path: Path, rows: Rows) -> None:
+    """Writes PSNR against parameters and against multi-adds as PNG, names at the points.
+
+    A model without a cost (interpolation) is a dashed line; one whose cost is unknown is left out.
+
+    Args:
+      path: of the PNG.
+      rows: of one data set, from `measure.measure`.
+    """
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+    from matplotlib.ticker import EngFormatter, LogLocator, NullFormatter
+
+    figure = Figure(figsize=(10, 4.4), dpi=110, layout="constrained")
+    FigureCanvasAgg(figure)  # measures the names
+    grid = figure.subplots(1, 2, sharey=True)
+    grid[0].set_ylabel("PSNR on Y (dB)")
+    figure.suptitle(f"{rows[0]['dataset']}, x{rows[0]['scale']}", fontsize=11)
+    rows = [row for row in rows if np.isfinite(row["psnr_y"])]
+    for axes, (field, title) in zip(grid, COSTS.items(), strict=True):
+        costly = [row for row in rows if row[field]]
+        axes.plot([r[field] for r in costly], [r["psnr_y"] for r in costly], "o", color=INK)
+        for row in rows:
+            if row[field] == 0:
+                axes.axhline(row["psnr_y"], color="grey", linestyle="--", linewidth=1)
+        if costly:
+            axes.set_xscale("log")
+            costs_found = [r[field] for r in costly]
+            wide = max(costs_found) > 100 * min(costs_found)
+            axes.xaxis.set_major_locator(LogLocator(subs=(1,) if wide else (1, 2, 5)))
+            axes.xaxis.set_major_formatter(EngFormatter())  # 50 k, 10 G
+            axes.xaxis.set_minor_formatter(NullFormatter())
+        else:
+            axes.set_xticks([])
+        axes.margins(x=0.15, y=0.12)
+        axes.set_xlabel(title)
+        axes.grid(alpha=0.3, which="both", linewidth=0.5)
+    figure.draw_without_rendering()  # settles where everything stands
+    for axes, field in zip(grid, COSTS, strict=True):
+        left = axes.get_xlim()[0]
+        points = [(r["model"], r[field], r["psnr_y"]) for r in rows if r[field]]
+        _write_names(axes, points, [(r["model"], left, r["psnr_y"]) for r in rows if r[field] == 0])
+    with replacing(path) as temporary:
+        figure.savefig(temporary, format="png")
+
+
+Point = tuple[str, float, float]
+# Where a name may stand beside its point, in points of 1/72 inch, and how it is aligned.
+PLACES = [
+    (6, 0, "left", "center"),
+    (-6, 0, "right", "center"),
+    (0, 6, "center", "bottom"),
+    (0, -6, "center", "top"),
+    (6, 8, "left", "bottom"),
+    (6, -8, "left", "top"),
+    (-6, 8, "right", "bottom"),
+    (-6, -8, "right", "top"),
+    (8, 18, "left", "bottom"),
+    (8, -18, "left", "top"),
+]
+
+
+def _write_names(axes: Any, points: Sequence[Point], lines: Sequence[Point]) -> None:
+    """Writes names at points and at the left ends of lines, where least of them overlaps."""
+    renderer = axes.figure.canvas.get_renderer()
+    frame = axes.get_window_extent(renderer)
+    taken = [_square(axes.transData.transform((x, y)), 5) for _, x, y in points]  # the markers
+    above = [(4, 2, "left", "bottom"), (4, -2, "left", "top"), (90, 2, "left", "bottom")]
+    for name, x, y, places in [(*p, PLACES) for p in points] + [(*p, above) for p in lines]:
+        best: Any = None
+        for dx, dy, horizontal, vertical in places:
+            text = axes.annotate(
+                name,
+                (x, y),
+                (dx, dy),
+                textcoords="offset points",
+                ha=horizontal,
+                va=vertical,
+                fontsize=8,
+            )
+            text.set_in_layout(False)
+            extent = text.get_window_extent(renderer)
+            overlap = sum(_shared(extent, other) for other in taken)
+            overlap += extent.width * extent.height - _shared(extent, frame)
+            if best is None or overlap < best[0]:
+                if best:
+                    best[1].remove()
+                best = overlap, text, extent
+            else:
+                text.remove()
+        taken.append(best[2])
+
+
+def _square(centre: Any, radius: float) -> Any:
+    from matplotlib.transforms import Bbox
+
+    return Bbox([[c - radius for c in centre], [c + radius for c in centre]])
+
+
+def _shared(a: Any, b: Any) -> float:
+    """Returns the area that two boxes share."""
+    width = min(a.x1, b.x1) - max(a.x0, b.x0)
+    height = min(a.y1, b.y1) - max(a.y0, b.y0)
+    return max(width, 0) * max(height, 0)
+
+
+def gains(path: Path, per_image: Rows, reference: str) -> None:
+    """Writes how the gain over `reference` is distributed over images as PNG.
+
+    A box per model (quartiles and median; whiskers at 1.5 of the box), and a dot per image. Images
+    on which either is exact are left out; where no other is left, nothing is written.
+
+    Args:
+      path: of the PNG.
+      per_image: rows of one data set, from `measure.measure`.
+      reference: a model among them.
+    """
+    from matplotlib.figure import Figure
+
+    base = {row["image"]: row["psnr_y"] for row in per_image if row["model"] == reference}
+    found: dict[str, np.ndarray] = {}
+    for model in dict.fromkeys(row["model"] for row in per_image):
+        own = [(r["psnr_y"], base[r["image"]]) for r in per_image if r["model"] == model]
+        differences = np.array([a - b for a, b in own if np.isfinite(a) and np.isfinite(b)])
+        if model != reference and len(differences):
+            found[model] = differences
+    if not found:
+        return
+    names = list(found)
+    figure = Figure(figsize=(10, 1.3 + 0.42 * len(names)), dpi=110, layout="constrained")
+    axes = figure.subplots()
+    axes.boxplot(
+        list(found.values()),
+        orientation="horizontal",
+        tick_labels=names,
+        showfliers=False,
+        widths=0.6,
+        medianprops={"color": INK},
+    )
+    random = np.random.default_rng(0)  # dots are spread so that they do not hide each other
+    for height, values in enumerate(found.values(), 1):
+        spread = height + random.uniform(-0.18, 0.18, len(values))
+        axes.plot(values, spread, ".", color="tab:blue", alpha=0.5, markersize=4)
+    axes.axvline(0, color="grey", linewidth=1)
+    axes.invert_yaxis()
+    axes.grid(alpha=0.3, axis="x")
+    axes.set_xlabel(f"gain in PSNR over {reference}, per image (dB)")
+    axes.set_title(f"{per_image[0]['dataset']}: {len(base)} images", fontsize=11)
+    with replacing(path) as temporary:
+        figure.savefig(temporary, format="png")

@@ -1,0 +1,153 @@
+"""Comparison sheets as papers print them: the whole photo, then one crop of every model."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from kdgan_jax.evaluation.measure import Example, Rows
+from kdgan_jax.runtime.files import replacing
+
+INK = "#d62728"
+CROP = 96  # side of a box that is chosen, in HR pixels
+MOST_PANELS = 5  # crops in one line
+# Inches, at which text of 9 points reads well on a page 10 inches wide.
+WIDTH, TEXT = 10.0, 0.44
+WHOLE = 1.7  # width of the whole photo, in crops
+
+
+def most_different(pictures: Sequence[np.ndarray], side: int, step: int) -> tuple[int, int]:
+    """Returns (top, left) of the `side` x `side` window in which the pictures differ most.
+
+    Args:
+      pictures: uint8 images of one size.
+      side: of the window, at most the pictures' sides.
+      step: window positions are multiples of it.
+    """
+    mean, squares = np.zeros((2, *pictures[0].shape), np.float32)
+    for picture in pictures:
+        mean += picture / np.float32(len(pictures))
+        squares += np.square(picture, dtype=np.float32) / np.float32(len(pictures))
+    spread = np.sqrt(np.maximum(squares - np.square(mean), 0)).mean(axis=-1, dtype=np.float64)
+    total = np.pad(spread.cumsum(0).cumsum(1), ((1, 0), (1, 0)))
+    windows = (
+        total[side:, side:] - total[:-side, side:] - total[side:, :-side] + total[:-side, :-side]
+    )[::step, ::step]
+    row, column = np.unravel_index(np.argmax(windows), windows.shape)
+    return int(row) * step, int(column) * step
+
+
+class Box(NamedTuple):
+    """A part of an HR image, in its pixels."""
+
+    left: int
+    top: int
+    width: int
+    height: int
+
+
+def choose_box(example: Example, pictures: Sequence[np.ndarray], scale: int) -> Box:
+    """Returns the square of `CROP` pixels in which `pictures` and HR differ most."""
+    side = min(CROP, *example.hr.shape[:2]) // scale * scale
+    top, left = most_different([*pictures, example.hr], side, scale)
+    return Box(left, top, side, side)
+
+
+class Line(NamedTuple):
+    """What a sheet shows of one photo: all that is kept of it."""
+
+    name: str
+    hr: np.ndarray
+    box: Box
+    panels: list[tuple[str, np.ndarray, str]]  # title, crop, what stands below it
+
+
+def line(
+    example: Example,
+    pictures: dict[str, np.ndarray],
+    rows: Rows,
+    *,
+    scale: int,
+    box: Box | None = None,
+) -> Line:
+    """Returns what a sheet shows of `example`: LR with its own pixels, every model, HR.
+
+    Args:
+      example: the photo.
+      pictures: the models' pictures by name.
+      rows: per model and image, from `measure.measure`; their figures stand below the crops.
+      scale: HR over LR.
+      box: what to enlarge, inside the photo; None takes where the models differ most.
+    """
+    box = box or choose_box(example, list(pictures.values()), scale)
+    right, bottom = box.left + box.width, box.top + box.height
+    low_rows = slice(box.top // scale, -(-bottom // scale))
+    low_columns = slice(box.left // scale, -(-right // scale))
+    own = {row["model"]: row for row in rows if row["image"] == example.name}
+    with_ssim = all(row["ssim_y"] is not None for row in own.values())
+    panels = [("LR", example.lr[low_rows, low_columns].copy(), "")]
+    for name, sr in pictures.items():
+        figures = f"{own[name]['psnr_y']:.2f}"
+        figures += f" / {own[name]['ssim_y']:.4f}" if with_ssim else ""
+        panels.append((name, sr[box.top : bottom, box.left : right].copy(), figures))
+    hr = example.hr[box.top : bottom, box.left : right].copy()
+    panels.append(("HR", hr, "PSNR / SSIM" if with_ssim else "PSNR"))
+    return Line(example.name, example.hr, box, panels)
+
+
+def sheet(path: Path, lines: Sequence[Line]) -> None:
+    """Writes a PNG: of each photo the whole HR with a box, then the box of every model.
+
+    Figures are those of the whole photo.
+    """
+    from matplotlib.figure import Figure
+
+    number = len(lines[0].panels)
+    rows = -(-number // MOST_PANELS)
+    columns = -(-number // rows)
+    side = WIDTH / (columns + WHOLE)  # of a crop, in inches
+    tall = side * max(one.box.height / one.box.width for one in lines) + TEXT
+    heights = [
+        max(rows * tall, WHOLE * side * one.hr.shape[0] / one.hr.shape[1] + TEXT) for one in lines
+    ]
+    figure = Figure(figsize=(WIDTH, sum(heights)), dpi=130)
+    grid = figure.add_gridspec(
+        len(lines),
+        2,
+        width_ratios=[WHOLE, columns],
+        height_ratios=heights,
+        wspace=0.03,
+        hspace=0.1,
+        left=0,
+        right=1,
+        bottom=0,
+        top=1,
+    )
+    for i, one in enumerate(lines):
+        whole = figure.add_subplot(grid[i, 0])
+        whole.imshow(one.hr)
+        whole.add_patch(_outline(one.box))
+        _label(whole, Path(one.name).name, "")
+        cells = grid[i, 1].subgridspec(rows, columns, wspace=0.04, hspace=TEXT / (tall - TEXT))
+        for j, (name, picture, figures) in enumerate(one.panels):
+            axes = figure.add_subplot(cells[divmod(j, columns)])
+            axes.imshow(picture, interpolation="nearest")
+            _label(axes, name, figures)
+    with replacing(path) as temporary:
+        figure.savefig(temporary, format="png", bbox_inches="tight")
+
+
+def _label(axes: Any, above: str, below: str) -> None:
+    axes.set_title(above, fontsize=9, pad=3)
+    axes.set_xlabel(below, fontsize=9, labelpad=3)
+    axes.set_xticks([])
+    axes.set_yticks([])
+
+
+def _outline(box: Box) -> Any:
+    from matplotlib.patches import Rectangle
+
+    return Rectangle(
+        (box.left, box.top), box.width, box.height, edgecolor=INK, facecolor="none", linewidth=1.5
+    )

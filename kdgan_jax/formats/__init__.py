@@ -1,0 +1,1 @@
+"""Weights in files: our own format, those of others, and what is known of published files."""

@@ -1,0 +1,268 @@
+"""PyTorch's files without PyTorch: tensors are read, and nothing that hides in a file is run.
+
+A `.pth` or `.pt` is a pickle that refers to storages, raw numbers beside it: in a zip archive
+(since PyTorch 1.6), or one after another behind the pickle (before). The unpickler here makes
+tensors of storages, plain containers, and inert placeholders of all else that is named.
+"""
+
+import functools
+import io
+import pickle
+import zipfile
+from collections import OrderedDict
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from kdgan_jax.runtime.errors import UserError
+from kdgan_jax.runtime.limits import most_bytes
+
+MAX_BYTES = 2**32  # of a file, and of all its tensors; `limits` has more to say of these
+MAX_ITEMS, MAX_DEPTH = 100_000, 64  # of containers and tensors; of containers in each other
+MAGIC = 0x1950A86A20F9469CFC6C  # of the stream format
+
+# Little-endian types by the name of the storage's class; bfloat16 is the upper half of a float32.
+DTYPES = {
+    "FloatStorage": "<f4",
+    "DoubleStorage": "<f8",
+    "HalfStorage": "<f2",
+    "BFloat16Storage": "<u2",
+    "LongStorage": "<i8",
+    "IntStorage": "<i4",
+    "ShortStorage": "<i2",
+    "CharStorage": "i1",
+    "ByteStorage": "u1",
+    "BoolStorage": "?",
+}
+# Where a checkpoint keeps its weights; the first that is there is taken, averages first.
+WRAPPERS = "params_ema", "params", "state_dict", "model_state_dict", "generator", "model"
+# What wrappers of modules put before every key.
+PREFIXES = "module.", "_orig_mod.", "model.", "generator."
+
+
+class Storage(NamedTuple):
+    """A reference to raw numbers; they are looked up when a tensor is made."""
+
+    dtype: str
+    key: str
+    size: int
+
+
+class Tensor(NamedTuple):
+    """A view of a storage, as the pickle describes it; not yet believed."""
+
+    storage: Any
+    offset: Any
+    shape: Any
+    strides: Any
+
+
+class Inert:
+    """Stands for an object of a class that is not known: keeps what it was given, does nothing."""
+
+    arguments: tuple[Any, ...] = ()
+    state: Any = None
+
+    def __init__(self, *arguments: Any, **more: Any) -> None:
+        self.arguments = arguments
+
+    def __setstate__(self, state: Any) -> None:
+        """Keeps the state, in which modules have their parts."""
+        self.state = state
+
+    def __call__(self, *arguments: Any) -> "Inert":
+        """Returns another one: what a placeholder would return is not known either."""
+        return Inert(*arguments)
+
+    def append(self, item: Any) -> None:
+        """Takes an item of a list and drops it."""
+
+    def extend(self, items: Any) -> None:
+        """Takes items of a list and drops them."""
+
+    def __setitem__(self, key: Any, value: Any) -> None:
+        """Takes an item of a dictionary and drops it."""
+
+
+def _tensor(storage: Any, offset: Any, shape: Any, strides: Any, *_: Any) -> Tensor:
+    return Tensor(storage, offset, shape, strides)
+
+
+def _first(value: Any = None, *_: Any) -> Any:
+    return value
+
+
+class _Unpickler(pickle.Unpickler):
+    """Looks up no name: it knows how tensors are put together, and makes the rest inert."""
+
+    known: Mapping[str, Any] = {
+        "collections.OrderedDict": OrderedDict,
+        "torch._utils._rebuild_tensor": _tensor,
+        "torch._utils._rebuild_tensor_v2": _tensor,
+        "torch._utils._rebuild_parameter": _first,
+        "torch.Size": tuple,
+    }
+
+    def __init__(self, stream: Any) -> None:
+        super().__init__(stream, encoding="latin1")  # Python 2 wrote bytes for text
+        self.storages: dict[str, Storage] = {}
+
+    def find_class(self, module: str, name: str) -> Any:
+        if module == "torch" and name in DTYPES:
+            return name
+        return self.known.get(f"{module}.{name}") or type(name, (Inert,), {})
+
+    def persistent_load(self, pid: Any) -> Any:
+        if not isinstance(pid, tuple) or not pid:
+            raise ValueError("a reference that is not to a storage")
+        if pid[0] == "module":  # a class with its source, of whole modules
+            return pid[1]
+        if pid[0] != "storage" or len(pid) < 5 or pid[1] not in DTYPES:
+            raise ValueError(f"a storage of unknown kind {pid[1:2]}")
+        if type(pid[4]) is not int or pid[4] < 0:
+            raise ValueError(f"a storage of size {pid[4]!r}")
+        storage = Storage(DTYPES[pid[1]], str(pid[2]), pid[4])
+        if self.storages.setdefault(storage.key, storage) != storage:
+            raise ValueError(f"storage {storage.key!r} is described in two ways")
+        return storage
+
+
+def _materialise(tensor: Tensor, raw: Callable[[Storage], bytes]) -> np.ndarray:
+    """Returns the numbers of a tensor, after its description has been checked."""
+    storage, offset, shape, strides = tensor
+    if not isinstance(storage, Storage):
+        raise ValueError("a tensor without storage")
+    numbers = [offset, *shape, *strides]
+    if len(shape) != len(strides) or any(type(n) is not int or n < 0 for n in numbers):
+        raise ValueError(f"a tensor of shape {shape} and strides {strides}")
+    size = int(np.prod(shape, dtype=object))
+    last = offset + sum((n - 1) * step for n, step in zip(shape, strides, strict=True))
+    if size > storage.size or (size and last >= storage.size):
+        raise ValueError(f"a tensor of shape {shape} outside its storage of {storage.size}")
+    dtype = np.dtype(storage.dtype)
+    values = np.frombuffer(raw(storage), dtype)
+    if len(values) != storage.size:
+        raise ValueError(f"a storage has {len(values)} of {storage.size} numbers")
+    steps = [step * dtype.itemsize for step in strides]
+    view = np.lib.stride_tricks.as_strided(values[offset:], shape, steps, writeable=False)
+    if storage.dtype == DTYPES["BFloat16Storage"]:
+        return (view.astype(np.uint32) << 16).view(np.float32)
+    return view.astype(dtype.newbyteorder("="))
+
+
+def _tensors(root: Any) -> Iterator[tuple[str, Tensor]]:
+    """Yields the tensors of nested dictionaries and modules with their dotted names, in order."""
+    waiting, met = [("", root, 0)], 0
+    while waiting:
+        path, item, depth = waiting.pop()
+        met += 1
+        if met > MAX_ITEMS or depth > MAX_DEPTH:  # parts may be shared, so few bytes name many
+            raise ValueError(f"more than {MAX_ITEMS} items, or {MAX_DEPTH} levels of them")
+        if isinstance(item, Tensor):
+            yield path, item
+            continue
+        if isinstance(item, Inert):  # a parameter, or a module with parameters and parts
+            state = item.state if isinstance(item.state, dict) else {}
+            inner = [a for a in item.arguments if isinstance(a, Tensor)][:1]
+            inner += [state[g] for g in ("_parameters", "_buffers", "_modules") if g in state]
+            parts = [(path, part, depth + 1) for part in inner]
+        elif isinstance(item, dict):
+            dot = f"{path}." if path else ""
+            parts = [(f"{dot}{k}", v, depth + 1) for k, v in item.items() if isinstance(k, str)]
+        else:
+            continue
+        waiting.extend(reversed(parts))
+
+
+def _unwrap(root: Any) -> Any:
+    """Returns the part of a checkpoint that holds the weights."""
+    for _ in range(3):  # wrappers stand in each other at times
+        if not isinstance(root, dict):
+            break
+        inner = next((root[w] for w in WRAPPERS if isinstance(root.get(w), dict | Inert)), None)
+        if inner is None:
+            break
+        root = inner
+    return root
+
+
+def _zip(path: Path) -> tuple[Any, Callable[[Storage], bytes]]:
+    archive = zipfile.ZipFile(path)
+    end = 0
+    for entry in sorted(archive.infolist(), key=lambda one: one.header_offset):
+        # PyTorch compresses nothing, so a record is as long as it says, and none covers another.
+        if entry.compress_type != zipfile.ZIP_STORED or entry.file_size != entry.compress_size:
+            raise ValueError(f"{entry.filename} is compressed")
+        if entry.header_offset < end:
+            raise ValueError(f"{entry.filename} overlaps another record")
+        end = entry.header_offset + entry.file_size
+    names = [name for name in archive.namelist() if Path(name).name == "data.pkl"]
+    if len(names) != 1:
+        raise ValueError("a zip archive, but not PyTorch's" if not names else "two pickles")
+    folder = names[0].removesuffix("data.pkl")
+    order = f"{folder}byteorder"
+    if order in archive.namelist() and archive.read(order) != b"little":
+        raise ValueError("big-endian numbers")
+    root = _Unpickler(io.BytesIO(archive.read(names[0]))).load()
+    return root, functools.cache(lambda storage: archive.read(f"{folder}data/{storage.key}"))
+
+
+def _stream(file: Any) -> tuple[Any, Callable[[Storage], bytes]]:
+    if _Unpickler(file).load() != MAGIC:
+        raise ValueError("neither of PyTorch's formats")
+    _Unpickler(file).load(), _Unpickler(file).load()  # protocol; the machine it was written on
+    unpickler = _Unpickler(file)
+    root, keys = unpickler.load(), _Unpickler(file).load()
+    raw: dict[str, bytes] = {}
+    for key in map(str, keys if isinstance(keys, list) else []):
+        storage = unpickler.storages.get(key)
+        number = int.from_bytes(file.read(8), "little")
+        if storage is None or number != storage.size:
+            raise ValueError(f"storage {key!r} of {number} numbers is not the one described")
+        raw[key] = file.read(number * np.dtype(storage.dtype).itemsize)
+    return root, lambda storage: raw[storage.key]
+
+
+def read(path: str | Path) -> dict[str, np.ndarray]:
+    """Returns the weights of a PyTorch file by their dotted names, in PyTorch's layout.
+
+    Of a checkpoint with several sets the averaged one (`params_ema`) is taken; prefixes of wrappers
+    (`module.`) are left out.
+
+    Raises:
+      UserError: the file is damaged, lies about sizes, or holds no tensor; nothing of it has run.
+    """
+    path = Path(path)
+    try:
+        if path.stat().st_size > MAX_BYTES:
+            raise ValueError(f"more than {MAX_BYTES:,} bytes")
+        if zipfile.is_zipfile(path):
+            root, raw = _zip(path)
+            return _collect(root, raw, most_bytes(path))
+        with path.open("rb") as file:
+            root, raw = _stream(file)
+            return _collect(root, raw, most_bytes(path))
+    except FileNotFoundError:
+        raise UserError(f"{path}: no such file") from None
+    except Exception as error:  # whatever a hostile pickle brings up
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise UserError(f"{path}: is no PyTorch file that can be used ({reason})") from None
+
+
+def _collect(root: Any, raw: Callable[[Storage], bytes], most: int) -> dict[str, np.ndarray]:
+    most = min(most, MAX_BYTES)
+    found, left = {}, most
+    for name, tensor in _tensors(_unwrap(root)):
+        array = _materialise(tensor, raw)
+        left -= array.nbytes
+        if left < 0:  # many may be views of the same few numbers
+            raise ValueError(f"tensors of more than {most:,} bytes")
+        found[name] = array
+    if not found:
+        raise ValueError("it holds no tensor")
+    for prefix in PREFIXES:
+        if all(name.startswith(prefix) for name in found):
+            found = {name.removeprefix(prefix): array for name, array in found.items()}
+    return found

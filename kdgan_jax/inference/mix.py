@@ -1,0 +1,41 @@
+"""Models between models: weighted means of the weights of one architecture.
+
+Between a network trained for PSNR and the same one after an adversarial phase, this trades
+sharpness for fidelity without training (network interpolation; Wang et al., "ESRGAN", 2018,
+section 3.4).
+"""
+
+from collections.abc import Sequence
+
+import jax
+import numpy as np
+
+from kdgan_jax.inference.model import Model
+from kdgan_jax.runtime.errors import UserError
+
+
+def average(models: Sequence[Model], weights: Sequence[float] | None = None) -> Model:
+    """Returns the model whose every weight is the mean of those of `models`.
+
+    Args:
+      models: of one architecture with the same arguments and scale.
+      weights: one per model, of sum 1; None takes all alike.
+
+    Raises:
+      UserError: the models differ in more than their weights.
+    """
+    first = models[0]
+    for other in models[1:]:
+        if other.spec != first.spec:
+            raise UserError(f"models differ: {first.spec} and {other.spec}; mix only what is alike")
+    weights = weights or [1 / len(models)] * len(models)
+    params = jax.tree.map(
+        lambda *leaves: np.asarray(
+            sum(w * np.asarray(leaf, np.float64) for w, leaf in zip(weights, leaves, strict=True)),
+            np.float32,
+        ),
+        *(model.params for model in models),
+    )
+    return first.with_params(params).with_about(
+        made="mean of weights: " + ", ".join(f"{w:g}" for w in weights)
+    )

@@ -1,1 +1,0 @@
-"""Files: pictures, checkpoints, logs, ImageNet weights."""

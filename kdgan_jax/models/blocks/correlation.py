@@ -1,0 +1,96 @@
+"""Spatial-channel correlation within windows: HiT-SR's replacement for self-attention.
+
+Zhang et al., "HiT-SR: Hierarchical Transformer for Efficient Image Super-Resolution", ECCV 2024.
+The pixels of a window are correlated with an 8x8 summary of it, and its channels with each other;
+no softmax, so both cost an amount linear in the window's area.
+"""
+
+import flax.linen as nn
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+
+from kdgan_jax.models.blocks.layers import conv
+
+SUMMARY = 8  # cells a side of a window's summary; smaller windows are their own
+
+
+def norm(name: str) -> nn.LayerNorm:
+    """Returns PyTorch's LayerNorm over channels."""
+    # The fast variance (mean of squares less square of mean) loses digits.
+    return nn.LayerNorm(epsilon=1e-5, use_fast_variance=False, name=name)
+
+
+class PositionBias(nn.Module):
+    """What each pixel of a window adds for each cell of `step` pixels a side.
+
+    A small network turns the offset between two pixels into a number per head; a cell has the mean
+    over its pixels. Their offsets from one pixel fill a square of the table of all offsets, so the
+    table is averaged over squares once, and looked up after that.
+    """
+
+    heads: int
+    window: int
+    step: int
+    width: int
+
+    @nn.compact
+    def __call__(self) -> Array:
+        """Returns (window², cells, heads)."""
+        offsets = jnp.arange(1 - self.window, self.window, dtype=jnp.float32)
+        x = jnp.stack(jnp.meshgrid(offsets, offsets, indexing="ij"), axis=-1)
+        x = nn.Dense(self.width, name="pos_proj")(x)
+        for i, out in enumerate((self.width, self.width, self.heads), 1):
+            x = nn.Dense(out, name=f"pos{i}.2")(nn.relu(norm(f"pos{i}.0")(x)))
+        x = nn.avg_pool(x[None], (self.step, self.step))[0]
+        corner = self.step * np.arange(self.window // self.step)
+        index = np.arange(self.window)[:, None] - corner + self.window - self.step
+        x = x[index[:, None, :, None], index[None, :, None, :]]
+        return x.reshape(self.window**2, -1, self.heads)
+
+
+class Correlation(nn.Module):
+    """Correlates the pixels (in `heads` groups of channels) and the channels of each window."""
+
+    heads: int
+    window: int
+
+    @nn.compact
+    def __call__(self, x: Array) -> Array:
+        """Maps (B, H, W, C) to the same shape."""
+        batch, height, width, features = x.shape
+        side = self.window
+        # Mirrored at the bottom and the right, as often as a small image needs.
+        x = jnp.pad(x, ((0, 0), (0, -height % side), (0, -width % side), (0, 0)), "reflect")
+        y = nn.leaky_relu(conv(features // 5, 1, name="qv.conv.0")(x), 0.2)
+        y = nn.leaky_relu(conv(features // 5, name="qv.conv.2")(y), 0.2)
+        x = conv(features, 1, name="qv.conv.4")(y) * conv(features, 1, name="qv.linear")(x)
+
+        rows, columns = x.shape[1] // side, x.shape[2] // side
+        x = x.reshape(batch, rows, side, columns, side, features).transpose(0, 1, 3, 2, 4, 5)
+        x = x.reshape(batch * rows * columns, side**2, 2, features // 2)
+        query, value = x[:, :, 0], x[:, :, 1]
+        x = jnp.concatenate([self._spatial(query, value), self._channel(query, value)], axis=-1)
+        x = x.reshape(batch, rows, columns, side, side, features).transpose(0, 1, 3, 2, 4, 5)
+        x = x.reshape(batch, rows * side, columns * side, features)
+        return nn.Dense(features, name="proj")(x[:, :height, :width])
+
+    def _spatial(self, query: Array, value: Array) -> Array:
+        """Maps two (N, window², C / 2) to one: (query · summaryᵀ / depth + bias) · summary."""
+        depth, cells = value.shape[-1] // self.heads, min(self.window, SUMMARY)
+        step = self.window // cells
+        query = query.reshape(*query.shape[:2], self.heads, depth)
+        parts = value.reshape(-1, cells, step, cells, step, self.heads, depth)
+        parts = parts.transpose(0, 1, 3, 5, 6, 2, 4)
+        parts = parts.reshape(-1, cells**2, self.heads, depth, step**2)
+        summary = nn.Dense(1, name="spatial_linear")(parts)[..., 0]
+        bias = PositionBias(self.heads, self.window, step, value.shape[-1] // 8, name="pos")()
+        # Without a softmax, summaryᵀ · summary comes first: a few numbers, no map of window² x 64.
+        inner = jnp.einsum("nkhd,nkhe->nhde", summary, summary) / depth
+        x = jnp.einsum("nqhd,nhde->nqhe", query, inner)
+        return (x + jnp.einsum("qkh,nkhe->nqhe", bias, summary)).reshape(value.shape)
+
+    def _channel(self, query: Array, value: Array) -> Array:
+        """Maps two (N, window², C / 2) to one: each channel a mix of the value's."""
+        mix = jnp.einsum("nlc,nld->ncd", query, value) / query.shape[1]
+        return jnp.einsum("ncd,nld->nlc", mix, value)

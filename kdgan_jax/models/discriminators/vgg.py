@@ -1,0 +1,47 @@
+"""The discriminator of SRGAN, in the shape of a VGG."""
+
+import functools
+from collections.abc import Callable
+from typing import Any
+
+import flax.linen as nn
+import jax.numpy as jnp
+from jax import Array
+
+from kdgan_jax.models.blocks.layers import Conv
+from kdgan_jax.models.blocks.normalization import BatchNorm, identity, normalized
+
+
+class VGGDiscriminator(nn.Module):
+    """SRGAN's: eight 3x3 convolutions, every second with stride 2, two dense layers.
+
+    Ledig et al. 2017, figure 4. The size of the dense layer is bound to the image size.
+
+    Attributes:
+      features: channels of the four pairs of convolutions.
+      hidden: units of the dense layer.
+      spectral_norm: divide each kernel by its largest singular value.
+      mean: mean over devices, for the batch statistics.
+      dtype: that convolutions compute in; logits are float32.
+    """
+
+    features: tuple[int, ...] = (64, 128, 256, 512)
+    hidden: int = 1024
+    spectral_norm: bool = False
+    mean: Callable[[Any], Any] = identity
+    dtype: Any = jnp.float32
+
+    @nn.compact
+    def __call__(self, image: Array, update: bool = False) -> Array:
+        """Maps (B, H, W, 3) to logits (B,); `update` keeps what `spectral_norm` finds."""
+        apply = functools.partial(normalized, spectral=self.spectral_norm, update=update)
+        x = image
+        for i, features in enumerate(self.features):
+            for stride in (1, 2):
+                x = apply(Conv(features, stride=stride, dtype=self.dtype), x)
+                if i or stride == 2:
+                    x = BatchNorm(self.mean)(x)
+                x = nn.leaky_relu(x, 0.2)
+        x = x.reshape(len(x), -1)
+        x = nn.leaky_relu(apply(nn.Dense(self.hidden, dtype=self.dtype), x), 0.2)
+        return apply(nn.Dense(1, dtype=jnp.float32), x)[:, 0]

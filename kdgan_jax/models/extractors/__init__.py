@@ -1,0 +1,1 @@
+"""Fixed feature extractors: networks trained on ImageNet."""

@@ -1,0 +1,102 @@
+"""PlainUSR: plain convolutions, for speed, with attention to local importance.
+
+Wang et al., "PlainUSR: Chasing Faster ConvNet for Efficient Super-Resolution", ACCV 2024. This is
+the form used for inference: residuals and side branches of training are folded into the 3x3
+kernels, and the image itself travels beside the features in three channels that no block touches.
+At x4 PlainUSR-L has 734,004 parameters, PlainUSR (64, 48, 32 channels, depth 2) 333,108.
+"""
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+from jax import Array
+
+from kdgan_jax.models.blocks.layers import conv, pixel_shuffle, tap
+
+
+def _soft_pool(x: Array) -> Array:
+    """Averages windows of 7 at steps of 3, each value weighed by its exponential."""
+    weight = jnp.exp(x)  # of values above 88 it is infinite in float32, above 11 in float16
+    total = nn.avg_pool(x * weight, (7, 7), strides=(3, 3))
+    return total / nn.avg_pool(weight, (7, 7), strides=(3, 3))
+
+
+class LocalAttention(nn.Module):
+    """Weighs features by a coarse map of `width` channels, and by their own first channel."""
+
+    width: int
+
+    @nn.compact
+    def __call__(self, x: Array) -> Array:
+        """Maps (B, H, W, C), sides of at least 7, to the same shape."""
+        y = _soft_pool(conv(self.width, 1, name="body.0")(x))
+        y = conv(self.width, stride=2, name="body.2")(y)
+        y = nn.sigmoid(conv(x.shape[-1], name="body.3")(y))
+        importance = jax.image.resize(y, x.shape, "bilinear", antialias=False)
+        return x * importance * nn.sigmoid(x[..., :1])
+
+
+class Block(nn.Module):
+    """`depth` convolutions and the attention, without a residual."""
+
+    depth: int
+    attention: int
+
+    @nn.compact
+    def __call__(self, x: Array) -> Array:
+        """Maps (B, H, W, C) to the same shape."""
+        y = conv(x.shape[-1], name="body.0")(x)
+        for i in range(1, self.depth):
+            y = conv(x.shape[-1], name=f"body.{2 * i}")(nn.leaky_relu(y, 0.05))
+        return LocalAttention(self.attention, name=f"body.{2 * self.depth - 1}")(y)
+
+
+class PlainUSR(nn.Module):
+    """RGB in [0, 1] to RGB.
+
+    Attributes:
+      scale: enlargement, 2, 3 or 4.
+      features: channels of the outer, the next and the middle blocks; (64, 48, 32) in PlainUSR.
+      depth: convolutions of a block; 3 in PlainUSR-L, 2 in PlainUSR.
+      attention: channels of the attention's coarse map.
+    """
+
+    scale: int = 4
+    features: tuple[int, int, int] = (80, 64, 48)
+    depth: int = 3
+    attention: int = 16
+
+    whole_image = True  # the coarse map's grid depends on the image's size
+    receptive_radius = 0
+    smallest = 7
+
+    @staticmethod
+    def detect(shapes: Mapping[str, tuple[int, ...]]) -> dict[str, Any] | None:
+        """Returns the arguments of the network of these PyTorch shapes, None if not PlainUSR."""
+        blocks = [f"{name}.body.0.weight" for name in ("block1", "block2", "blockm")]
+        depth = sum(f"block1.body.{2 * i}.weight" in shapes for i in range(3))
+        attention = f"block1.body.{2 * depth - 1}.body.0.weight"
+        if not {*blocks, attention, "head.weight", "tail.0.weight"} <= shapes.keys():
+            return None
+        return {
+            "scale": math.isqrt(shapes["tail.0.weight"][0] // 3),
+            "features": tuple(shapes[block][0] for block in blocks),
+            "depth": depth,
+            "attention": shapes[attention][0],
+        }
+
+    @nn.compact
+    def __call__(self, lr: Array) -> tuple[Array, dict[str, Array]]:
+        """Maps (B, h, w, 3) to ((B, h * scale, w * scale, 3), features at LR size)."""
+        outer, inner, middle = self.features
+        taps: dict[str, Array] = {}
+        x = tap(self, taps, "head", conv(outer + 3, name="head")(lr))
+        chain = ("block1", outer), ("block2", inner), ("blockm", middle)
+        for name, width in (*chain, ("block3", inner), ("block4", outer)):
+            y = Block(self.depth, self.attention, name=name)(x[..., :width])
+            x = tap(self, taps, name, jnp.concatenate([y, x[..., width:]], axis=-1))
+        return pixel_shuffle(conv(3 * self.scale**2, name="tail.0")(x), self.scale), taps

@@ -1,0 +1,1 @@
+"""Pictures: decoding and encoding, bit depths, colour, bicubic interpolation."""

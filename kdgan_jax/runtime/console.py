@@ -1,0 +1,94 @@
+"""What a command says while it runs: messages and a progress bar, on stderr."""
+
+import contextlib
+import datetime
+import logging
+import sys
+import time
+from collections.abc import Iterator
+from typing import Any
+
+log = logging.getLogger("kdgan_jax")
+
+
+def setup() -> None:
+    """Sends the program's own messages to stderr, bare, and only warnings of other packages."""
+    logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stderr, force=True)
+    log.setLevel(logging.INFO)
+    # Orbax's tasks repeat, at the very end and with tracebacks, what has been said of a full disk.
+    logging.getLogger("asyncio").setLevel(logging.CRITICAL)
+
+
+class Progress:
+    """A bar with elapsed time and ETA on a terminal; elsewhere a line every 30 seconds."""
+
+    interval = 30.0
+
+    def __init__(self, title: str, total: int, start: int = 0) -> None:
+        self.title, self.total, self.start, self.done = title, total, start, start
+        self._began = self._said = time.monotonic()
+        self._note = ""
+        self._bar: Any = None
+        try:
+            from rich import progress
+        except ImportError:
+            return
+        if sys.stderr.isatty():
+            from rich.console import Console
+
+            self._bar = progress.Progress(
+                progress.TextColumn("{task.description:<22}"),
+                progress.BarColumn(),
+                progress.MofNCompleteColumn(),
+                progress.TimeElapsedColumn(),
+                progress.TextColumn("ETA"),
+                progress.TimeRemainingColumn(),
+                progress.TextColumn("{task.fields[note]}"),
+                console=Console(stderr=True),
+            )
+            self._task = self._bar.add_task(title, total=total, completed=start, note="")
+            self._bar.start()
+
+    def advance(self, note: str = "", number: int = 1) -> None:
+        """Counts `number` more; `note` is shown at the end of the line until the next one."""
+        self.done += number
+        if self._bar:
+            self._bar.update(self._task, advance=number, **({"note": note} if note else {}))
+            return
+        now = time.monotonic()
+        self._note = note or self._note
+        if self.done < self.total and now < self._said + self.interval:
+            return
+        self._said, spent = now, now - self._began
+        left = spent / (self.done - self.start) * (self.total - self.done)
+        log.info(
+            "%s: %d of %d, %s elapsed, ETA %s  %s",
+            self.title,
+            self.done,
+            self.total,
+            datetime.timedelta(seconds=round(spent)),
+            datetime.timedelta(seconds=round(left)),
+            self._note,
+        )
+
+    def skip(self, number: int) -> None:
+        """Counts `number` that were done at an earlier time."""
+        self.start += number
+        self.done += number
+        if self._bar:
+            self._bar.update(self._task, advance=number)
+
+    def close(self) -> None:
+        """Leaves the finished bar on the screen."""
+        if self._bar:
+            self._bar.stop()
+
+
+@contextlib.contextmanager
+def progress(title: str, total: int, start: int = 0) -> Iterator[Progress]:
+    """Yields a `Progress` and closes it."""
+    bar = Progress(title, total, start)
+    try:
+        yield bar
+    finally:
+        bar.close()

@@ -1,0 +1,59 @@
+"""The metrics of a run while it trains: JSON lines and TensorBoard events."""
+
+import contextlib
+import json
+from pathlib import Path
+from typing import Any
+
+from kdgan_jax.runtime.console import log
+from kdgan_jax.runtime.files import write_text
+
+# Columns of metrics that are no losses: no loss can be called so.
+NO_LOSSES = (
+    *("phase", "step", "total", "skipped", "gradient_norm", "logit_real", "logit_fake"),
+    *("seconds_per_step", "holdout_psnr_y"),
+)
+
+
+def read_metrics(path: str | Path) -> list[dict[str, Any]]:
+    """Returns the rows of a metrics file; a line cut short by a kill is left out."""
+    rows = []
+    if Path(path).is_file():
+        for line in Path(path).read_text().splitlines():
+            with contextlib.suppress(json.JSONDecodeError):
+                rows.append(json.loads(line))
+    return rows
+
+
+class MetricLog:
+    """Appends scalars to `metrics.jsonl` and TensorBoard events of one phase of a run.
+
+    Rows of this phase after `start` are removed first: the steps are about to be made again.
+    """
+
+    def __init__(self, workdir: Path, phase: str, start: int) -> None:
+        self.path, self.phase = workdir / "metrics.jsonl", phase
+        rows = read_metrics(self.path)
+        kept = [r for r in rows if r["phase"] != phase or r["step"] <= start]
+        write_text(self.path, "".join(json.dumps(row) + "\n" for row in kept))
+        self._events = None
+        try:
+            from tensorboardX import SummaryWriter  # imports no TensorFlow
+
+            self._events = SummaryWriter(str(workdir / "events" / phase), purge_step=start + 1)
+        except ImportError:
+            log.warning("tensorboardX is not installed: no TensorBoard events are written")
+
+    def write(self, step: int, scalars: dict[str, float]) -> None:
+        """Writes one row: what `scalars` hold, at `step`."""
+        row = {"phase": self.phase, "step": step, **scalars}
+        with self.path.open("a") as file:
+            file.write(json.dumps(row) + "\n")
+        if self._events:
+            for name, value in scalars.items():
+                self._events.add_scalar(name, value, step)
+
+    def close(self) -> None:
+        """Flushes the events."""
+        if self._events:
+            self._events.close()

@@ -1,0 +1,10 @@
+#!/usr/bin/env bash
+# Remakes the students that come with the package, out of the run that launch/reproduce/benchmark.sh leaves.
+set -euo pipefail
+data="525 photos: BSDS500 without BSD100, the 91 images of Yang et al., reduced DIV2K test photos"
+rm -f kdgan_jax/weights/student{,_gan}_x4.safetensors
+for pair in distill:student_x4 adversarial:student_gan_x4; do
+  python -m kdgan_jax.convert "runs/photos:${pair%:*}" "kdgan_jax/weights/${pair#*:}.safetensors" \
+    --data="$data" --source="launch/reproduce/benchmark.sh of kdgan_jax, phase ${pair%:*}" \
+    --licence="Apache-2.0; the photos that it was trained on have terms of their own"
+done

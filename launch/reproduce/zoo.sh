@@ -1,0 +1,23 @@
+#!/usr/bin/env bash
+# The README's table of published networks: each on the four sets, then beside what was published.
+# About an hour on 2 CPU cores; it goes on where it was stopped. HiT-SRF and VDSR are left out on
+# Urban100, where the two would take as long as all others.
+#   launch/reproduce/zoo.sh DATA     DATA holds weights/ and benchmark/
+set -euo pipefail
+data=${1:?usage: launch/reproduce/zoo.sh DATA}
+sets=$data/benchmark
+models=
+slow=
+for file in "$data"/weights/*; do
+  name=$(basename "${file%.*}")
+  case $file in
+    *hit_srf* | *vdsr*) slow+="$name=$file," ;;
+    *_x4.* | *carn_m.pth | *fast_srgan.pt | *srcnn_keras.h5) models+="$name=$file," ;;
+  esac
+done
+measure() {
+  python -m kdgan_jax.evaluate --resume --metrics=psnr_y,ssim_y --models="$1" --data="$2" --out="$3"
+}
+measure "${models%,}" "$sets/Set5,$sets/Set14,$sets/BSD100,$sets/Urban100" runs/zoo
+measure "${slow%,}" "$sets/Set5,$sets/Set14,$sets/BSD100" runs/zoo_slow
+python -m kdgan_jax.zoo "$data/weights" --seconds --results runs/zoo runs/zoo_slow

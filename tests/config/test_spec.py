@@ -1,0 +1,134 @@
+import dataclasses
+from keyword import iskeyword
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from kdgan_jax.config import spec
+from kdgan_jax.config.settings import Spec
+from kdgan_jax.models import GENERATORS
+from kdgan_jax.runtime.errors import UserError
+
+
+def written(name, **options):
+    """Returns what `parse` reads back."""
+    said = ",".join(f"{key}={value!r}" for key, value in options.items())
+    return f"{name}:{said}" if said else name
+
+
+@pytest.mark.parametrize(
+    ("text", "name", "options"),
+    [
+        ("edsr", "edsr", {}),
+        ("edsr:", "edsr", {}),
+        ("compact:features=32,depth=4", "compact", {"features": 32, "depth": 4}),
+        ("compact: features = 32, depth=-4", "compact", {"features": 32, "depth": -4}),
+        ("a:share=1e-3,on=True,none=None", "a", {"share": 1e-3, "on": True, "none": None}),
+        ("srcnn:features=(8,4),kernels=[9,5]", "srcnn", {"features": (8, 4), "kernels": (9, 5)}),
+        ("a:one=(conv1,)", "a", {"one": ("conv1",)}),
+        ("fitnet:pairs=((a,b),(c,d))", "fitnet", {"pairs": (("a", "b"), ("c", "d"))}),
+    ],
+)
+def test_a_text_is_a_name_and_options(text, name, options):
+    assert spec.parse(text, "field") == (name, options)
+    assert spec.parse(written(name, **options), "field") == (name, options)
+
+
+NUMBERS = st.integers() | st.floats(allow_nan=False, allow_infinity=False)
+WORDS = st.from_regex(r"[a-z_][a-z0-9_]{0,8}", fullmatch=True).filter(lambda w: not iskeyword(w))
+VALUES = st.recursive(
+    st.none() | st.booleans() | NUMBERS | WORDS,
+    lambda inner: st.lists(inner, max_size=3).map(tuple),
+    max_leaves=5,
+)
+
+
+@given(WORDS, st.dictionaries(WORDS, VALUES, max_size=3))
+def test_what_is_written_is_read_back(name, options):
+    assert spec.parse(written(name, **options), "field") == Spec(name, options)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        ":features=8",
+        "compact:8",
+        "compact:features",
+        "compact:features=",
+        "compact:features=8)",
+        "compact:features=8) + f(",
+        "compact:**more",
+        "compact:*more",
+        "compact:features=8 depth=4",
+        "compact:features=open('a')",
+        "compact:features=2**9999",
+        "compact:features=a.b",
+        "compact:features=\0",
+        "compact:features=" + "(" * 5000,
+    ],
+)
+def test_what_cannot_be_read_is_refused_with_field_and_value(text):
+    with pytest.raises(UserError) as caught:
+        spec.parse(text, "config.student.network")
+    said = str(caught.value)
+    assert said.startswith("config.student.network=")
+    assert "\n" not in said
+    assert text[:20].replace("\0", "") in said
+
+
+@dataclasses.dataclass(frozen=True)
+class Entry:
+    """An entry of a table."""
+
+    features: tuple = (1,)
+    depth: int = 2
+    scale: int = 1
+    inner: int = dataclasses.field(init=False, default=0)
+
+
+def test_an_entry_is_built_of_its_options():
+    made = spec.build({"a": Entry}, "a", {"features": [8, 4]}, "field", scale=4)
+    assert made == Entry(features=(8, 4), depth=2, scale=4)
+    assert hash(made) == hash(Entry((8, 4), 2, 4))
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "facts"),
+    [
+        ("b", {}, ["field='b'", "known: a"]),
+        ("a", {"featurs": 3}, ["field", "'a'", "'featurs'", "did you mean 'features'"]),
+        ("a", {"inner": 3}, ["'inner'"]),  # no argument
+        ("a", {"scale": 3}, ["'scale'", "known: features"]),  # not the user's
+        ("a", {"depth": 3}, ["'depth'", "known: features"]),  # the same
+    ],
+)
+def test_unknown_entries_and_options_are_refused(name, options, facts):
+    with pytest.raises(UserError) as caught:
+        spec.build({"a": Entry}, name, options, "field", depth=1, scale=4)
+    for fact in facts:
+        assert fact in str(caught.value)
+
+
+@pytest.mark.parametrize("text", ["a:b=1,b=2", "a:b=" + "-" * 5000 + "1"])
+def test_options_that_are_there_twice_or_absurd_are_refused(text):
+    with pytest.raises(UserError, match=r"^field='a:b="):
+        spec.parse(text, "field")
+
+
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [
+        ("compact", {"features": "big"}),
+        ("compact", {"features": 8.5}),
+        ("compact", {"depth": True}),
+        ("compact", {"branches": 1}),
+        ("srcnn", {"features": 3}),
+        ("srcnn", {"features": ("a", 4)}),
+    ],
+)
+def test_a_value_of_another_type_than_the_options_is_refused(name, options):
+    (key,) = options
+    with pytest.raises(UserError, match=rf"^field: '{name}' has {key}="):
+        spec.build(GENERATORS, name, options, "field")

@@ -1,0 +1,157 @@
+import csv
+import json
+
+import pytest
+
+from kdgan_jax.evaluation import metrics, report
+
+
+def row(model, dataset, psnr=28.4291, **more):
+    return {
+        "model": model,
+        "dataset": dataset,
+        "scale": 4,
+        "images": {"Set5": 5, "Set14": 14}[dataset],
+        "psnr_y": psnr,
+        "ssim_y": 0.81114,
+        "psnr_rgb": psnr - 1.5,
+        "lpips_alex": 0.33984,
+        "lpips_vgg": None,
+        "params": 36483,
+        "multi_adds_720p": 33_531_494_400,
+        "seconds_per_image": 0.126,
+        **more,
+    }
+
+
+ROWS = [
+    row("bicubic", "Set5"),
+    row("runs/kd", "Set5", 30.005),
+    row("bicubic", "Set14", 26.0881),
+    row("runs/kd", "Set14", 27.1),
+]
+
+
+def cells(line):
+    return [cell.strip() for cell in line.strip("|").split("|")]
+
+
+def test_the_table_has_a_line_per_model_and_a_column_per_set():
+    head, rule, *lines = report.markdown(ROWS).splitlines()
+    costs = ["parameters", "multi-adds", "seconds per image"]
+    assert cells(head) == ["model", "Set5 (5)", "Set14 (14)", *costs]
+    assert cells(rule) == ["---"] * 6
+    assert [cells(line)[:3] for line in lines] == [
+        ["bicubic", "28.43 / 0.8111 / 0.340", "26.09 / 0.8111 / 0.340"],
+        ["runs/kd", "30.00 / 0.8111 / 0.340", "27.10 / 0.8111 / 0.340"],
+    ]
+    assert cells(lines[0])[3:] == ["36,483", "33.5 G", "0.13"]
+
+
+@pytest.mark.parametrize(
+    ("multi_adds", "text"), [(None, "-"), (0, "0"), (940_000_000, "0.94 G"), (52.7e9, "52.7 G")]
+)
+def test_multi_adds_are_in_billions(multi_adds, text):
+    lines = report.markdown([row("m", "Set5", multi_adds_720p=multi_adds)]).splitlines()
+    assert cells(lines[2])[3] == text
+
+
+def test_a_metric_that_was_not_measured_is_left_out():
+    rows = [{**r, "lpips_alex": None} for r in ROWS]
+    assert cells(report.markdown(rows).splitlines()[2])[1] == "28.43 / 0.8111"
+
+
+def test_a_set_that_a_model_lacks_is_a_dash():
+    lines = report.markdown(ROWS[:3]).splitlines()
+    assert cells(lines[3])[:3] == ["runs/kd", "30.00 / 0.8111 / 0.340", "-"]
+
+
+def test_seconds_are_the_slowest_sets():
+    rows = [row("m", "Set5", seconds_per_image=2.0), row("m", "Set14", seconds_per_image=1.0)]
+    assert cells(report.markdown(rows).splitlines()[2])[-1] == "2"
+
+
+PER_IMAGE = [{"model": "bicubic", "dataset": "Set5", "image": "baby", "psnr_y": 31.78}]
+COMPARISON = {
+    "a": "runs/kd",
+    "b": "bicubic",
+    "dataset": "Set5",
+    "metric": "psnr_y",
+    "images": 5,
+    "left_out": 0,
+    "difference": 1.5,
+    "low": 1.25,
+    "high": None,
+}
+
+
+def test_results_hold_the_protocol_the_rows_and_what_was_said_about_them(tmp_path):
+    report.write(tmp_path, ROWS, PER_IMAGE, device="1 CPU")
+    assert sorted(p.name for p in tmp_path.iterdir()) == [
+        "per_image.csv",
+        "results.csv",
+        "results.json",
+        "results.md",
+    ]
+    assert json.loads((tmp_path / "results.json").read_text()) == {
+        "protocol": metrics.PROTOCOL,
+        "device": "1 CPU",
+        "rows": ROWS,
+    }
+    text = (tmp_path / "results.md").read_text()
+    start = f"PSNR / SSIM / LPIPS-Alex at x4, {metrics.PROTOCOL}; device 1 CPU. PSNR in dB"
+    assert text.startswith(start)
+    assert text.endswith(report.markdown(ROWS))
+
+
+def test_csv_files_hold_the_same_rows(tmp_path):
+    report.write(tmp_path, ROWS, PER_IMAGE)
+    with (tmp_path / "results.csv").open() as file:
+        found = list(csv.DictReader(file))
+    assert [list(r) for r in found] == [list(r) for r in ROWS]
+    assert [float(r["psnr_y"]) for r in found] == [r["psnr_y"] for r in ROWS]
+    assert {r["lpips_vgg"] for r in found} == {""}
+    assert (tmp_path / "per_image.csv").read_text().splitlines() == [
+        "model,dataset,image,psnr_y",
+        "bicubic,Set5,baby,31.78",
+    ]
+
+
+def test_comparisons_stand_below_the_table_and_in_the_json(tmp_path):
+    report.write(tmp_path, ROWS, PER_IMAGE, [COMPARISON])
+    *_, last, _, note = (tmp_path / "results.md").read_text().splitlines()
+    expected = ["runs/kd - bicubic", "Set5 (5)", "psnr_y", "+1.500", "+1.250 to -"]
+    assert cells(last) == expected
+    assert note.startswith("Too narrow for few images (Set5): the 95 % intervals hold 84 %")
+    assert json.loads((tmp_path / "results.json").read_text())["comparisons"] == [COMPARISON]
+
+
+def test_notes_below_comparisons_are_there_where_they_hold():
+    many = report.comparisons_markdown([{**COMPARISON, "images": 100}])
+    assert "Too narrow" not in many
+    assert "Left out" not in many
+    some = report.comparisons_markdown([{**COMPARISON, "images": 98, "left_out": 2}])
+    assert some.endswith("Left out because one of the two is exact: 2 differences.\n")
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"), [(0.00002, "< 0.001"), (0.0123, "0.012"), (1.26, "1.3"), (61.4, "61")]
+)
+def test_seconds_have_two_digits(seconds, text):
+    table = report.markdown([row("m", "Set5", seconds_per_image=seconds)])
+    assert cells(table.splitlines()[2])[-1] == text
+
+
+def test_infinity_is_valid_json_and_csv(tmp_path):
+    report.write(tmp_path, [row("oracle", "Set5", float("inf"))], PER_IMAGE)
+    text = (tmp_path / "results.json").read_text()
+    json.loads(text, parse_constant=lambda constant: pytest.fail(f"{constant} is no JSON"))
+    assert json.loads(text)["rows"][0]["psnr_y"] == "inf"
+    assert ",inf,0.81114," in (tmp_path / "results.csv").read_text()
+    assert "| inf / 0.8111" in (tmp_path / "results.md").read_text()
+
+
+def test_results_are_replaced_by_a_second_run(tmp_path):
+    report.write(tmp_path, ROWS, PER_IMAGE, device="1 CPU")
+    report.write(tmp_path, ROWS[:1], PER_IMAGE, device="1 CPU")
+    assert json.loads((tmp_path / "results.json").read_text())["rows"] == ROWS[:1]

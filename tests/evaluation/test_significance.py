@@ -1,0 +1,58 @@
+import numpy as np
+import pytest
+
+from kdgan_jax.evaluation.metrics import METRICS
+from kdgan_jax.evaluation.significance import compare
+
+
+def rows(model, values, dataset="d", metric="psnr_y"):
+    empty = dict.fromkeys(METRICS)
+    return [
+        {"model": model, "dataset": dataset, "image": str(i), **empty, metric: value}
+        for i, value in enumerate(values)
+    ]
+
+
+def test_difference_is_paired_and_its_interval_is_the_textbooks_for_many_images():
+    random = np.random.default_rng(0)
+    hard = random.normal(28, 4, 400)  # photos differ far more than models
+    gain = random.normal(0.1, 0.3, 400)
+    (row,) = compare(rows("a", hard + gain) + rows("b", hard), "a", "b")
+    assert row["difference"] == pytest.approx(gain.mean())
+    half = 1.96 * gain.std(ddof=1) / 20
+    assert row["low"] == pytest.approx(gain.mean() - half, abs=0.005)
+    assert row["high"] == pytest.approx(gain.mean() + half, abs=0.005)
+    assert (row["images"], row["left_out"], row["metric"]) == (400, 0, "psnr_y")
+
+
+def test_order_turns_the_sign_and_repeating_changes_nothing():
+    both = rows("a", [3, 5, 9.0]) + rows("b", [1, 4, 2.0])
+    (there,), (back,) = compare(both, "a", "b"), compare(both, "b", "a")
+    assert there["difference"] == -back["difference"] == pytest.approx(10 / 3)
+    assert (there["low"], there["high"]) == (1, 7)
+    assert compare(both, "a", "b") == [there]
+
+
+def test_images_are_matched_by_name_not_by_place():
+    a, b = rows("a", [1, 2, 3.0]), rows("b", [1, 2, 3.0])
+    (row,) = compare([*a, *reversed(b)], "a", "b")
+    assert (row["difference"], row["low"], row["high"]) == (0, 0, 0)
+
+
+def test_every_set_and_measured_metric_has_a_row():
+    per_image = rows("a", [1, 2.0]) + rows("b", [1, 2.0])
+    per_image += [
+        {**row, "dataset": "e", "ssim_y": 0.5} for row in rows("a", [1, 2.0]) + rows("b", [1, 2.0])
+    ]
+    found = [(row["dataset"], row["metric"]) for row in compare(per_image, "a", "b")]
+    assert found == [("d", "psnr_y"), ("e", "psnr_y"), ("e", "ssim_y")]
+
+
+def test_an_exact_image_is_left_out_and_counted():
+    inf = float("inf")
+    (row,) = compare(rows("a", [inf, inf, 3, 5]) + rows("b", [inf, 1, 1, 1]), "a", "b")
+    assert (row["images"], row["left_out"], row["difference"]) == (2, 2, 3)
+    (row,) = compare(rows("a", [inf, inf, 3]) + rows("b", [inf, 1, 1]), "a", "b")
+    assert (row["difference"], row["low"], row["high"]) == (2, None, None)
+    (row,) = compare(rows("a", [inf]) + rows("b", [inf]), "a", "b")
+    assert row["difference"] is None

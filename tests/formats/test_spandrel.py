@@ -1,0 +1,49 @@
+"""Files written here, opened by the program that chaiNNer and its kin load models with.
+
+Needs the extra `dev` (PyTorch); without it what spandrel made is read here: tests/models.
+"""
+
+import jax
+import numpy as np
+import pytest
+
+from kdgan_jax import models
+from kdgan_jax.formats import foreign, imported
+from kdgan_jax.inference.model import Model
+from kdgan_jax.models import init
+
+torch = pytest.importorskip("torch", reason="PyTorch is not installed: pip install -e '.[dev]'")
+# torchvision's operators need CUDA in some wheels; declared here, it imports without them.
+_library = torch.library.Library("torchvision", "DEF")
+for _name in ("nms", "qnms"):
+    _library.define(f"{_name}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
+spandrel = pytest.importorskip("spandrel", reason="spandrel is not installed")
+
+
+@pytest.mark.parametrize(
+    ("name", "theirs", "kwargs", "scale"),
+    [
+        ("compact", "RealESRGAN Compact", {"features": 8, "depth": 3}, 4),
+        ("compact", "RealESRGAN Compact", {"features": 24, "depth": 2}, 2),
+        ("rrdb", "ESRGAN", {"features": 8, "blocks": 1}, 4),
+        ("rrdb", "ESRGAN", {"features": 8, "blocks": 1}, 2),
+        ("rcan", "RCAN", {"features": 16, "groups": 2, "blocks": 2, "reduction": 4}, 4),
+        ("rcan", "RCAN", {"features": 16, "groups": 2, "blocks": 2, "reduction": 4}, 3),
+    ],
+)
+def test_spandrel_opens_what_is_written_and_gives_the_same(tmp_path, name, theirs, kwargs, scale):
+    module = models.generator(name, kwargs, scale)
+    model = Model(name, kwargs, scale, init(module, jax.random.key(0), 16))
+    path = tmp_path / "student.safetensors"
+    foreign.save(path, model)
+    opened = spandrel.ModelLoader().load_from_file(path)
+    assert (opened.architecture.name, opened.scale) == (theirs, scale)
+    image = np.random.default_rng(0).integers(0, 256, (21, 27, 3), np.uint8)
+    lr = torch.from_numpy(image.astype(np.float32) / 255).permute(2, 0, 1)[None]
+    with torch.no_grad():
+        wanted = opened.model.eval()(lr)[0].permute(1, 2, 0).numpy()
+    ours = model.predict(image)
+    assert wanted.std() > 0.01
+    np.testing.assert_allclose(ours, wanted, atol=5e-6)  # sums of float32 in another order
+    back = imported.load(path)
+    np.testing.assert_array_equal(back.predict(image), ours)
