@@ -53,15 +53,15 @@ def smoke():
     small = {"steps": 4, "batch": 4, "hr_patch": 32}
     config = base.default(
         networks={
-            "teacher": network("compact:features=8,depth=2"),
-            "student": network("compact:features=8,depth=1"),
+            "teacher": network("compact:channels=8,depth=2"),
+            "student": network("compact:channels=8,depth=1"),
         },
         phases={
             "teacher": base.teach(**small),
             "distill": base.distill(**small),
             "adversarial": base.refine(
                 **small,
-                discriminator=discriminator("origin:features=(8,16),hidden=16", warmup_steps=1),
+                discriminator=discriminator("origin:channels=(8,16),hidden=16", warmup_steps=1),
                 losses={
                     "pixel": loss("l1", 1e-2),
                     "distill": loss("l1", 1e-2, target="teacher"),
@@ -81,8 +81,8 @@ def full():
     """Days on GPUs."""
     config = base.default(
         networks={
-            "teacher": network("edsr:features=64,blocks=16"),
-            "student": network("compact:features=64,depth=16"),
+            "teacher": network("edsr:channels=64,blocks=16"),
+            "student": network("compact:channels=64,depth=16"),
         },
         phases={
             "teacher": base.teach_edsr_baseline(),

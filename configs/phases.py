@@ -38,7 +38,7 @@ def networks(smoke: bool):
     sizes = {"teacher": (8, 2), "assistant": (8, 1), "student": (4, 1)}
     if not smoke:
         sizes = {"teacher": (64, 6), "assistant": (48, 5), "student": (32, 4)}
-    return {name: network(f"compact:features={f},depth={d}") for name, (f, d) in sizes.items()}
+    return {name: network(f"compact:channels={f},depth={d}") for name, (f, d) in sizes.items()}
 
 
 def steps(number: int, smoke: bool, **changes):
@@ -127,7 +127,7 @@ def refine(smoke: bool):
     """Adversarial refinement without a teacher."""
     judge = "origin:spectral_norm=True"
     if smoke:
-        judge = "origin:features=(8,16),hidden=16,spectral_norm=True"
+        judge = "origin:channels=(8,16),hidden=16,spectral_norm=True"
     refined = phase(
         start="student_x4",
         losses={

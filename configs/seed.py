@@ -41,7 +41,7 @@ def get_config(variant: str = ""):
     size["betas"] = (0.9, 0.999)
     return base.default(
         networks={
-            "teacher": network("srcnn:kernels=(9,3,5),features=(128,64)"),
+            "teacher": network("srcnn:kernels=(9,3,5),channels=(128,64)"),
             "student": network("kdgan_student"),
         },
         phases={

@@ -18,10 +18,10 @@ def get_config(variant: str = ""):
     """Returns the config; `variant` is "", "srcnn", "smoke" or "full"."""
     base.refuse_unknown(variant, ("srcnn", "smoke", "full"))
     text, phase = {
-        "": ("compact:features=64,depth=6", base.teach(steps=1500)),
+        "": ("compact:channels=64,depth=6", base.teach(steps=1500)),
         "srcnn": ("srcnn:residual=True", base.teach(steps=5000, hr_patch=48)),
-        "smoke": ("compact:features=8,depth=2", base.teach(steps=4, batch=4, hr_patch=32)),
-        "full": ("edsr:features=64,blocks=16", base.teach_edsr_baseline()),
+        "smoke": ("compact:channels=8,depth=2", base.teach(steps=4, batch=4, hr_patch=32)),
+        "full": ("edsr:channels=64,blocks=16", base.teach_edsr_baseline()),
     }[variant]
     config = base.default(networks={"teacher": network(text)}, phases={"teacher": phase})
     if variant == "smoke":

@@ -19,7 +19,7 @@ from kdgan_jax.data import photos as sources
 from kdgan_jax.models import SCALES
 from kdgan_jax.pictures import bicubic, colour
 from kdgan_jax.runtime import console, files
-from kdgan_jax.runtime.errors import UserError
+from kdgan_jax.runtime.errors import UserError, missing
 from kdgan_jax.train import checks
 
 DATA = "source", "holdout", "memory_mb", "max_bad_fraction"  # fields of a config for networks
@@ -145,7 +145,10 @@ def grow(x: np.ndarray, y: np.ndarray, config: Any) -> Any:
     one leaf should look alike. Each window is taken at about the same contrast, or the few strong
     edges would take all the leaves.
     """
-    from sklearn.ensemble import RandomForestRegressor
+    try:
+        from sklearn.ensemble import RandomForestRegressor
+    except ImportError:
+        raise missing("scikit-learn", "the forest") from None
 
     goals = np.hstack([y @ leading(y.T @ y, 16), 0.1 * x[:, :20]])
     goals /= np.sqrt(np.square(x).sum(axis=1, keepdims=True)) + 20

@@ -8,7 +8,7 @@ from kdgan_jax.runtime import files
 from kdgan_jax.workdir import checkpoint
 
 VERSION = "0.1.9"
-NETWORKS = {"teacher": {"features": 8, "depth": 2}, "student": {"features": 8, "depth": 1}}
+NETWORKS = {"teacher": {"channels": 8, "depth": 2}, "student": {"channels": 8, "depth": 1}}
 PHASES = "teacher", "distill", "adversarial"
 
 

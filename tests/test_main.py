@@ -74,7 +74,7 @@ def test_two_newest_checkpoints_stay(smoke_run):
 def test_config_is_left_as_json(smoke_run):
     saved = json.loads((smoke_run / "config.json").read_text())
     assert set(saved) == set(configuration.default())
-    assert saved["student"] == {"network": "compact:features=8,depth=1", "checkpoint": ""}
+    assert saved["student"] == {"network": "compact:channels=8,depth=1", "checkpoint": ""}
     assert list(saved["phases"]) == list(PHASES)
 
 
@@ -260,7 +260,7 @@ def made(tmp_path_factory, tiny):
             if variant == "finetune":
                 config.train.student.learning_rate = 1e-9
             if variant == "refine":
-                save(folder / "start.safetensors", "compact", {"features": 4, "depth": 1})
+                save(folder / "start.safetensors", "compact", {"channels": 4, "depth": 1})
                 refined = config.train.adversarial
                 refined.start = str(folder / "start.safetensors")
                 refined.discriminator.warmup_steps = 0
@@ -375,7 +375,7 @@ def test_models_that_were_given_are_recorded(made):
 def espcn(tmp_path):
     """(a file as others publish them, of a network for Y; its weights)."""
     path = tmp_path / "espcn.safetensors"
-    return path, save(path, "espcn", {"features": (4, 4)})
+    return path, save(path, "espcn", {"channels": (4, 4)})
 
 
 def test_a_published_file_may_be_the_teacher_even_one_for_y(tiny, espcn, tmp_path):
@@ -412,7 +412,7 @@ def test_a_given_model_that_has_changed_is_refused(half, espcn):
     config, workdir = half
     shutil.rmtree(workdir / "checkpoints")
     params = jax.tree.map(lambda x: x + 1, espcn[1])
-    foreign.save(espcn[0], Model("espcn", {"features": (4, 4)}, 4, params))
+    foreign.save(espcn[0], Model("espcn", {"channels": (4, 4)}, 4, params))
     before = contents(workdir)
     with pytest.raises(UserError) as caught:
         training.run(config, workdir)
@@ -436,7 +436,7 @@ def test_a_given_model_may_go_when_it_is_not_needed_any_more(half, espcn):
 
 
 def test_a_given_model_of_another_scale_is_refused(tiny, tmp_path):
-    save(tmp_path / "a.safetensors", "compact", {"features": 4, "depth": 1}, scale=2)
+    save(tmp_path / "a.safetensors", "compact", {"channels": 4, "depth": 1}, scale=2)
     config = tiny("phases", "finetune,smoke")
     config.train.student.start = str(tmp_path / "a.safetensors")
     with pytest.raises(UserError) as caught:

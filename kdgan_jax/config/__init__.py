@@ -7,7 +7,7 @@ with which teachers, losses and discriminator. Files in `configs/` make one with
 functions below; the command line changes fields (`--config.train.distill.steps=500`). The whole is
 locked: an unknown field is refused.
 
-Networks, losses and schedules are texts such as "compact:features=32,depth=4", the entry of a table
+Networks, losses and schedules are texts such as "compact:channels=32,depth=4", the entry of a table
 and its options (`kdgan_jax.config.spec`), so that another one with other options fits into the
 field.
 """
@@ -187,8 +187,8 @@ def default(
 def usual_networks() -> dict[str, ConfigDict]:
     """Returns a teacher and a student for minutes on a laptop."""
     return {
-        "teacher": network("compact:features=64,depth=6"),
-        "student": network("compact:features=32,depth=4"),
+        "teacher": network("compact:channels=64,depth=6"),
+        "student": network("compact:channels=32,depth=4"),
     }
 
 
@@ -257,10 +257,10 @@ def to_json(config: Any) -> dict[str, Any]:
 # Fields that had other names before version 0.2, and where they are now. A field of a phase is
 # named without "train.NAME.".
 NOW = {
-    "teacher.name": "teacher.network, such as compact:features=64,depth=6",
-    "teacher.kwargs": "teacher.network, such as compact:features=64,depth=6",
-    "student.name": "student.network, such as compact:features=32,depth=4",
-    "student.kwargs": "student.network, such as compact:features=32,depth=4",
+    "teacher.name": "teacher.network, such as compact:channels=64,depth=6",
+    "teacher.kwargs": "teacher.network, such as compact:channels=64,depth=6",
+    "student.name": "student.network, such as compact:channels=32,depth=4",
+    "student.kwargs": "student.network, such as compact:channels=32,depth=4",
     "discriminator.name": "train.adversarial.discriminator.network",
     "discriminator.kwargs": "train.adversarial.discriminator.network, such as origin:hidden=512",
     "discriminator_learning_rate": "discriminator.learning_rate",

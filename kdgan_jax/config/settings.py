@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 
 class Spec(NamedTuple):
-    """What a text like "compact:features=32,depth=4" says: an entry of a table and its options."""
+    """What a text like "compact:channels=32,depth=4" says: an entry of a table and its options."""
 
     name: str
     options: dict[str, Any]

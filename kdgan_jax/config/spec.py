@@ -1,4 +1,4 @@
-"""Texts that name an entry of a table and give its options: "compact:features=32,depth=4".
+"""Texts that name an entry of a table and give its options: "compact:channels=32,depth=4".
 
 A network, a loss or a schedule fits into one field of a config that way, so that another one with
 options of its own can be chosen on the command line.
@@ -36,7 +36,7 @@ def parse(text: str, field: str) -> Spec:
         reason = str(error).partition(":")[0].splitlines()[:1] or ["it is more than that"]
         raise UserError(
             f"{field}={text!r} cannot be read ({reason[0]}); write NAME or"
-            " NAME:KEY=VALUE,KEY=VALUE, such as compact:features=32,depth=4"
+            " NAME:KEY=VALUE,KEY=VALUE, such as compact:channels=32,depth=4"
         ) from None
 
 

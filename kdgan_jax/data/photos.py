@@ -19,7 +19,7 @@ import numpy as np
 from kdgan_jax.config.settings import DataConfig
 from kdgan_jax.data import embedded
 from kdgan_jax.pictures import bicubic, codec
-from kdgan_jax.runtime.errors import UserError
+from kdgan_jax.runtime.errors import UserError, missing
 from kdgan_jax.runtime.files import sha256
 
 log = logging.getLogger("kdgan_jax")
@@ -76,6 +76,9 @@ def _check_pair(lr: Any, lr_size: tuple[int, ...], hr_size: tuple[int, int], sca
         )
 
 
+DISTRIBUTIONS = {"skimage": "scikit-image", "sklearn": "scikit-learn"}  # that packages come in
+
+
 def installed(paths: Sequence[str], scale: int) -> list[Photo]:
     """Returns photos out of installed packages, `paths` as in `data.embedded`."""
     found = []
@@ -83,10 +86,7 @@ def installed(paths: Sequence[str], scale: int) -> list[Photo]:
         package, _, rest = path.partition("/")
         spec = importlib.util.find_spec(package)
         if spec is None or not spec.submodule_search_locations:
-            raise UserError(
-                f"config.data.source='embedded' needs the photos of {package}; install it with"
-                " `pip install scikit-image scikit-learn`, or name a folder of photos"
-            )
+            raise missing(DISTRIBUTIONS[package], "config.data.source='embedded'")
         file = Path(spec.submodule_search_locations[0]) / rest
         found.append(_photo(file, None, scale, file.stem))
     return found

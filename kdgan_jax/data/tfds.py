@@ -4,7 +4,7 @@ import numpy as np
 
 from kdgan_jax.data.tensorflow import tf  # noqa: F401  # first: it hides GPUs from TensorFlow
 from kdgan_jax.pictures import bicubic
-from kdgan_jax.runtime.errors import UserError
+from kdgan_jax.runtime.errors import UserError, missing
 
 
 def pairs(name: str, scale: int, memory_mb: int) -> list[tuple[str, np.ndarray, np.ndarray | None]]:
@@ -15,7 +15,10 @@ def pairs(name: str, scale: int, memory_mb: int) -> list[tuple[str, np.ndarray, 
     Raises:
       UserError: the data set is unknown, or its photos need more than `memory_mb` of memory.
     """
-    import tensorflow_datasets as tfds
+    try:
+        import tensorflow_datasets as tfds
+    except ImportError:
+        raise missing("tensorflow-datasets", f"config.data.source='tfds:{name}'") from None
 
     try:
         dataset = tfds.load(name, split="train")

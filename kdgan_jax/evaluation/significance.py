@@ -4,6 +4,7 @@ import numpy as np
 
 from kdgan_jax.evaluation.measure import Rows
 from kdgan_jax.evaluation.metrics import METRICS
+from kdgan_jax.runtime.errors import missing
 
 RESAMPLES = 9999
 CONFIDENCE = 0.95
@@ -53,7 +54,10 @@ def _interval(differences: np.ndarray) -> tuple[float | None, float | None]:
     """Returns the interval of the mean; None for fewer than two images."""
     if len(differences) < 2:
         return None, None
-    from scipy.stats import bootstrap
+    try:
+        from scipy.stats import bootstrap
+    except ImportError:
+        raise missing("scipy", "a comparison of two models") from None
 
     result = bootstrap(
         (differences,),

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from kdgan_jax.runtime.errors import UserError
+from kdgan_jax.runtime.errors import UserError, missing
 from kdgan_jax.runtime.limits import most_bytes
 
 MAX_BYTES = 2**31  # protobuf's own limit, here of the file and of all constants
@@ -88,10 +88,13 @@ def read(path: str | Path) -> dict[str, np.ndarray]:
     """Returns the floating-point constants of a frozen graph by their names, in PyTorch's layout.
 
     Raises:
-      UserError: the file is damaged or holds no weights.
+      UserError: tensorboardX is missing, or the file is damaged or holds no weights.
     """
-    from google.protobuf.message import DecodeError
-    from tensorboardX.proto.graph_pb2 import GraphDef
+    try:
+        from google.protobuf.message import DecodeError
+        from tensorboardX.proto.graph_pb2 import GraphDef
+    except ImportError:
+        raise missing("tensorboardX", f"{path}: reading frozen graphs") from None
 
     path = Path(path)
     if not path.is_file():

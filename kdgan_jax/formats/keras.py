@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from kdgan_jax.runtime.errors import UserError
+from kdgan_jax.runtime.errors import UserError, missing
 from kdgan_jax.runtime.limits import most_bytes
 
 MAX_BYTES = 2**32  # of all arrays; `limits` has more to say of them
@@ -86,7 +86,7 @@ def read(path: str | Path) -> dict[str, np.ndarray]:
     try:
         import h5py
     except ImportError:
-        raise UserError(f"{path}: reading .h5 files needs h5py; pip install h5py") from None
+        raise missing("h5py", f"{path}: reading Keras files") from None
     path = Path(path)
     if not path.is_file():
         raise UserError(f"{path}: no such file")

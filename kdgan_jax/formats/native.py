@@ -13,6 +13,7 @@ import numpy as np
 
 from kdgan_jax.formats import foreign
 from kdgan_jax.formats.weights import Weights
+from kdgan_jax.models import as_named_now
 from kdgan_jax.runtime.errors import UserError
 from kdgan_jax.runtime.files import replacing
 
@@ -88,4 +89,4 @@ def load(path: str | Path) -> Weights:
             raise UserError(f"{path}: {key!r} is missing, too much, or of another shape or type")
     params = jax.tree_util.tree_map_with_path(lambda k, _: entries[_path(k)], shapes)
     about = {k: v for k, v in about.items() if k not in ("parameters", "colour")}
-    return Weights(name, kwargs, scale, params, about)
+    return Weights(name, as_named_now(kwargs), scale, params, about)

@@ -68,6 +68,11 @@ SCALES = 2, 3, 4
 DTYPES: dict[str, Any] = {"float32": jnp.float32, "bfloat16": jnp.bfloat16}
 
 
+def as_named_now(options: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns a network's options, with the name that its width had before 0.3 replaced."""
+    return {"channels" if name == "features" else name: v for name, v in options.items()}
+
+
 def generator(
     name: str,
     kwargs: Mapping[str, Any],
@@ -98,7 +103,7 @@ def generator(
             f"{field}: {name!r} computes in float32 only; for {dtype} choose one of"
             f" {', '.join(able)}"
         )
-    return spec.build(GENERATORS, name, kwargs, field, scale=scale, **more)
+    return spec.build(GENERATORS, name, as_named_now(kwargs), field, scale=scale, **more)
 
 
 def discriminator(
@@ -123,6 +128,7 @@ def discriminator(
       UserError: there is no such name, option or dtype.
     """
     computed = pick(DTYPES, dtype, "dtype")
+    options = as_named_now(options)
     return spec.build(DISCRIMINATORS, name, options, field, mean=mean, dtype=computed)
 
 

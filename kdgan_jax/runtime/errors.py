@@ -40,6 +40,13 @@ def leave(error: object, code: int = 2) -> NoReturn:
     sys.exit(code)
 
 
+def missing(package: str, purpose: str) -> UserError:
+    """Returns the error that `purpose` needs `package`, which the extra `train` brings."""
+    return UserError(
+        f"{purpose} needs {package}, which is not installed; run pip install 'kdgan_jax[train]'"
+    )
+
+
 def suggest(word: str, known: Iterable[str]) -> str:
     """Returns "; did you mean 'x'?" for a near miss of `known`, else an empty string."""
     near = difflib.get_close_matches(word, list(known), n=1)

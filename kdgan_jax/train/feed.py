@@ -16,7 +16,7 @@ from kdgan_jax.data.batches import Batch
 from kdgan_jax.data.buffers import Buffers
 from kdgan_jax.data.photos import Photo
 from kdgan_jax.runtime import console, devices, processes
-from kdgan_jax.runtime.errors import UserError
+from kdgan_jax.runtime.errors import UserError, missing
 
 SHARE = 0.5  # of a device's memory that photos may take; of the machine's, on a CPU
 
@@ -123,11 +123,8 @@ def _on_host(
 ) -> Source:
     try:
         from kdgan_jax.data.pipeline import PatchSource, readable
-    except ImportError as error:
-        raise UserError(
-            f"config.data.backend: tf.data cannot be imported ({error}); install tensorflow, or"
-            " take photos that fit on the device"
-        ) from None
+    except ImportError:
+        raise missing("tensorflow", "config.data.backend: tf.data") from None
 
     if decoded is None:
         good = sources.decode(photos, readable, data.max_bad_fraction, "the training photos")

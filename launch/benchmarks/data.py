@@ -38,7 +38,7 @@ from kdgan_jax.train import feed as feeds
 from kdgan_jax.train import phase as phases
 
 SEED, SCALE = 0, 4
-STUDENT = Spec("compact", {"features": 32, "depth": 4})  # of configs/kd.py
+STUDENT = Spec("compact", {"channels": 32, "depth": 4})  # of configs/kd.py
 
 
 def timed(function: Callable[[], Any]) -> tuple[float, Any]:

@@ -180,8 +180,8 @@ def test_a_checked_config_has_typed_parts():
     first, second, last = run.phases
     assert [one.number for one in run.phases] == [0, 1, 2]
     assert [one.network for one in run.phases] == ["teacher", "student", "student"]
-    assert first.spec == Spec("compact", {"features": 64, "depth": 6})
-    assert second.spec == last.spec == Spec("compact", {"features": 32, "depth": 4})
+    assert first.spec == Spec("compact", {"channels": 64, "depth": 6})
+    assert second.spec == last.spec == Spec("compact", {"channels": 32, "depth": 4})
     assert [one.steps for one in run.phases] == [1500, 3000, 300]
     assert last.batches == BatchConfig(steps=300, batch=8, hr_patch=64)
     assert [one.start for one in run.phases] == ["", "", "distill"]
@@ -347,8 +347,8 @@ def test_every_network_can_be_named(config, name):
         ("teacher.network", "edrs", ["config.teacher.network='edrs'", "mean 'edsr'"]),
         (
             "student.network",
-            "compact:fetures=8",
-            ["config.student.network", "'compact'", "'fetures'", "mean 'features'"],
+            "compact:chanels=8",
+            ["config.student.network", "'compact'", "'chanels'", "mean 'channels'"],
         ),
         ("student.network", "compact:8", ["config.student.network='compact:8'", "KEY=VALUE"]),
         ("student.network", "compact:depth=", ["config.student.network='compact:depth='"]),
@@ -361,8 +361,8 @@ def test_every_network_can_be_named(config, name):
         ),
         (
             "train.adversarial.discriminator.network",
-            "origin:fetures=(8,)",
-            ["adversarial.discriminator.network", "'fetures'", "mean 'features'"],
+            "origin:chanels=(8,)",
+            ["adversarial.discriminator.network", "'chanels'", "mean 'channels'"],
         ),
         (
             "train.adversarial.discriminator.network",
@@ -595,8 +595,8 @@ def typed(monkeypatch):
 
 
 def test_a_network_with_arguments_of_its_own_may_be_typed(typed):
-    config = typed("--config.student.network=edsr:features=8,blocks=1")
-    assert checks.checked(config).phases[1].spec == ("edsr", {"features": 8, "blocks": 1})
+    config = typed("--config.student.network=edsr:channels=8,blocks=1")
+    assert checks.checked(config).phases[1].spec == ("edsr", {"channels": 8, "blocks": 1})
 
 
 @pytest.mark.parametrize(
@@ -648,7 +648,7 @@ def test_a_control_may_be_typed(typed):
 def old(field):
     """Returns an old field as it was typed: those without a dot were of a phase."""
     if "." in field:
-        return f"config.{field.replace('kwargs', 'kwargs.features')}"
+        return f"config.{field.replace('kwargs', 'kwargs.channels')}"
     return f"config.train.adversarial.{field}"
 
 
@@ -681,7 +681,7 @@ def test_old_fields_are_no_fields_now_and_new_ones_are(config, field):
 @pytest.mark.parametrize(
     ("line", "facts"),
     [
-        ("config.teacher.kwargs = {'features': 8}", ["'kwargs'", "network"]),
+        ("config.teacher.kwargs = {'channels': 8}", ["'kwargs'", "network"]),
         ("config.train.distill.distill_weight = 0.5", ["'distill_weight'", "losses.distill"]),
         ("config.train.teacher = phase(pixel_weight=1.0, losses={})", ["pixel_weight", "losses."]),
     ],
@@ -877,7 +877,7 @@ def test_workdir_of_another_config_is_refused_with_both_values(config, path):
 )
 def test_runs_of_older_versions_are_not_resumed(config, path, starts, said):
     saved = configuration.to_json(config)
-    saved["student"] = {"name": "compact", "kwargs": {"features": 8}}
+    saved["student"] = {"name": "compact", "kwargs": {"channels": 8}}
     path.write_text(json.dumps(saved))
     if starts is not None:
         files.write_json(path.with_name("run.json"), {"starts": starts})

@@ -22,10 +22,10 @@ def written(name, **options):
     [
         ("edsr", "edsr", {}),
         ("edsr:", "edsr", {}),
-        ("compact:features=32,depth=4", "compact", {"features": 32, "depth": 4}),
-        ("compact: features = 32, depth=-4", "compact", {"features": 32, "depth": -4}),
+        ("compact:channels=32,depth=4", "compact", {"channels": 32, "depth": 4}),
+        ("compact: channels = 32, depth=-4", "compact", {"channels": 32, "depth": -4}),
         ("a:share=1e-3,on=True,none=None", "a", {"share": 1e-3, "on": True, "none": None}),
-        ("srcnn:features=(8,4),kernels=[9,5]", "srcnn", {"features": (8, 4), "kernels": (9, 5)}),
+        ("srcnn:channels=(8,4),kernels=[9,5]", "srcnn", {"channels": (8, 4), "kernels": (9, 5)}),
         ("a:one=(conv1,)", "a", {"one": ("conv1",)}),
         ("fitnet:pairs=((a,b),(c,d))", "fitnet", {"pairs": (("a", "b"), ("c", "d"))}),
     ],
@@ -53,20 +53,20 @@ def test_what_is_written_is_read_back(name, options):
     "text",
     [
         "",
-        ":features=8",
+        ":channels=8",
         "compact:8",
-        "compact:features",
-        "compact:features=",
-        "compact:features=8)",
-        "compact:features=8) + f(",
+        "compact:channels",
+        "compact:channels=",
+        "compact:channels=8)",
+        "compact:channels=8) + f(",
         "compact:**more",
         "compact:*more",
-        "compact:features=8 depth=4",
-        "compact:features=open('a')",
-        "compact:features=2**9999",
-        "compact:features=a.b",
-        "compact:features=\0",
-        "compact:features=" + "(" * 5000,
+        "compact:channels=8 depth=4",
+        "compact:channels=open('a')",
+        "compact:channels=2**9999",
+        "compact:channels=a.b",
+        "compact:channels=\0",
+        "compact:channels=" + "(" * 5000,
     ],
 )
 def test_what_cannot_be_read_is_refused_with_field_and_value(text):
@@ -82,15 +82,15 @@ def test_what_cannot_be_read_is_refused_with_field_and_value(text):
 class Entry:
     """An entry of a table."""
 
-    features: tuple = (1,)
+    channels: tuple = (1,)
     depth: int = 2
     scale: int = 1
     inner: int = dataclasses.field(init=False, default=0)
 
 
 def test_an_entry_is_built_of_its_options():
-    made = spec.build({"a": Entry}, "a", {"features": [8, 4]}, "field", scale=4)
-    assert made == Entry(features=(8, 4), depth=2, scale=4)
+    made = spec.build({"a": Entry}, "a", {"channels": [8, 4]}, "field", scale=4)
+    assert made == Entry(channels=(8, 4), depth=2, scale=4)
     assert hash(made) == hash(Entry((8, 4), 2, 4))
 
 
@@ -98,10 +98,10 @@ def test_an_entry_is_built_of_its_options():
     ("name", "options", "facts"),
     [
         ("b", {}, ["field='b'", "known: a"]),
-        ("a", {"featurs": 3}, ["field", "'a'", "'featurs'", "did you mean 'features'"]),
+        ("a", {"chanels": 3}, ["field", "'a'", "'chanels'", "did you mean 'channels'"]),
         ("a", {"inner": 3}, ["'inner'"]),  # no argument
-        ("a", {"scale": 3}, ["'scale'", "known: features"]),  # not the user's
-        ("a", {"depth": 3}, ["'depth'", "known: features"]),  # the same
+        ("a", {"scale": 3}, ["'scale'", "known: channels"]),  # not the user's
+        ("a", {"depth": 3}, ["'depth'", "known: channels"]),  # the same
     ],
 )
 def test_unknown_entries_and_options_are_refused(name, options, facts):
@@ -120,12 +120,12 @@ def test_options_that_are_there_twice_or_absurd_are_refused(text):
 @pytest.mark.parametrize(
     ("name", "options"),
     [
-        ("compact", {"features": "big"}),
-        ("compact", {"features": 8.5}),
+        ("compact", {"channels": "big"}),
+        ("compact", {"channels": 8.5}),
         ("compact", {"depth": True}),
         ("compact", {"branches": 1}),
-        ("srcnn", {"features": 3}),
-        ("srcnn", {"features": ("a", 4)}),
+        ("srcnn", {"channels": 3}),
+        ("srcnn", {"channels": ("a", 4)}),
     ],
 )
 def test_a_value_of_another_type_than_the_options_is_refused(name, options):

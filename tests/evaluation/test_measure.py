@@ -135,7 +135,7 @@ def test_baselines_are_what_they_are_called(photo):
 
 @pytest.fixture
 def model(key):
-    kwargs = {"features": 4, "depth": 1}
+    kwargs = {"channels": 4, "depth": 1}
     params = models.init(models.generator("compact", kwargs, 4), key, 8)["params"]
     return Model("compact", kwargs, 4, params)
 

@@ -232,19 +232,19 @@ def refused(path, reason, read=load):
 
 
 BUILDS = {
-    "endless": ("compact", {"features": 3, "depth": 10**9}, "no numbers up to 4096"),
-    "deep": ("compact", {"features": 3, "depth": 4000}, "more than 100 layers"),
-    "deeper": ("edsr", {"features": 8, "blocks": 4000}, "more than 100 layers"),
-    "wide": ("edsr", {"features": 10**30, "blocks": 1}, "no numbers up to 4096"),
+    "endless": ("compact", {"channels": 3, "depth": 10**9}, "no numbers up to 4096"),
+    "deep": ("compact", {"channels": 3, "depth": 4000}, "more than 100 layers"),
+    "deeper": ("edsr", {"channels": 8, "blocks": 4000}, "more than 100 layers"),
+    "wide": ("edsr", {"channels": 10**30, "blocks": 1}, "no numbers up to 4096"),
     "windows": ("hit_srf", {"windows": [10**6]}, "no numbers up to 4096"),
-    "infinite": ("compact", {"features": float("inf")}, "no numbers up to 4096"),
-    "text": ("compact", {"features": "many"}, "features=24, and cannot have 'many'"),
-    "none": ("compact", {"features": None}, "features=24, and cannot have None"),
-    "nothing": ("compact", {"features": 0}, ""),
-    "negative": ("compact", {"features": -3}, "cannot be built with its arguments"),
+    "infinite": ("compact", {"channels": float("inf")}, "no numbers up to 4096"),
+    "text": ("compact", {"channels": "many"}, "channels=24, and cannot have 'many'"),
+    "none": ("compact", {"channels": None}, "channels=24, and cannot have None"),
+    "nothing": ("compact", {"channels": 0}, ""),
+    "negative": ("compact", {"channels": -3}, "cannot be built with its arguments"),
     "list": ("compact", [], "does not say which network"),
     "table": (["compact"], {}, "does not say which network"),
-    "inner": ("compact", {"features": {"a": 1}}, "no numbers up to 4096"),
+    "inner": ("compact", {"channels": {"a": 1}}, "no numbers up to 4096"),
     "parent": ("compact", {"parent": "x"}, "has no option 'parent'"),
 }
 
@@ -421,7 +421,7 @@ def test_small_files_take_no_memory(tmp_path, sound, saved):
     _shared(tmp_path, 400, 2**20)  # was 1.6 GiB, of a file of 4 MiB
     _constant(tmp_path)  # was 0.6 GiB
     shutil.copytree(saved[0], tmp_path / "1")
-    spec = {"name": "compact", "kwargs": {"features": 4096, "depth": 16}, "scale": 4}
+    spec = {"name": "compact", "kwargs": {"channels": 4096, "depth": 16}, "scale": 4}
     meta = json.loads((tmp_path / "1/meta.json").read_text())
     (tmp_path / "1/meta.json").write_text(json.dumps(meta | {"model": spec}))
     weights.sign(tmp_path / "1")

@@ -21,7 +21,7 @@ import test_ncnn
 import test_pytorch as pickles
 import test_random_forest
 
-TINY = {"features": 3, "depth": 1}
+TINY = {"channels": 3, "depth": 1}
 
 
 def model(name="compact", scale=4, **kwargs):
@@ -40,7 +40,7 @@ def _written(folder, name, write):
 def _h5(path):
     import h5py
 
-    small = model("srcnn", 2, features=(3, 2), luma_only=True, keep_border=True, rounded=True)
+    small = model("srcnn", 2, channels=(3, 2), luma_only=True, keep_border=True, rounded=True)
     with h5py.File(path, "w") as file:
         for key, array in foreign.to_state(small.module, small.params).items():
             layer, _, kind = key.rpartition(".")
@@ -84,7 +84,7 @@ def with_header(header, rest):
 
 def sound(folder):
     """Returns the bytes of files by kind, which is their suffix but for a word before it."""
-    compact, fsrcnn = model(), model("fsrcnn", 2, features=3, narrow=2, depth=2)
+    compact, fsrcnn = model(), model("fsrcnn", 2, channels=3, narrow=2, depth=2)
     state = foreign.to_state(compact.module, compact.params)
     made = {
         "ours.safetensors": _written(folder, "a.safetensors", lambda p: native.save(p, compact)),

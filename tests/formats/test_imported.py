@@ -62,7 +62,7 @@ def test_an_unknown_suffix_names_what_is_read(tmp_path):
 @pytest.mark.parametrize("kwargs", [{}, {"residual_scale": 0.1}, {"image_range": 255.0}])
 def test_an_edsr_of_ours_goes_out_as_a_published_one(tmp_path, photo, kwargs):
     # A file says neither range nor residual scale: both must be in the weights.
-    kwargs = {"features": 8, "blocks": 1, **kwargs}
+    kwargs = {"channels": 8, "blocks": 1, **kwargs}
     module = models.generator("edsr", kwargs, 2)
     model = Model("edsr", kwargs, 2, models.init(module, jax.random.key(0), 16)["params"])
     foreign.save(tmp_path / "edsr.safetensors", model)
@@ -74,7 +74,7 @@ def test_an_edsr_of_ours_goes_out_as_a_published_one(tmp_path, photo, kwargs):
 
 @pytest.mark.parametrize("name", ["pan", "rrdb"])
 def test_a_file_of_one_enlarging_step_is_for_x2_or_as_asked_for_x3(tmp_path, name):
-    kwargs = {"pan": {"blocks": 1}, "rrdb": {"features": 4, "blocks": 1, "growth": 2}}[name]
+    kwargs = {"pan": {"blocks": 1}, "rrdb": {"channels": 4, "blocks": 1, "growth": 2}}[name]
     module = models.generator(name, kwargs, 3)
     shapes = foreign.shapes(module)
     params = jax.tree.map(lambda leaf: np.zeros(leaf.shape, np.float32), shapes)
@@ -84,7 +84,7 @@ def test_a_file_of_one_enlarging_step_is_for_x2_or_as_asked_for_x3(tmp_path, nam
 
 
 def test_a_network_with_more_to_it_than_ours_is_refused(tmp_path, photo):
-    module = models.generator("imdn", {"features": 8, "blocks": 1}, 4)
+    module = models.generator("imdn", {"channels": 8, "blocks": 1}, 4)
     params = jax.tree.map(lambda leaf: np.ones(leaf.shape, np.float32), foreign.shapes(module))
     state = foreign.to_state(module, params)
     counter = {"norm.num_batches_tracked": np.zeros(1, np.float32)}

@@ -135,4 +135,4 @@ def test_without_h5py_the_hint_says_what_to_install(tmp_path, monkeypatch):
         return real(name, *more)
 
     monkeypatch.setattr(builtins, "__import__", missing)
-    refused(tmp_path / "a.h5", "pip install h5py")
+    refused(tmp_path / "a.h5", "h5py")

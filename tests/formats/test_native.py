@@ -64,7 +64,7 @@ def rewrite(file, change_entries=lambda e: e, **header):
         ({"scale": "x"}, "invalid literal"),
         ({"kwargs": "{"}, "Expecting"),
         ({"kwargs": '{"featurs": 3}'}, "has no option 'featurs'"),
-        ({"kwargs": '{"features": 9, "depth": 2}'}, "missing, too much, or of another shape"),
+        ({"kwargs": '{"channels": 9, "depth": 2}'}, "missing, too much, or of another shape"),
     ],
 )
 def test_a_header_that_does_not_fit_is_refused(file, header, reason):
@@ -109,7 +109,7 @@ def test_a_role_of_a_file_is_refused(file):
         kdgan_jax.load(f"{file}:teacher")
 
 
-DEEP = {"features": 1, "depth": 40}  # of three modules a layer, more than the 100 allowed here
+DEEP = {"channels": 1, "depth": 40}  # of three modules a layer, more than the 100 allowed here
 
 
 def test_a_network_of_ones_own_that_is_deeper_than_any_published_loads_again(tmp_path, monkeypatch):

@@ -8,13 +8,13 @@ from kdgan_jax.runtime.errors import UserError
 
 # Odd numbers of weights, so that halves are padded.
 NETWORKS = {
-    "compact": ("compact", {"scale": 4, "features": 3, "depth": 2}),
-    "compact x3": ("compact", {"scale": 3, "features": 5, "depth": 1}),
-    "rrdb": ("rrdb", {"scale": 4, "features": 5, "blocks": 2, "growth": 3, "unshuffle": 1}),
-    "rrdb x2": ("rrdb", {"scale": 2, "features": 3, "blocks": 1, "growth": 1, "unshuffle": 1}),
+    "compact": ("compact", {"scale": 4, "channels": 3, "depth": 2}),
+    "compact x3": ("compact", {"scale": 3, "channels": 5, "depth": 1}),
+    "rrdb": ("rrdb", {"scale": 4, "channels": 5, "blocks": 2, "growth": 3, "unshuffle": 1}),
+    "rrdb x2": ("rrdb", {"scale": 2, "channels": 3, "blocks": 1, "growth": 1, "unshuffle": 1}),
     "rrdb unshuffled": (
         "rrdb",
-        {"scale": 2, "features": 3, "blocks": 1, "growth": 1, "unshuffle": 2},
+        {"scale": 2, "channels": 3, "blocks": 1, "growth": 1, "unshuffle": 2},
     ),
 }
 FLOATS, SCALED, HALVES = b"\0\0\0\0", b"\x56\xc0\x02\0", b"\x47\x6b\x30\x01"

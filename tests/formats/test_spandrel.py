@@ -23,12 +23,12 @@ spandrel = pytest.importorskip("spandrel", reason="spandrel is not installed")
 @pytest.mark.parametrize(
     ("name", "theirs", "kwargs", "scale"),
     [
-        ("compact", "RealESRGAN Compact", {"features": 8, "depth": 3}, 4),
-        ("compact", "RealESRGAN Compact", {"features": 24, "depth": 2}, 2),
-        ("rrdb", "ESRGAN", {"features": 8, "blocks": 1}, 4),
-        ("rrdb", "ESRGAN", {"features": 8, "blocks": 1}, 2),
-        ("rcan", "RCAN", {"features": 16, "groups": 2, "blocks": 2, "reduction": 4}, 4),
-        ("rcan", "RCAN", {"features": 16, "groups": 2, "blocks": 2, "reduction": 4}, 3),
+        ("compact", "RealESRGAN Compact", {"channels": 8, "depth": 3}, 4),
+        ("compact", "RealESRGAN Compact", {"channels": 24, "depth": 2}, 2),
+        ("rrdb", "ESRGAN", {"channels": 8, "blocks": 1}, 4),
+        ("rrdb", "ESRGAN", {"channels": 8, "blocks": 1}, 2),
+        ("rcan", "RCAN", {"channels": 16, "groups": 2, "blocks": 2, "reduction": 4}, 4),
+        ("rcan", "RCAN", {"channels": 16, "groups": 2, "blocks": 2, "reduction": 4}, 3),
     ],
 )
 def test_spandrel_opens_what_is_written_and_gives_the_same(tmp_path, name, theirs, kwargs, scale):

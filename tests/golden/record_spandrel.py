@@ -126,7 +126,7 @@ def main() -> None:
     record("rcan_x3", randomised(RCAN.RCAN(**small, scale=3, norm=False)))
     compact = Compact.Compact(num_in_ch=3, num_out_ch=3, num_feat=8, num_conv=3)
     record("compact_x4", randomised(compact))
-    record_edsr(features=8, blocks=2)
+    record_edsr(channels=8, blocks=2)
 
 
 if __name__ == "__main__":

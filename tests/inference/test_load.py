@@ -136,7 +136,7 @@ def own(tmp_path, key):
     """A run of three phases: "b" trains the network "big", "c" and then "a" the network "a"."""
     kept = {}
     for number, (phase, network) in enumerate([("b", "big"), ("c", "a"), ("a", "a")]):
-        kwargs = {"features": 4, "depth": 1 + (network == "big")}
+        kwargs = {"channels": 4, "depth": 1 + (network == "big")}
         module = models.generator("compact", kwargs, 4)
         for step in 1, 2:
             params = models.init(module, jax.random.fold_in(key, 9 * number + step), 8)["params"]

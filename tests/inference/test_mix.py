@@ -7,7 +7,7 @@ from kdgan_jax.inference import mix
 from kdgan_jax.inference.model import Model
 from kdgan_jax.runtime.errors import UserError
 
-KWARGS = {"features": 4, "depth": 1}
+KWARGS = {"channels": 4, "depth": 1}
 
 
 def model(seed, **kwargs):
@@ -46,4 +46,4 @@ def test_without_weights_all_count_alike():
 
 def test_models_that_differ_are_refused():
     with pytest.raises(UserError, match="models differ"):
-        mix.average([model(0), model(0, features=5)])
+        mix.average([model(0), model(0, channels=5)])

@@ -19,12 +19,12 @@ def fresh(name, scale=4, **kwargs):
 
 @pytest.fixture(scope="module")
 def model():
-    return fresh("compact", features=8, depth=2)
+    return fresh("compact", channels=8, depth=2)
 
 
 @pytest.mark.parametrize("scale", [2, 3, 4])
 def test_upscale_gives_uint8_enlarged(photo, scale):
-    sr = fresh("compact", scale, features=4, depth=1).upscale(photo[:10, :13])
+    sr = fresh("compact", scale, channels=4, depth=1).upscale(photo[:10, :13])
     assert (sr.shape, sr.dtype) == ((10 * scale, 13 * scale, 3), np.uint8)
 
 
@@ -32,10 +32,10 @@ def test_upscale_gives_uint8_enlarged(photo, scale):
 @pytest.mark.parametrize(
     ("name", "kwargs", "ties"),
     [
-        ("compact", {"features": 8, "depth": 2}, 0),
-        ("edsr", {"features": 8, "blocks": 1}, 0),
-        ("srresnet", {"features": 8, "blocks": 1}, 0),
-        ("srcnn", {"features": (8, 4)}, 100),
+        ("compact", {"channels": 8, "depth": 2}, 0),
+        ("edsr", {"channels": 8, "blocks": 1}, 0),
+        ("srresnet", {"channels": 8, "blocks": 1}, 0),
+        ("srcnn", {"channels": (8, 4)}, 100),
         ("kdgan_student", {}, 100),
     ],
 )
@@ -51,7 +51,7 @@ def test_tiles_give_what_the_whole_image_gives(photo, name, kwargs, ties):
 
 
 def test_tiles_of_a_network_that_gathers_pixels_start_on_its_grid(photo):
-    kwargs, random = {"features": 4, "growth": 2, "blocks": 1}, np.random.default_rng(0)
+    kwargs, random = {"channels": 4, "growth": 2, "blocks": 1}, np.random.default_rng(0)
     shapes = foreign.shapes(models.generator("rrdb", kwargs, 2))
     params = jax.tree.map(lambda s: random.normal(0, 0.1, s.shape).astype(np.float32), shapes)
     model = Model("rrdb", kwargs, 2, params)
@@ -65,7 +65,7 @@ def test_tiles_of_a_network_that_gathers_pixels_start_on_its_grid(photo):
 def test_a_network_that_must_see_all_is_cut_only_where_memory_might_not_do(
     photo, monkeypatch, caplog
 ):
-    model = fresh("smfanet", features=8, blocks=1)
+    model = fresh("smfanet", channels=8, blocks=1)
     image = photo[:60, :70]
     whole = model.upscale(image)
     assert not caplog.records
@@ -78,7 +78,7 @@ def test_a_network_that_must_see_all_is_cut_only_where_memory_might_not_do(
 
 
 def test_upscale_rounds_and_clips(photo):
-    model = fresh("compact", features=8, depth=2)
+    model = fresh("compact", channels=8, depth=2)
     image = photo[:16, :16]
     sr, _ = model.module.apply({"params": model.params}, image[None] / np.float32(255))
     wanted = np.clip(np.floor(np.asarray(sr[0], np.float64) * 255 + 0.5), 0, 255)
@@ -130,7 +130,7 @@ def test_large_images_of_many_sizes_share_one_compilation(model, photo):
 
 
 def test_batches_of_tiles_give_what_single_ones_give(photo, monkeypatch):
-    model, image = fresh("compact", 2, features=4, depth=1), photo[:259, :271]
+    model, image = fresh("compact", 2, channels=4, depth=1), photo[:259, :271]
     single, calls = model.upscale(image), []
     monkeypatch.setattr(zoo_model, "_batch", lambda tiling: 3)
     compiled = _compiled(model.module, True)
@@ -151,7 +151,7 @@ def test_accelerators_get_as_many_pixels_at_once_whatever_the_tiles(monkeypatch)
 
 
 def test_weights_go_to_the_device_once(photo, monkeypatch):
-    model, put = fresh("compact", 2, features=4, depth=1), []
+    model, put = fresh("compact", 2, channels=4, depth=1), []
     device_put = jax.device_put
     monkeypatch.setattr(jax, "device_put", lambda tree: put.append(1) or device_put(tree))
     for _ in range(3):
@@ -163,7 +163,7 @@ def test_weights_go_to_the_device_once(photo, monkeypatch):
 
 
 def test_the_machines_compiler_options_are_used(photo, monkeypatch):
-    model = fresh("compact", 2, features=4, depth=1)
+    model = fresh("compact", 2, channels=4, depth=1)
     monkeypatch.setattr(devices, "compiler_options", lambda: {"no_such_option": "1"})
     _compiled.cache_clear()
     with pytest.raises(Exception, match="no_such_option"):
@@ -199,12 +199,12 @@ def test_nothing_is_rounded_to_fewer_bits_on_any_device(name):
 
 
 def test_a_network_of_branches_folds_and_others_stay(photo):
-    model = fresh("compact", 2, features=4, depth=1, branches=True).with_about(licence="MIT")
+    model = fresh("compact", 2, channels=4, depth=1, branches=True).with_about(licence="MIT")
     plain, image = model.folded(), photo[:20, :21]
-    assert plain.spec == {"name": "compact", "kwargs": {"features": 4, "depth": 1}, "scale": 2}
+    assert plain.spec == {"name": "compact", "kwargs": {"channels": 4, "depth": 1}, "scale": 2}
     assert plain.about == {"licence": "MIT"}
     assert plain.parameters < model.parameters
     np.testing.assert_allclose(plain.predict(image), model.predict(image), atol=1e-5)
     assert plain.folded() is plain
-    other = fresh("edsr", 2, features=4, blocks=1)
+    other = fresh("edsr", 2, channels=4, blocks=1)
     assert other.folded() is other

@@ -3,10 +3,10 @@ import pytest
 
 from kdgan_jax import models
 
-FULL = {"features": 64, "blocks": 8}
-TINY = {"features": 32, "blocks": 2}
-SMALL = {"features": 48, "blocks": 5, "small": True}  # BSRN-S
-TINY_SMALL = {"features": 16, "blocks": 2, "small": True}
+FULL = {"channels": 64, "blocks": 8}
+TINY = {"channels": 32, "blocks": 2}
+SMALL = {"channels": 48, "blocks": 5, "small": True}  # BSRN-S
+TINY_SMALL = {"channels": 16, "blocks": 2, "small": True}
 FILES = {"bsrn_x4": FULL, "bsrn_s_x4": SMALL}
 
 

@@ -7,7 +7,7 @@ from kdgan_jax import models
 from kdgan_jax.formats import foreign
 from kdgan_jax.models.generators.carn import MEAN
 
-TINY = {"features": 8, "blocks": 2, "groups": 2}
+TINY = {"channels": 8, "blocks": 2, "groups": 2}
 
 
 def test_parameter_count_is_the_published_one():
@@ -51,7 +51,7 @@ def test_tiles_are_the_whole(scale):
 
 
 def test_of_a_file_for_several_scales_the_largest_is_taken(shared):
-    arguments = {"scale": 4, "features": 64, "blocks": 3, "groups": 4}
+    arguments = {"scale": 4, "channels": 64, "blocks": 3, "groups": 4}
     state = checks.read(shared / "weights" / "carn_m.pth")
     assert foreign.detect(state) == ("carn_m", arguments)
 

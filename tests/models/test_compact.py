@@ -11,7 +11,7 @@ from kdgan_jax.formats import foreign
 from kdgan_jax.inference.model import Model
 from kdgan_jax.models.blocks.layers import BranchConv, Conv
 
-TINY = {"features": 8, "depth": 2}
+TINY = {"channels": 8, "depth": 2}
 BRANCHED = TINY | {"branches": True}
 
 
@@ -25,7 +25,7 @@ def folded(scale=2, **kwargs):
 @pytest.mark.parametrize(("height", "width"), [(1, 1), (1, 7), (2, 2), (9, 13)])
 @pytest.mark.parametrize("features", [8, 12])  # 12 is what the last convolution has at x2, too
 def test_the_folded_network_computes_the_same_at_borders_too(features, height, width):
-    module, variables, plain, params = folded(**BRANCHED | {"features": features})
+    module, variables, plain, params = folded(**BRANCHED | {"channels": features})
     lr = checks.image(height, width)
     expected, _ = module.apply(variables, lr)
     sr, _ = plain.apply(params, lr)

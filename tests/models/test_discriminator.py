@@ -10,7 +10,7 @@ from kdgan_jax.models.blocks.normalization import BatchNorm
 from kdgan_jax.runtime import devices
 from kdgan_jax.runtime.errors import UserError
 
-TINY = {"features": (4, 8), "hidden": 16}
+TINY = {"channels": (4, 8), "hidden": 16}
 
 
 def test_origin_has_the_origins_parameters(key):

@@ -70,7 +70,7 @@ def test_an_unknown_dtype_is_named():
     ("name", "spectral"), [("origin", False), ("vgg", False), ("origin", True)]
 )
 def test_discriminators_compute_in_bfloat16_but_for_the_last_layer(name, spectral):
-    options = {"features": (4, 8), "hidden": 16, "spectral_norm": spectral}
+    options = {"channels": (4, 8), "hidden": 16, "spectral_norm": spectral}
     plain = models.discriminator(name, options)
     module = models.discriminator(name, options, dtype="bfloat16")
     variables, images = models.init(module, jax.random.key(0), 16), checks.image(16, 16)

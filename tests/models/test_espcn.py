@@ -3,7 +3,7 @@ import pytest
 
 from kdgan_jax import models
 
-TINY = {"features": (8, 4)}
+TINY = {"channels": (8, 4)}
 
 
 def test_parameter_count_is_the_published_one():
@@ -15,7 +15,7 @@ def test_output_is_scale_times_an_odd_sized_input(scale):
     checks.assert_enlarges("espcn", scale, **TINY)
 
 
-@pytest.mark.parametrize(("kwargs", "scale"), [({}, 4), (TINY, 3), ({"features": (6, 10)}, 2)])
+@pytest.mark.parametrize(("kwargs", "scale"), [({}, 4), (TINY, 3), ({"channels": (6, 10)}, 2)])
 def test_weights_are_recognised_and_come_back(kwargs, scale):
     checks.assert_round_trip("espcn", scale, **kwargs)
 

@@ -6,7 +6,7 @@ import pytest
 from kdgan_jax import models
 from kdgan_jax.models.generators import fast_srgan
 
-TINY = {"features": 8, "blocks": 1}
+TINY = {"channels": 8, "blocks": 1}
 
 
 def test_parameter_count_is_the_published_one():
@@ -21,7 +21,7 @@ def test_output_is_scale_times_an_odd_size(scale):
 @pytest.mark.parametrize("scale", models.SCALES)
 def test_a_state_is_recognised_and_comes_back(scale):
     checks.assert_round_trip("fast_srgan", scale=scale, **TINY)
-    checks.assert_round_trip("fast_srgan", scale=scale, features=4, blocks=3)
+    checks.assert_round_trip("fast_srgan", scale=scale, channels=4, blocks=3)
 
 
 def test_every_parameter_is_used():

@@ -8,8 +8,8 @@ from kdgan_jax.models.blocks import layers
 from kdgan_jax.models.generators import fsrcnn
 from kdgan_jax.pictures import bicubic
 
-SMALL = {"features": 32, "narrow": 5, "depth": 1}  # FSRCNN-small
-TINY = {"features": 8, "narrow": 4, "depth": 2}
+SMALL = {"channels": 32, "narrow": 5, "depth": 1}  # FSRCNN-small
+TINY = {"channels": 8, "narrow": 4, "depth": 2}
 FILES = {f"fsrcnn_x{scale}": (scale, {}) for scale in (2, 3, 4)}
 FILES |= {f"fsrcnn_small_x{scale}": (scale, SMALL) for scale in (2, 3, 4)}
 

@@ -65,9 +65,9 @@ def test_no_pixel_beyond_the_receptive_radius_matters(name, scale):
     [
         ("srcnn", {}, 57_281),  # Dong et al. 2016 give 57,184 weights; 97 biases
         ("srcnn", {"luma_only": False}, 69_251),
-        ("srcnn", {"kernels": (9, 3, 5), "features": (128, 64)}, 85_889),  # the origin's teacher
+        ("srcnn", {"kernels": (9, 3, 5), "channels": (128, 64)}, 85_889),  # the origin's teacher
         ("kdgan_student", {}, 36_483),  # the origin's student
-        ("edsr", {"features": 64, "blocks": 16}, 1_517_571),  # 1518K in the literature
+        ("edsr", {"channels": 64, "blocks": 16}, 1_517_571),  # 1518K in the literature
     ],
 )
 def test_parameter_count_is_the_published_one(name, kwargs, published):
@@ -127,9 +127,9 @@ def test_bicubic_upsample_is_matlabs_before_rounding(scale, axis):
         ("edrs", {}, 4, "config.student='edrs'.*did you mean 'edsr'"),
         (
             "edsr",
-            {"feature": 8},
+            {"chanels": 8},
             4,
-            r"config.student: 'edsr' has no option 'feature'; did you mean 'features'",
+            r"config.student: 'edsr' has no option 'chanels'; did you mean 'channels'",
         ),
         ("edsr", {"scale": 4}, 4, "config.student: 'edsr' has no option 'scale'"),
         ("edsr", {"dtype": "bfloat16"}, 4, "config.student: 'edsr' has no option 'dtype'"),
@@ -142,23 +142,23 @@ def test_a_mistake_is_named_with_what_was_meant(name, kwargs, scale, message):
 
 
 def test_lists_out_of_json_build_the_same_network_as_tuples():
-    kwargs = {"kernels": [9, 3, 5], "features": [8, 4]}
-    tuples = {"kernels": (9, 3, 5), "features": (8, 4)}
+    kwargs = {"kernels": [9, 3, 5], "channels": [8, 4]}
+    tuples = {"kernels": (9, 3, 5), "channels": (8, 4)}
     assert models.generator("srcnn", kwargs, 4) == models.generator("srcnn", tuples, 4)
 
 
 @pytest.mark.parametrize(
     ("name", "scale", "kwargs"),
     [
-        ("compact", 4, {"features": 8, "depth": 3}),
-        ("compact", 3, {"features": 4, "depth": 0}),
-        ("compact", 2, {"features": 64, "depth": 16}),
-        ("edsr", 4, {"features": 8, "blocks": 2, "image_range": 255.0}),
-        ("edsr", 3, {"features": 4, "blocks": 1, "image_range": 255.0}),
+        ("compact", 4, {"channels": 8, "depth": 3}),
+        ("compact", 3, {"channels": 4, "depth": 0}),
+        ("compact", 2, {"channels": 64, "depth": 16}),
+        ("edsr", 4, {"channels": 8, "blocks": 2, "image_range": 255.0}),
+        ("edsr", 3, {"channels": 4, "blocks": 1, "image_range": 255.0}),
         (
             "edsr",
             2,
-            {"features": 256, "blocks": 1, "residual_scale": 0.1, "image_range": 255.0},
+            {"channels": 256, "blocks": 1, "residual_scale": 0.1, "image_range": 255.0},
         ),
     ],
 )
@@ -169,8 +169,8 @@ def test_weights_are_recognised_and_come_back(name, scale, kwargs):
 @pytest.mark.parametrize(
     "kwargs",
     [
-        {"kernels": (9, 3, 5), "features": (8, 4)},
-        {"kernels": (5, 1, 3), "features": (4, 6), "luma_only": False},
+        {"kernels": (9, 3, 5), "channels": (8, 4)},
+        {"kernels": (5, 1, 3), "channels": (4, 6), "luma_only": False},
     ],
 )
 def test_weights_of_srcnn_are_taken_for_the_published_kind(kwargs):
@@ -181,10 +181,10 @@ def test_weights_of_srcnn_are_taken_for_the_published_kind(kwargs):
 @pytest.mark.parametrize(
     ("name", "arguments"),
     [
-        ("compact", {"scale": 4, "features": 8, "depth": 3}),
+        ("compact", {"scale": 4, "channels": 8, "depth": 3}),
         (
             "edsr",
-            {"scale": 4, "features": 8, "blocks": 2, "residual_scale": 1.0, "image_range": 255.0},
+            {"scale": 4, "channels": 8, "blocks": 2, "residual_scale": 1.0, "image_range": 255.0},
         ),
     ],
 )
@@ -198,12 +198,12 @@ def test_random_weights_give_what_pytorch_gives(name, arguments):
     ("depth", "published"), [(16, 621_424), (32, 1_213_296)]
 )  # realesr-animevideov3 and realesr-general-x4v3
 def test_compact_has_as_many_parameters_as_real_esrgans(depth, published):
-    assert checks.count("compact", features=64, depth=depth) == published
+    assert checks.count("compact", channels=64, depth=depth) == published
 
 
 def test_published_srcnn_gives_the_published_output(shared):
     name, module, _ = checks.published(shared, "srcnn_keras.h5")
-    kwargs = {"kernels": (9, 3, 5), "features": (128, 64), "keep_border": True, "rounded": True}
+    kwargs = {"kernels": (9, 3, 5), "channels": (128, 64), "keep_border": True, "rounded": True}
     assert (name, module) == ("srcnn", models.generator("srcnn", kwargs, 2))
     assert checks.golden_error(shared, "srcnn_keras.h5", border=6) < 1e-5
 
@@ -215,7 +215,7 @@ def test_no_other_file_is_claimed(shared, name):
 
 
 def test_srcnn_keeps_the_enlarged_border():
-    kwargs = {"kernels": (9, 3, 5), "features": (8, 4), "keep_border": True, "rounded": True}
+    kwargs = {"kernels": (9, 3, 5), "channels": (8, 4), "keep_border": True, "rounded": True}
     module = models.generator("srcnn", kwargs, 2)
     assert module.smallest == 7
     variables = models.init(module, jax.random.key(0), 8)
@@ -231,7 +231,7 @@ def test_srcnn_keeps_the_enlarged_border():
 
 @pytest.mark.parametrize("scale", [2, 4])
 def test_tiles_of_srcnn_with_a_kept_border_give_the_whole(scale):
-    kwargs = {"kernels": (9, 3, 5), "features": (8, 4), "keep_border": True, "rounded": True}
+    kwargs = {"kernels": (9, 3, 5), "channels": (8, 4), "keep_border": True, "rounded": True}
     checks.assert_tiles("srcnn", scale, **kwargs)
 
 

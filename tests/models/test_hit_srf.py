@@ -7,7 +7,7 @@ import pytest
 from kdgan_jax import models
 from kdgan_jax.models.blocks import correlation
 
-TINY = {"features": 32, "groups": 1, "heads": 2, "windows": (4, 8, 16)}
+TINY = {"channels": 32, "groups": 1, "heads": 2, "windows": (4, 8, 16)}
 
 
 def test_parameter_count_is_the_published_one():
@@ -26,7 +26,7 @@ def test_a_state_is_recognised_and_comes_back(scale):
 
 def test_other_arguments_are_recognised():
     checks.assert_round_trip(
-        "hit_srf", features=48, groups=2, heads=4, windows=(16, 8), expansion=3
+        "hit_srf", channels=48, groups=2, heads=4, windows=(16, 8), expansion=3
     )
 
 

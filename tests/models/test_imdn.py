@@ -6,7 +6,7 @@ import pytest
 
 from kdgan_jax.models.blocks.attention import ContrastAttention
 
-TINY = {"features": 32, "blocks": 2}
+TINY = {"channels": 32, "blocks": 2}
 
 
 def test_parameter_count_is_the_published_one():
@@ -19,7 +19,7 @@ def test_output_is_scale_times_an_odd_size(scale):
 
 
 @pytest.mark.parametrize(
-    ("kwargs", "scale"), [(TINY, 4), (TINY, 2), ({"features": 8, "blocks": 3}, 3)]
+    ("kwargs", "scale"), [(TINY, 4), (TINY, 2), ({"channels": 8, "blocks": 3}, 3)]
 )
 def test_weights_are_recognised_and_come_back(kwargs, scale):
     checks.assert_round_trip("imdn", scale=scale, **kwargs)

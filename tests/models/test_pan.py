@@ -3,7 +3,7 @@ import pytest
 
 from kdgan_jax import models
 
-TINY = {"features": 8, "last_features": 6, "blocks": 2}
+TINY = {"channels": 8, "last_channels": 6, "blocks": 2}
 
 
 def test_parameter_count_is_the_published_one():
@@ -16,7 +16,7 @@ def test_output_is_scale_times_an_odd_size(scale):
 
 
 @pytest.mark.parametrize(
-    ("kwargs", "scale"), [(TINY, 4), (TINY, 2), ({"features": 6, "blocks": 1}, 4)]
+    ("kwargs", "scale"), [(TINY, 4), (TINY, 2), ({"channels": 6, "blocks": 1}, 4)]
 )
 def test_weights_are_recognised_and_come_back(kwargs, scale):
     checks.assert_round_trip("pan", scale=scale, **kwargs)

@@ -6,12 +6,12 @@ import pytest
 from kdgan_jax import models
 from kdgan_jax.models.generators import plainusr
 
-TINY = {"features": (8, 6, 4), "depth": 2, "attention": 3}
+TINY = {"channels": (8, 6, 4), "depth": 2, "attention": 3}
 
 
 def test_parameter_counts_are_the_published_ones():
     assert checks.count("plainusr") == 734_004
-    assert checks.count("plainusr", features=(64, 48, 32), depth=2) == 333_108
+    assert checks.count("plainusr", channels=(64, 48, 32), depth=2) == 333_108
 
 
 @pytest.mark.parametrize("scale", [3])  # 4 is in test_generators.py
@@ -22,7 +22,7 @@ def test_output_is_scale_times_an_odd_size(scale):
 @pytest.mark.parametrize("scale", models.SCALES)
 def test_a_state_is_recognised_and_comes_back(scale):
     checks.assert_round_trip("plainusr", scale=scale, **TINY)
-    checks.assert_round_trip("plainusr", scale=scale, features=(5, 4, 4), depth=3, attention=2)
+    checks.assert_round_trip("plainusr", scale=scale, channels=(5, 4, 4), depth=3, attention=2)
 
 
 def test_every_parameter_is_used():

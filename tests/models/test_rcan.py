@@ -8,7 +8,7 @@ from kdgan_jax import models
 from kdgan_jax.formats import foreign
 from kdgan_jax.models.generators import edsr, rcan
 
-TINY = {"features": 8, "groups": 2, "blocks": 3, "reduction": 4}
+TINY = {"channels": 8, "groups": 2, "blocks": 3, "reduction": 4}
 BARE = {**TINY, "mean_shift": False}
 RECORDED = {"rcan_x4": (4, TINY), "rcan_x3": (3, BARE)}
 
@@ -29,7 +29,7 @@ def test_weights_are_recognised_and_come_back(kwargs, scale):
 
 
 def test_every_parameter_but_the_mean_has_a_finite_gradient():
-    kwargs = {"features": 8, "groups": 1, "blocks": 1, "reduction": 1}
+    kwargs = {"channels": 8, "groups": 1, "blocks": 1, "reduction": 1}
     still = checks.assert_gradients("rcan", 2, **kwargs)
     shifts = "add_mean", "sub_mean"
     assert sorted(still) == [f"{shift}/{part}" for shift in shifts for part in ("bias", "kernel")]

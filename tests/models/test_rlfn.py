@@ -5,9 +5,9 @@ import pytest
 
 from kdgan_jax.models.blocks.attention import ESA
 
-TINY = {"features": 8, "inner": 12, "blocks": 2, "attention": 4}
-S = {"features": 48}
-NTIRE = {"features": 46, "inner": 48, "blocks": 4}
+TINY = {"channels": 8, "inner": 12, "blocks": 2, "attention": 4}
+S = {"channels": 48}
+NTIRE = {"channels": 46, "inner": 48, "blocks": 4}
 FILES = {"rlfn_x4": {}, "rlfn_s_x4": S, "rlfn_ntire_x4": NTIRE}
 
 
@@ -24,7 +24,7 @@ def test_output_is_scale_times_an_odd_size(scale):
 
 
 @pytest.mark.parametrize(
-    ("kwargs", "scale"), [(TINY, 4), (TINY, 2), ({"features": 6, "blocks": 1}, 3)]
+    ("kwargs", "scale"), [(TINY, 4), (TINY, 2), ({"channels": 6, "blocks": 1}, 3)]
 )
 def test_weights_are_recognised_and_come_back(kwargs, scale):
     checks.assert_round_trip("rlfn", scale=scale, **kwargs)

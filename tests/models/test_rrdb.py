@@ -7,7 +7,7 @@ import recorded
 from kdgan_jax.formats import foreign
 from kdgan_jax.models.generators import rrdb
 
-TINY = {"features": 8, "blocks": 2, "growth": 4}
+TINY = {"channels": 8, "blocks": 2, "growth": 4}
 PLAIN = {**TINY, "unshuffle": 1}
 # What PyTorch has been recorded for: scale, and arguments.
 RECORDED = {"rrdb_x4": (4, PLAIN), "rrdb_x2_plain": (2, PLAIN)}

@@ -6,8 +6,8 @@ import pytest
 from kdgan_jax import models
 from kdgan_jax.models.generators import smfanet
 
-TINY = {"features": 8, "blocks": 1}
-PLUS = {"features": 48, "blocks": 12}
+TINY = {"channels": 8, "blocks": 1}
+PLUS = {"channels": 48, "blocks": 12}
 
 
 def test_parameter_counts_are_the_published_ones():
@@ -24,7 +24,7 @@ def test_output_is_scale_times_an_odd_size(scale):
 @pytest.mark.parametrize("scale", models.SCALES)
 def test_a_state_is_recognised_and_comes_back(scale):
     checks.assert_round_trip("smfanet", scale=scale, **TINY)
-    checks.assert_round_trip("smfanet", scale=scale, features=4, blocks=2, expansion=3)
+    checks.assert_round_trip("smfanet", scale=scale, channels=4, blocks=2, expansion=3)
 
 
 def test_every_parameter_is_used():

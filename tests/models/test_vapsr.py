@@ -3,8 +3,8 @@ import pytest
 
 from kdgan_jax import models
 
-TINY = {"features": 8, "blocks": 1, "attention": 12}
-SMALL = {"features": 32, "blocks": 11, "groups": 2}  # VapSR-S
+TINY = {"channels": 8, "blocks": 1, "attention": 12}
+SMALL = {"channels": 32, "blocks": 11, "groups": 2}  # VapSR-S
 
 
 def test_parameter_counts_are_the_published_ones():
@@ -22,7 +22,7 @@ def test_output_is_scale_times_an_odd_size(scale):
 @pytest.mark.parametrize("scale", models.SCALES)
 def test_a_state_is_recognised_and_comes_back(scale):
     checks.assert_round_trip("vapsr", scale=scale, **TINY)
-    checks.assert_round_trip("vapsr", scale=scale, features=6, blocks=2, attention=4, groups=2)
+    checks.assert_round_trip("vapsr", scale=scale, channels=6, blocks=2, attention=4, groups=2)
 
 
 def test_every_parameter_is_used():

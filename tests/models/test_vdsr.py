@@ -6,7 +6,7 @@ import pytest
 from kdgan_jax import models
 from kdgan_jax.pictures import bicubic
 
-TINY = {"features": 8, "depth": 3}
+TINY = {"channels": 8, "depth": 3}
 
 
 def test_parameter_count_is_the_published_one():
@@ -18,7 +18,7 @@ def test_output_is_scale_times_an_odd_sized_input(scale):
     checks.assert_enlarges("vdsr", scale, **TINY)
 
 
-@pytest.mark.parametrize("kwargs", [{}, TINY, {"features": 4, "depth": 2}])
+@pytest.mark.parametrize("kwargs", [{}, TINY, {"channels": 4, "depth": 2}])
 def test_weights_are_recognised_and_come_back(kwargs):
     checks.assert_round_trip("vdsr", **kwargs)
 

@@ -13,7 +13,7 @@ def phase_config(name="teacher", steps=6, batch=4, hr_patch=16, **changes):
     fields = {
         "name": name,
         "network": name,
-        "spec": Spec("compact", {"features": 4, "depth": 1}),
+        "spec": Spec("compact", {"channels": 4, "depth": 1}),
         "checkpoint": "",
         "start": "",
         "teachers": {},

@@ -28,7 +28,7 @@ def a_run(*phases):
     return RunConfig(0, 4, 1, phases, DataConfig(), LoopConfig())
 
 
-TEACHER = phase_config("teacher", spec=Spec("compact", {"features": 6, "depth": 2}))
+TEACHER = phase_config("teacher", spec=Spec("compact", {"channels": 6, "depth": 2}))
 
 
 def student(pairs, model="teacher"):
@@ -52,7 +52,7 @@ def test_features_that_are_not_there_are_named_before_anything_is_trained(tmp_pa
 
 
 def test_a_student_with_branches_is_taught_by_a_folded_teacher(tmp_path):
-    branched = Spec("compact", {"features": 6, "depth": 2, "branches": True})
+    branched = Spec("compact", {"channels": 6, "depth": 2, "branches": True})
     teacher = dataclasses.replace(TEACHER, spec=branched)
     inputs.check_phases(a_run(teacher, student("(conv1,conv3)")), tmp_path, {})
 
@@ -72,5 +72,5 @@ def test_a_phase_may_be_called_teachers():
 
 def test_a_large_network_of_ones_own_is_not_refused(tmp_path):
     # 1,700 layers: a limit for files from elsewhere is none for what one trains.
-    deep = phase_config("teacher", spec=Spec("compact", {"features": 1, "depth": 1700}))
+    deep = phase_config("teacher", spec=Spec("compact", {"channels": 1, "depth": 1700}))
     inputs.check_phases(a_run(deep), tmp_path, {})

@@ -68,7 +68,7 @@ LOOP = LoopConfig(log_every=2, evaluate_every=3, checkpoint_every=2)
 
 @pytest.fixture
 def phase(tmp_path):
-    model = Model("compact", {"features": 4, "depth": 1}, 4, None)
+    model = Model("compact", {"channels": 4, "depth": 1}, 4, None)
     return phases.Phase(phase_config(), 0, tmp_path, model, {}, 1)
 
 
@@ -260,7 +260,7 @@ def save_config(phase):
         losses={"pixel": configuration.loss("l1", 1.0)},
         **{"steps": 6, "batch": 4, "hr_patch": 16},
     )
-    networks = {"teacher": configuration.network("compact:features=4,depth=1")}
+    networks = {"teacher": configuration.network("compact:channels=4,depth=1")}
     config = configuration.default(networks, {"teacher": described})
     (phase.workdir / "config.json").write_text(json.dumps(configuration.to_json(config)))
 
@@ -331,7 +331,7 @@ def test_a_diverged_phase_stops_and_keeps_its_good_checkpoints(phase):
 def whole(phase):
     """A phase in which all that can train does, with two steps of the discriminator's warm-up."""
     other = DiscriminatorConfig(
-        network=Spec("origin", {"features": (4,), "hidden": 4, "spectral_norm": True}),
+        network=Spec("origin", {"channels": (4,), "hidden": 4, "spectral_norm": True}),
         game="adversarial",
         optimizer=OptimizerConfig(1e-3),
         warmup_steps=3,
@@ -342,7 +342,7 @@ def whole(phase):
         "hints": loss("fitnet:pairs=((conv1,conv2),)", 0.5, "guide", "linear:end=4"),
         "adversarial": loss("hinge", 0.1),
     }
-    teacher = Model("compact", {"features": 6, "depth": 1}, 4, None)
+    teacher = Model("compact", {"channels": 6, "depth": 1}, 4, None)
     shapes = phases.initial(dataclasses.replace(phase, model=teacher))
     teacher = teacher.with_params(devices.to_host(shapes.ema))
     config = phase_config(

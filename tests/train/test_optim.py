@@ -106,7 +106,7 @@ def a_phase(rule="none", reference=16, game=True, **changes):
     config = base.default(phases={"adversarial": described})
     config.optim.lr_scaling = rule
     (own,) = checks.checked(config).phases
-    model = Model("compact", {"features": 4, "depth": 1}, 4, None)
+    model = Model("compact", {"channels": 4, "depth": 1}, 4, None)
     return phases.Phase(own, 0, Path(), model, {}, 1)
 
 

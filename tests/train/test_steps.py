@@ -35,8 +35,8 @@ ALL = {
     "hints": ("fitnet:pairs=((conv1,head),(conv2,block1))", 0.4, "teacher"),
     "adversarial": ("relativistic", 0.2, "hr"),
 }
-STUDENT = models.generator("compact", {"features": 8, "depth": 1}, SCALE)
-TEACHER = models.generator("edsr", {"features": 8, "blocks": 1}, SCALE)
+STUDENT = models.generator("compact", {"channels": 8, "depth": 1}, SCALE)
+TEACHER = models.generator("edsr", {"channels": 8, "blocks": 1}, SCALE)
 PLAYERS = state.GENERATOR, state.ADAPTERS, state.DISCRIMINATOR
 SGD = {name: optax.sgd(0.1) for name in PLAYERS}
 ADAM = {name: optax.adam(1e-3) for name in PLAYERS}
@@ -87,7 +87,7 @@ def batch():
 
 def discriminator_module(text, mean=identity):
     name, options = spec.parse(text, "discriminator")
-    return models.discriminator(name, {"features": (8, 16), "hidden": 16, **options}, mean=mean)
+    return models.discriminator(name, {"channels": (8, 16), "hidden": 16, **options}, mean=mean)
 
 
 def networks(discriminator="origin", mean=identity, reads="lr"):

@@ -58,22 +58,22 @@ class Correlation(nn.Module):
     @nn.compact
     def __call__(self, x: Array) -> Array:
         """Maps (B, H, W, C) to the same shape."""
-        batch, height, width, features = x.shape
+        batch, height, width, channels = x.shape
         side = self.window
         # Mirrored at the bottom and the right, as often as a small image needs.
         x = jnp.pad(x, ((0, 0), (0, -height % side), (0, -width % side), (0, 0)), "reflect")
-        y = nn.leaky_relu(conv(features // 5, 1, name="qv.conv.0")(x), 0.2)
-        y = nn.leaky_relu(conv(features // 5, name="qv.conv.2")(y), 0.2)
-        x = conv(features, 1, name="qv.conv.4")(y) * conv(features, 1, name="qv.linear")(x)
+        y = nn.leaky_relu(conv(channels // 5, 1, name="qv.conv.0")(x), 0.2)
+        y = nn.leaky_relu(conv(channels // 5, name="qv.conv.2")(y), 0.2)
+        x = conv(channels, 1, name="qv.conv.4")(y) * conv(channels, 1, name="qv.linear")(x)
 
         rows, columns = x.shape[1] // side, x.shape[2] // side
-        x = x.reshape(batch, rows, side, columns, side, features).transpose(0, 1, 3, 2, 4, 5)
-        x = x.reshape(batch * rows * columns, side**2, 2, features // 2)
+        x = x.reshape(batch, rows, side, columns, side, channels).transpose(0, 1, 3, 2, 4, 5)
+        x = x.reshape(batch * rows * columns, side**2, 2, channels // 2)
         query, value = x[:, :, 0], x[:, :, 1]
         x = jnp.concatenate([self._spatial(query, value), self._channel(query, value)], axis=-1)
-        x = x.reshape(batch, rows, columns, side, side, features).transpose(0, 1, 3, 2, 4, 5)
-        x = x.reshape(batch, rows * side, columns * side, features)
-        return nn.Dense(features, name="proj")(x[:, :height, :width])
+        x = x.reshape(batch, rows, columns, side, side, channels).transpose(0, 1, 3, 2, 4, 5)
+        x = x.reshape(batch, rows * side, columns * side, channels)
+        return nn.Dense(channels, name="proj")(x[:, :height, :width])
 
     def _spatial(self, query: Array, value: Array) -> Array:
         """Maps two (N, window², C / 2) to one: (query · summaryᵀ / depth + bias) · summary."""

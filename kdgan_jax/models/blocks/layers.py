@@ -16,14 +16,14 @@ from kdgan_jax.pictures import bicubic
 FEATURES = "features"  # collection of arrays that stand in for a network's own features
 
 
-def tap(module: nn.Module, taps: dict[str, Array], name: str, x: Array) -> Array:
-    """Records `x` as feature `name` in `taps`, or what the caller gives in its place.
+def tap(module: nn.Module, features: dict[str, Array], name: str, x: Array) -> Array:
+    """Records `x` as feature `name` in `features`, or what the caller gives in its place.
 
     The network goes on with the result, so that it runs from a given feature on.
 
     Args:
       module: the network, whose variables may hold `name` in the collection `FEATURES`.
-      taps: the features so far; gets one more.
+      features: those so far; gets one more.
       name: of the feature.
       x: the network's own feature.
 
@@ -38,7 +38,7 @@ def tap(module: nn.Module, taps: dict[str, Array], name: str, x: Array) -> Array
         if given.shape != x.shape:
             raise ValueError(f"feature {name!r} is {x.shape}, but {given.shape} is given")
         x = given.astype(x.dtype)
-    taps[name] = x
+    features[name] = x
     return x
 
 
@@ -46,7 +46,7 @@ class Conv(nn.Module):
     """A convolution with symmetric zero padding: "SAME" pads stride 2 at one side only.
 
     Attributes:
-      features: output channels.
+      channels: of the result.
       kernel: side of the (odd) kernel.
       stride: step in both directions.
       gain: variance of the initial kernel relative to He et al. 2015; small values start a
@@ -54,7 +54,7 @@ class Conv(nn.Module):
       dtype: that it computes in and returns.
     """
 
-    features: int
+    channels: int
     kernel: int = 3
     stride: int = 1
     gain: float = 1.0
@@ -62,10 +62,10 @@ class Conv(nn.Module):
 
     @nn.compact
     def __call__(self, x: Array) -> Array:
-        """Maps (B, H, W, C) to (B, ceil(H / stride), ceil(W / stride), features)."""
+        """Maps (B, H, W, C) to (B, ceil(H / stride), ceil(W / stride), channels)."""
         pad = self.kernel // 2
         return nn.Conv(
-            self.features,
+            self.channels,
             (self.kernel, self.kernel),
             strides=(self.stride, self.stride),
             padding=((pad, pad), (pad, pad)),
@@ -87,37 +87,37 @@ class BranchConv(nn.Module):
     output of a smaller gain is to start below the input, which the input itself would forbid.
 
     Attributes:
-      features: output channels.
+      channels: of the result.
       gain: as in `Conv`, of the sum of all branches.
       dtype: that it computes in and returns.
     """
 
-    features: int
+    channels: int
     gain: float = 1.0
     dtype: Any = jnp.float32
 
     def _adds_input(self, channels: int) -> bool:
-        return channels == self.features and self.gain > 0.5
+        return channels == self.channels and self.gain > 0.5
 
     @nn.compact
     def __call__(self, x: Array) -> Array:
-        """Maps (B, H, W, C) to (B, H, W, features)."""
+        """Maps (B, H, W, C) to (B, H, W, channels)."""
         channels = x.shape[-1]
         # Mean squares of the branches add up; that of the input is half of what a gain of 1 makes.
         gain = (self.gain - 0.5 * self._adds_input(channels)) / 2
         params = {
-            "kernel": self.param("kernel", he_normal(gain), (3, 3, channels, self.features)),
-            "point": self.param("point", he_normal(gain), (1, 1, channels, self.features)),
-            "bias": self.param("bias", nn.initializers.zeros, (self.features,)),
+            "kernel": self.param("kernel", he_normal(gain), (3, 3, channels, self.channels)),
+            "point": self.param("point", he_normal(gain), (1, 1, channels, self.channels)),
+            "bias": self.param("bias", nn.initializers.zeros, (self.channels,)),
         }
-        plain: Any = Conv(self.features, dtype=self.dtype, parent=None)
+        plain: Any = Conv(self.channels, dtype=self.dtype, parent=None)
         return plain.apply({"params": self.fold(params)}, x)
 
     def fold(self, params: Any) -> dict[str, Any]:
         """Returns the parameters of the `Conv` that computes the same."""
         point = params["point"][0, 0]
         if self._adds_input(point.shape[0]):
-            point = point + jnp.eye(self.features)
+            point = point + jnp.eye(self.channels)
         kernel = jnp.asarray(params["kernel"]).at[1, 1].add(point)
         return {"conv": {"kernel": kernel, "bias": params["bias"]}}
 
@@ -128,7 +128,7 @@ def he_normal(gain: float) -> Any:
 
 
 def conv(
-    features: int,
+    channels: int,
     kernel: int = 3,
     *,
     name: str,
@@ -145,7 +145,7 @@ def conv(
     """
     pad = dilation * (kernel // 2) if pad is None else pad
     return nn.Conv(
-        features,
+        channels,
         (kernel, kernel),
         strides=(stride, stride),
         padding=((pad, pad), (pad, pad)),
@@ -211,14 +211,14 @@ class ShuffleUpsampler(nn.Module):
     """
 
     scale: int
-    features: int
+    channels: int
     activate: bool = False
     dtype: Any = jnp.float32
 
     @nn.compact
     def __call__(self, x: Array) -> Array:
-        """Maps (B, h, w, C) to (B, h * scale, w * scale, features)."""
+        """Maps (B, h, w, C) to (B, h * scale, w * scale, channels)."""
         for factor in (2, 2) if self.scale == 4 else (self.scale,):
-            x = pixel_shuffle(Conv(self.features * factor**2, dtype=self.dtype)(x), factor)
+            x = pixel_shuffle(Conv(self.channels * factor**2, dtype=self.dtype)(x), factor)
             x = PReLU()(x) if self.activate else x
         return x

@@ -18,14 +18,14 @@ class OriginDiscriminator(nn.Module):
     635,009 parameters; any image size. Its sigmoid is part of the loss here.
 
     Attributes:
-      features: channels of the three convolutions.
+      channels: of the three convolutions.
       hidden: units of the dense layer.
       spectral_norm: divide each kernel by its largest singular value.
       mean: unused; every discriminator takes it.
       dtype: that convolutions compute in; logits are float32.
     """
 
-    features: tuple[int, ...] = (64, 128, 256)
+    channels: tuple[int, ...] = (64, 128, 256)
     hidden: int = 1024
     spectral_norm: bool = False
     mean: Callable[[Any], Any] = identity
@@ -36,7 +36,7 @@ class OriginDiscriminator(nn.Module):
         """Maps (B, H, W, 3) to logits (B,); `update` keeps what `spectral_norm` finds."""
         apply = functools.partial(normalized, spectral=self.spectral_norm, update=update)
         x = image
-        for features in self.features:
-            x = nn.relu(apply(Conv(features, stride=2, dtype=self.dtype), x))
+        for channels in self.channels:
+            x = nn.relu(apply(Conv(channels, stride=2, dtype=self.dtype), x))
         x = nn.relu(apply(nn.Dense(self.hidden, dtype=self.dtype), x.mean(axis=(1, 2))))
         return apply(nn.Dense(1, dtype=jnp.float32), x)[:, 0]

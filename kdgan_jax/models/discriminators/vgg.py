@@ -18,14 +18,14 @@ class VGGDiscriminator(nn.Module):
     Ledig et al. 2017, figure 4. The size of the dense layer is bound to the image size.
 
     Attributes:
-      features: channels of the four pairs of convolutions.
+      channels: of the four pairs of convolutions.
       hidden: units of the dense layer.
       spectral_norm: divide each kernel by its largest singular value.
       mean: mean over devices, for the batch statistics.
       dtype: that convolutions compute in; logits are float32.
     """
 
-    features: tuple[int, ...] = (64, 128, 256, 512)
+    channels: tuple[int, ...] = (64, 128, 256, 512)
     hidden: int = 1024
     spectral_norm: bool = False
     mean: Callable[[Any], Any] = identity
@@ -36,9 +36,9 @@ class VGGDiscriminator(nn.Module):
         """Maps (B, H, W, 3) to logits (B,); `update` keeps what `spectral_norm` finds."""
         apply = functools.partial(normalized, spectral=self.spectral_norm, update=update)
         x = image
-        for i, features in enumerate(self.features):
+        for i, channels in enumerate(self.channels):
             for stride in (1, 2):
-                x = apply(Conv(features, stride=stride, dtype=self.dtype), x)
+                x = apply(Conv(channels, stride=stride, dtype=self.dtype), x)
                 if i or stride == 2:
                     x = BatchNorm(self.mean)(x)
                 x = nn.leaky_relu(x, 0.2)

@@ -27,7 +27,7 @@ def _point(small: bool) -> Callable[..., Any]:
 class _Blueprint(nn.Module):
     """A 1x1 convolution, then a depthwise 3x3 one, which pads the result of the first with 0."""
 
-    features: int
+    channels: int
     small: bool
     stride: int = 1
     pad: int = 1
@@ -35,11 +35,11 @@ class _Blueprint(nn.Module):
     @nn.compact
     def __call__(self, x: Array) -> Array:
         if self.small:
-            x = nn.Dense(self.features, name="pw")(x)  # with a bias, which the padding has not
+            x = nn.Dense(self.channels, name="pw")(x)  # with a bias, which the padding has not
         else:
-            x = conv(self.features, 1, bias=False, name="pw")(x)
+            x = conv(self.channels, 1, bias=False, name="pw")(x)
         return conv(
-            self.features, stride=self.stride, pad=self.pad, groups=self.features, name="dw"
+            self.channels, stride=self.stride, pad=self.pad, groups=self.channels, name="dw"
         )(x)
 
 
@@ -76,17 +76,17 @@ class _Block(nn.Module):
 class BSRN(nn.Module):
     """RGB in [0, 1] to RGB.
 
-    At x4 BSRN has 352,400 parameters, BSRN-S (small, 48 features, 5 blocks) 156,288.
+    At x4 BSRN has 352,400 parameters, BSRN-S (small, 48 channels, 5 blocks) 156,288.
 
     Attributes:
       scale: enlargement, 2, 3 or 4.
-      features: channels, a multiple of 4.
+      channels: width, a multiple of 4.
       blocks: efficient separable distillation blocks.
       small: as in BSRN-S, channels are weighed by learned factors and not by their contrast.
     """
 
     scale: int = 4
-    features: int = 64
+    channels: int = 64
     blocks: int = 8
     small: bool = False
 
@@ -98,18 +98,18 @@ class BSRN(nn.Module):
     def __call__(self, lr: Array) -> tuple[Array, dict[str, Array]]:
         """Maps (B, h, w, 3) to ((B, h * scale, w * scale, 3), features at LR size)."""
         x = jnp.tile(lr, (1, 1, 1, 4))
-        taps: dict[str, Array] = {}
-        x = _Blueprint(self.features, self.small, name="fea_conv")(x)
-        head = x = tap(self, taps, "head", x)
+        features: dict[str, Array] = {}
+        x = _Blueprint(self.channels, self.small, name="fea_conv")(x)
+        head = x = tap(self, features, "head", x)
         outputs = []
         for i in range(1, self.blocks + 1):
-            x = tap(self, taps, f"block{i}", _Block(self.small, name=f"B{i}")(x))
+            x = tap(self, features, f"block{i}", _Block(self.small, name=f"B{i}")(x))
             outputs.append(x)
-        x = _gelu(_point(self.small)(self.features, name="c1")(jnp.concatenate(outputs, axis=-1)))
-        x = head + _Blueprint(self.features, self.small, name="c2")(x)
-        x = tap(self, taps, "body", x)
+        x = _gelu(_point(self.small)(self.channels, name="c1")(jnp.concatenate(outputs, axis=-1)))
+        x = head + _Blueprint(self.channels, self.small, name="c2")(x)
+        x = tap(self, features, "body", x)
         x = conv(3 * self.scale**2, name="upsampler.upsampleOneStep.0")(x)
-        return pixel_shuffle(x, self.scale), taps
+        return pixel_shuffle(x, self.scale), features
 
     @staticmethod
     def detect(shapes: Mapping[str, tuple[int, ...]]) -> dict[str, Any] | None:
@@ -121,7 +121,7 @@ class BSRN(nn.Module):
             return None
         return {
             "scale": math.isqrt(shapes[last][0] // 3),
-            "features": shapes["fea_conv.pw.weight"][0],
+            "channels": shapes["fea_conv.pw.weight"][0],
             "blocks": sum(name.endswith(".c1_r.pw.weight") for name in shapes),
             "small": small,
         }

@@ -68,7 +68,7 @@ class CARNM(nn.Module):
 
     Attributes:
       scale: enlargement, 2, 3 or 4.
-      features: channels, a multiple of `groups`.
+      channels: width, a multiple of `groups`.
       blocks: cascading blocks.
       groups: groups of the 3x3 convolutions.
     """
@@ -76,7 +76,7 @@ class CARNM(nn.Module):
     serves_scales = 2, 3, 4  # by one file of weights
 
     scale: int = 4
-    features: int = 64
+    channels: int = 64
     blocks: int = 3
     groups: int = 4
 
@@ -88,19 +88,19 @@ class CARNM(nn.Module):
     @nn.compact
     def __call__(self, lr: Array) -> tuple[Array, dict[str, Array]]:
         """Maps (B, h, w, 3) to ((B, h * scale, w * scale, 3), features at LR size)."""
-        x = conv(self.features, name="entry")(_Shift(-1, name="sub_mean.shifter")(lr))
-        taps: dict[str, Array] = {}
-        x = tap(self, taps, "head", x)
+        x = conv(self.channels, name="entry")(_Shift(-1, name="sub_mean.shifter")(lr))
+        features: dict[str, Array] = {}
+        x = tap(self, features, "head", x)
         seen = x
         for i in range(1, self.blocks + 1):
             seen = jnp.concatenate([seen, _Block(self.groups, name=f"b{i}")(x)], axis=-1)
-            x = nn.relu(conv(self.features, 1, name=f"c{i}.body.0")(seen))
-            x = tap(self, taps, f"block{i}", x)
+            x = nn.relu(conv(self.channels, 1, name=f"c{i}.body.0")(seen))
+            x = tap(self, features, f"block{i}", x)
         for i, factor in enumerate((2, 2) if self.scale == 4 else (self.scale,)):
             name = f"upsample.up{self.scale}.body.{3 * i}"  # between: activation and shuffle
-            x = conv(self.features * factor**2, groups=self.groups, name=name)(x)
+            x = conv(self.channels * factor**2, groups=self.groups, name=name)(x)
             x = pixel_shuffle(nn.relu(x), factor)
-        return _Shift(1, name="add_mean.shifter")(conv(3, name="exit")(x)), taps
+        return _Shift(1, name="add_mean.shifter")(conv(3, name="exit")(x)), features
 
     @staticmethod
     def detect(shapes: Mapping[str, tuple[int, ...]]) -> dict[str, Any] | None:
@@ -112,10 +112,10 @@ class CARNM(nn.Module):
         grouped, last = "b1.b1.body.0.weight", "b1.b1.body.4.weight"  # the latter is not in CARN
         if not scales or not {"entry.weight", "exit.weight", grouped, last} <= shapes.keys():
             return None
-        features, inputs = shapes[grouped][:2]
+        channels, inputs = shapes[grouped][:2]
         return {
             "scale": scales[-1],
-            "features": features,
+            "channels": channels,
             "blocks": sum(name.endswith(".b1.body.0.weight") for name in shapes),
-            "groups": features // inputs,
+            "groups": channels // inputs,
         }

@@ -2,7 +2,7 @@
 
 Real-ESRGAN's small network, SRVGGNetCompact (Wang et al., "Real-ESRGAN: Training Real-World Blind
 Super-Resolution with Pure Synthetic Data", ICCVW 2021): the nearest-enlarged input is added, so
-that training starts from an interpolation. Published with 64 features and a depth of 16
+that training starts from an interpolation. Published with 64 channels and a depth of 16
 (realesr-animevideov3, 621,424 parameters) or 32 (realesr-general-x4v3, 1,213,296).
 """
 
@@ -24,14 +24,14 @@ class Compact(nn.Module):
 
     Attributes:
       scale: enlargement, 2, 3 or 4.
-      features: channels of every hidden layer.
+      channels: of every hidden layer.
       depth: convolutions between the first and the last; num_conv in Real-ESRGAN.
       branches: train each convolution as the sum of several; `fold` makes the plain network of it.
       dtype: that convolutions compute in; the result is float32.
     """
 
     scale: int = 4
-    features: int = 24
+    channels: int = 24
     depth: int = 4
     branches: bool = False
     dtype: Any = jnp.float32
@@ -46,13 +46,13 @@ class Compact(nn.Module):
         """Maps (B, h, w, 3) to ((B, h * scale, w * scale, 3), features at LR size)."""
         conv = BranchConv if self.branches else Conv
         x = lr
-        taps: dict[str, Array] = {}
+        features: dict[str, Array] = {}
         for i in range(self.depth + 1):
-            x = PReLU()(conv(self.features, dtype=self.dtype)(x))
-            x = tap(self, taps, f"conv{i + 1}", x)
+            x = PReLU()(conv(self.channels, dtype=self.dtype)(x))
+            x = tap(self, features, f"conv{i + 1}", x)
         x = conv(3 * self.scale**2, gain=LAST_GAIN, dtype=self.dtype)(x)
         x = pixel_shuffle(x, self.scale).astype(jnp.float32)
-        return nearest(lr, self.scale) + x, taps
+        return nearest(lr, self.scale) + x, features
 
     def fold(self, params: Any) -> tuple[dict[str, Any], Any] | None:
         """Returns (arguments but the scale, parameters) of the plain network that does the same.
@@ -61,12 +61,12 @@ class Compact(nn.Module):
         """
         if not self.branches:
             return None
-        hidden = BranchConv(self.features, parent=None)
+        hidden = BranchConv(self.channels, parent=None)
         last = BranchConv(3 * self.scale**2, gain=LAST_GAIN, parent=None)
         layers = [hidden] * (self.depth + 1) + [last]
         plain = {f"Conv_{i}": each.fold(params[f"BranchConv_{i}"]) for i, each in enumerate(layers)}
         slopes = {name: slope for name, slope in params.items() if name.startswith("PReLU_")}
-        return {"features": self.features, "depth": self.depth}, plain | slopes
+        return {"channels": self.channels, "depth": self.depth}, plain | slopes
 
     @staticmethod
     def torch_key(key: str) -> str:
@@ -85,6 +85,6 @@ class Compact(nn.Module):
             return None
         return {
             "scale": math.isqrt(shapes[f"body.{last}.weight"][0] // 3),
-            "features": shapes["body.0.weight"][0],
+            "channels": shapes["body.0.weight"][0],
             "depth": last // 2 - 1,
         }

@@ -21,9 +21,9 @@ MEAN = 0.4488, 0.4371, 0.4040
 PUBLISHED_RANGE = 255.0
 
 
-def _published_residual(features: int) -> float:
+def _published_residual(channels: int) -> float:
     """Returns the residual scale of BasicSR's network of so many channels."""
-    return 0.1 if features == 256 else 1.0
+    return 0.1 if channels == 256 else 1.0
 
 
 class EDSR(nn.Module):
@@ -31,7 +31,7 @@ class EDSR(nn.Module):
 
     Attributes:
       scale: enlargement, 2, 3 or 4.
-      features: channels; 64 in EDSR-baseline, 256 in EDSR.
+      channels: width; 64 in EDSR-baseline, 256 in EDSR.
       blocks: residual blocks; 16 in EDSR-baseline, 32 in EDSR.
       residual_scale: factor on each residual; 1 in EDSR-baseline, 0.1 in EDSR.
       image_range: RGB inside goes from 0 to this; 255 in BasicSR's files.
@@ -39,7 +39,7 @@ class EDSR(nn.Module):
     """
 
     scale: int = 4
-    features: int = 64
+    channels: int = 64
     blocks: int = 16
     residual_scale: float = 1.0
     image_range: float = 1.0
@@ -55,15 +55,15 @@ class EDSR(nn.Module):
         """Maps (B, h, w, 3) to ((B, h * scale, w * scale, 3), features at LR size)."""
         mean = jnp.asarray(MEAN, lr.dtype).reshape(1, 1, 1, 3)
         conv = functools.partial(Conv, dtype=self.dtype)
-        taps: dict[str, Array] = {}
-        x = conv(self.features)((lr - mean) * self.image_range)
-        head = x = tap(self, taps, "head", x)
+        features: dict[str, Array] = {}
+        x = conv(self.channels)((lr - mean) * self.image_range)
+        head = x = tap(self, features, "head", x)
         for i in range(self.blocks):
-            y = conv(self.features, gain=0.1)(nn.relu(conv(self.features)(x)))
-            x = tap(self, taps, f"block{i + 1}", x + self.residual_scale * y)
-        x = tap(self, taps, "body", head + conv(self.features, gain=0.1)(x))
-        x = ShuffleUpsampler(self.scale, self.features, dtype=self.dtype)(x)
-        return mean + conv(3, gain=0.1)(x).astype(jnp.float32) / self.image_range, taps
+            y = conv(self.channels, gain=0.1)(nn.relu(conv(self.channels)(x)))
+            x = tap(self, features, f"block{i + 1}", x + self.residual_scale * y)
+        x = tap(self, features, "body", head + conv(self.channels, gain=0.1)(x))
+        x = ShuffleUpsampler(self.scale, self.channels, dtype=self.dtype)(x)
+        return mean + conv(3, gain=0.1)(x).astype(jnp.float32) / self.image_range, features
 
     def torch_key(self, key: str) -> str:
         """Returns the key in BasicSR's files."""
@@ -85,7 +85,7 @@ class EDSR(nn.Module):
         """
         gain = PUBLISHED_RANGE / self.image_range
         factors = {"conv_first.weight": 1 / gain, "conv_last.weight": gain, "conv_last.bias": gain}
-        residual = self.residual_scale / _published_residual(self.features)
+        residual = self.residual_scale / _published_residual(self.channels)
         factors |= {key: residual for key in state if ".conv2." in key}
         return {key: array * np.float32(factors.get(key, 1)) for key, array in state.items()}
 
@@ -106,7 +106,7 @@ class EDSR(nn.Module):
             return None
         return {
             "scale": scale,
-            "features": first[0],
+            "channels": first[0],
             "blocks": blocks,
             "residual_scale": _published_residual(first[0]),
             "image_range": PUBLISHED_RANGE,

@@ -25,11 +25,11 @@ class ESPCN(nn.Module):
 
     Attributes:
       scale: enlargement, 2, 3 or 4.
-      features: channels after the first two convolutions.
+      channels: after the first two convolutions.
     """
 
     scale: int = 4
-    features: tuple[int, int] = (64, 32)
+    channels: tuple[int, int] = (64, 32)
 
     @property
     def receptive_radius(self) -> int:
@@ -39,11 +39,11 @@ class ESPCN(nn.Module):
     @nn.compact
     def core(self, y: Array) -> tuple[Array, dict[str, Array]]:
         """Maps Y (B, h, w, 1) to (Y (B, h * scale, w * scale, 1), features at LR size)."""
-        taps: dict[str, Array] = {}
-        x = tap(self, taps, "conv1", nn.relu(conv(self.features[0], 5, name="conv1")(y)))
-        x = tap(self, taps, "conv2", nn.relu(conv(self.features[1], 3, name="conv2")(x)))
+        features: dict[str, Array] = {}
+        x = tap(self, features, "conv1", nn.relu(conv(self.channels[0], 5, name="conv1")(y)))
+        x = tap(self, features, "conv2", nn.relu(conv(self.channels[1], 3, name="conv2")(x)))
         x = pixel_shuffle(conv(self.scale**2, 3, name="conv3")(x), self.scale)
-        return nn.tanh(x), taps
+        return nn.tanh(x), features
 
     def __call__(self, lr: Array) -> tuple[Array, dict[str, Array]]:
         """Maps (B, h, w, 3) to ((B, h * scale, w * scale, 3), features at LR size)."""
@@ -62,5 +62,5 @@ class ESPCN(nn.Module):
             return None
         return {
             "scale": math.isqrt(shapes["f3"][0]),
-            "features": (shapes["f1"][0], shapes["f2"][0]),
+            "channels": (shapes["f1"][0], shapes["f2"][0]),
         }

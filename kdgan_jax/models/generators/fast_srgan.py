@@ -49,12 +49,12 @@ class FastSRGAN(nn.Module):
 
     Attributes:
       scale: enlargement; 4 (twice by 2) in the published file, 2 and 3 in one go.
-      features: channels.
+      channels: width.
       blocks: residual blocks.
     """
 
     scale: int = 4
-    features: int = 64
+    channels: int = 64
     blocks: int = 8
 
     whole_image = True  # each normalisation takes the whole map's mean and variance
@@ -66,25 +66,25 @@ class FastSRGAN(nn.Module):
         first, upsampler = "neck.0.weight", "upsampling.0.conv.weight"
         if not {first, upsampler, "stem.0.conv1.weight", "head.0.weight"} <= shapes.keys():
             return None
-        features = shapes[first][0]
+        channels = shapes[first][0]
         twice = "upsampling.1.conv.weight" in shapes
         return {
-            "scale": 4 if twice else math.isqrt(shapes[upsampler][0] // features),
-            "features": features,
+            "scale": 4 if twice else math.isqrt(shapes[upsampler][0] // channels),
+            "channels": channels,
             "blocks": sum(k.startswith("stem.") and k.endswith(".conv1.weight") for k in shapes),
         }
 
     @nn.compact
     def __call__(self, lr: Array) -> tuple[Array, dict[str, Array]]:
         """Maps (B, h, w, 3) to ((B, h * scale, w * scale, 3), features at LR size)."""
-        taps: dict[str, Array] = {}
-        x = SharedPReLU(name="neck.1")(conv(self.features, name="neck.0")(2 * lr - 1))
-        head = x = tap(self, taps, "head", x)
+        features: dict[str, Array] = {}
+        x = SharedPReLU(name="neck.1")(conv(self.channels, name="neck.0")(2 * lr - 1))
+        head = x = tap(self, features, "head", x)
         for i in range(self.blocks):
-            x = tap(self, taps, f"block{i + 1}", Block(name=f"stem.{i}")(x))
-        x = head + _instance_norm(conv(self.features, bias=False, name="bottleneck.0")(x))
-        x = tap(self, taps, "body", x)
+            x = tap(self, features, f"block{i + 1}", Block(name=f"stem.{i}")(x))
+        x = head + _instance_norm(conv(self.channels, bias=False, name="bottleneck.0")(x))
+        x = tap(self, features, "body", x)
         for i, factor in enumerate((2, 2) if self.scale == 4 else (self.scale,)):
-            y = conv(self.features * factor**2, name=f"upsampling.{i}.conv")(x)
+            y = conv(self.channels * factor**2, name=f"upsampling.{i}.conv")(x)
             x = SharedPReLU(name=f"upsampling.{i}.relu")(pixel_shuffle(y, factor))
-        return (jnp.tanh(conv(3, name="head.0")(x)) + 1) / 2, taps
+        return (jnp.tanh(conv(3, name="head.0")(x)) + 1) / 2, features

@@ -41,17 +41,17 @@ def on_luma(
 class FSRCNN(nn.Module):
     """RGB in [0, 1] to RGB; enlarges full-range Y by the network, chroma by bicubic.
 
-    At x4 9,169 parameters, and 2,006 as FSRCNN-small (features 32, narrow 5, depth 1).
+    At x4 9,169 parameters, and 2,006 as FSRCNN-small (channels 32, narrow 5, depth 1).
 
     Attributes:
       scale: enlargement, 2, 3 or 4.
-      features: channels of the first and the last but one layer, the paper's d.
+      channels: of the first and the last but one layer, the paper's d.
       narrow: channels between these, the paper's s.
       depth: 3x3 convolutions between these, the paper's m.
     """
 
     scale: int = 4
-    features: int = 56
+    channels: int = 56
     narrow: int = 12
     depth: int = 4
 
@@ -64,15 +64,15 @@ class FSRCNN(nn.Module):
     def core(self, y: Array) -> tuple[Array, Features]:
         """Maps Y (B, h, w, 1) to (Y (B, h * scale, w * scale, 1), features at LR size)."""
         middle = [(self.narrow, 3)] * self.depth
-        layers = [(self.features, 5), (self.narrow, 1), *middle, (self.features, 1)]
+        layers = [(self.channels, 5), (self.narrow, 1), *middle, (self.channels, 1)]
         x = y
-        taps: Features = {}
-        for i, (features, kernel) in enumerate(layers, 1):
-            x = PReLU(name=f"prelu{i}")(conv(features, kernel, name=f"conv{i}")(x))
-            x = tap(self, taps, f"conv{i}", x)
+        features: Features = {}
+        for i, (channels, kernel) in enumerate(layers, 1):
+            x = PReLU(name=f"prelu{i}")(conv(channels, kernel, name=f"conv{i}")(x))
+            x = tap(self, features, f"conv{i}", x)
         x = conv(self.scale**2, 1, bias=False, name=f"conv{len(layers) + 1}")(x)
         bias = self.param("bias", nn.initializers.zeros, (1,))  # one, added after the shuffle
-        return pixel_shuffle(x, self.scale) + bias.reshape(1, 1, 1, 1), taps
+        return pixel_shuffle(x, self.scale) + bias.reshape(1, 1, 1, 1), features
 
     def __call__(self, lr: Array) -> tuple[Array, Features]:
         """Maps (B, h, w, 3) to ((B, h * scale, w * scale, 3), features at LR size)."""
@@ -97,7 +97,7 @@ class FSRCNN(nn.Module):
             return None
         return {
             "scale": math.isqrt(shapes[kernels[-1]][0]),
-            "features": shapes["f1"][0],
+            "channels": shapes["f1"][0],
             "narrow": shapes["f2"][0],
             "depth": last - 4,
         }

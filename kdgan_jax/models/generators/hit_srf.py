@@ -41,15 +41,15 @@ class HiTSRF(nn.Module):
 
     Attributes:
       scale: enlargement, 2, 3 or 4.
-      features: channels; an even multiple of `heads`, at least 16.
+      channels: width; an even multiple of `heads`, at least 16.
       groups: of blocks, each with one block per window and a residual.
       heads: groups of channels whose spatial correlations are apart.
       windows: sides of the windows in pixels, at most 8 or multiples of 8.
-      expansion: width of the feed-forward parts relative to `features`.
+      expansion: width of the feed-forward parts relative to `channels`.
     """
 
     scale: int = 4
-    features: int = 60
+    channels: int = 60
     groups: int = 4
     heads: int = 6
     windows: tuple[int, ...] = (4, 8, 16, 32, 48, 64)
@@ -73,31 +73,31 @@ class HiTSRF(nn.Module):
         while (key := block.format(len(windows), "correlation.spatial_linear")) in shapes:
             side = SUMMARY * math.isqrt(shapes[key][1])
             windows.append(4 if side == SUMMARY and not windows else side)
-        features = shapes["conv_first.weight"][0]
+        channels = shapes["conv_first.weight"][0]
         return {
             "scale": math.isqrt(shapes["upsample.0.weight"][0] // 3),
-            "features": features,
+            "channels": channels,
             "groups": sum(k.startswith("layers.") and k.endswith(".conv.weight") for k in shapes),
             "heads": shapes[heads][0],
             "windows": tuple(windows),
-            "expansion": shapes[hidden][0] // features,
+            "expansion": shapes[hidden][0] // channels,
         }
 
     @nn.compact
     def __call__(self, lr: Array) -> tuple[Array, dict[str, Array]]:
         """Maps (B, h, w, 3) to ((B, h * scale, w * scale, 3), features at LR size)."""
         mean = jnp.asarray(MEAN, lr.dtype).reshape(1, 1, 1, 3)
-        taps: dict[str, Array] = {}
-        head = tap(self, taps, "head", conv(self.features, name="conv_first")(lr - mean))
+        features: dict[str, Array] = {}
+        head = tap(self, features, "head", conv(self.channels, name="conv_first")(lr - mean))
         x = norm("patch_embed.norm")(head)
         for i in range(self.groups):
             y = x
             for j, window in enumerate(self.windows):
                 name = f"layers.{i}.residual_group.blocks.{j}"
                 y = Block(self.heads, window, self.expansion, name=name)(y)
-            x = x + conv(self.features, name=f"layers.{i}.conv")(y)
-            x = tap(self, taps, f"group{i + 1}", x)
-        x = head + conv(self.features, name="conv_after_body")(norm("norm")(x))
-        x = tap(self, taps, "body", x)
+            x = x + conv(self.channels, name=f"layers.{i}.conv")(y)
+            x = tap(self, features, f"group{i + 1}", x)
+        x = head + conv(self.channels, name="conv_after_body")(norm("norm")(x))
+        x = tap(self, features, "body", x)
         x = conv(3 * self.scale**2, name="upsample.0")(x)
-        return mean + pixel_shuffle(x, self.scale), taps
+        return mean + pixel_shuffle(x, self.scale), features

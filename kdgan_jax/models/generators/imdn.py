@@ -38,12 +38,12 @@ class IMDN(nn.Module):
 
     Attributes:
       scale: enlargement, 2, 3 or 4.
-      features: channels, a multiple of 4.
+      channels: width, a multiple of 4.
       blocks: information multi-distillation blocks.
     """
 
     scale: int = 4
-    features: int = 64
+    channels: int = 64
     blocks: int = 6
 
     whole_image = True  # statistics of whole maps
@@ -52,17 +52,17 @@ class IMDN(nn.Module):
     @nn.compact
     def __call__(self, lr: Array) -> tuple[Array, dict[str, Array]]:
         """Maps (B, h, w, 3) to ((B, h * scale, w * scale, 3), features at LR size)."""
-        taps: dict[str, Array] = {}
-        head = x = tap(self, taps, "head", conv(self.features, name="fea_conv")(lr))
+        features: dict[str, Array] = {}
+        head = x = tap(self, features, "head", conv(self.channels, name="fea_conv")(lr))
         outputs = []
         for i in range(1, self.blocks + 1):
-            x = tap(self, taps, f"block{i}", _Block(name=f"IMDB{i}")(x))
+            x = tap(self, features, f"block{i}", _Block(name=f"IMDB{i}")(x))
             outputs.append(x)
-        x = conv(self.features, 1, name="c.0")(jnp.concatenate(outputs, axis=-1))
-        x = conv(self.features, name="LR_conv")(nn.leaky_relu(x, 0.05))
-        x = tap(self, taps, "body", head + x)
+        x = conv(self.channels, 1, name="c.0")(jnp.concatenate(outputs, axis=-1))
+        x = conv(self.channels, name="LR_conv")(nn.leaky_relu(x, 0.05))
+        x = tap(self, features, "body", head + x)
         x = conv(3 * self.scale**2, name="upsampler.0")(x)
-        return pixel_shuffle(x, self.scale), taps
+        return pixel_shuffle(x, self.scale), features
 
     @staticmethod
     def detect(shapes: Mapping[str, tuple[int, ...]]) -> dict[str, Any] | None:
@@ -72,6 +72,6 @@ class IMDN(nn.Module):
             return None
         return {
             "scale": math.isqrt(shapes["upsampler.0.weight"][0] // 3),
-            "features": shapes["fea_conv.weight"][0],
+            "channels": shapes["fea_conv.weight"][0],
             "blocks": sum(name.endswith(".cca.conv_du.0.weight") for name in shapes),
         }

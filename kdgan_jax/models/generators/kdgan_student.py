@@ -27,7 +27,7 @@ class KDGANStudent(nn.Module):
     @nn.compact
     def __call__(self, lr: Array) -> tuple[Array, dict[str, Array]]:
         """Maps (B, h, w, 3) to ((B, h * scale, w * scale, 3), features at HR size)."""
-        taps: dict[str, Array] = {}
-        x = tap(self, taps, "conv1", nn.relu(Conv(64, 9)(nearest(lr, self.scale))))
-        x = tap(self, taps, "conv2", nn.relu(Conv(32, 3)(x)))
-        return Conv(3, 5)(x), taps
+        features: dict[str, Array] = {}
+        x = tap(self, features, "conv1", nn.relu(Conv(64, 9)(nearest(lr, self.scale))))
+        x = tap(self, features, "conv2", nn.relu(Conv(32, 3)(x)))
+        return Conv(3, 5)(x), features

@@ -48,14 +48,14 @@ class PAN(nn.Module):
 
     Attributes:
       scale: enlargement, 2, 3 or 4.
-      features: channels at LR size, an even number.
-      last_features: channels at larger sizes.
+      channels: at LR size, an even number.
+      last_channels: at larger sizes.
       blocks: self-calibrated blocks with pixel attention.
     """
 
     scale: int = 4
-    features: int = 40
-    last_features: int = 24
+    channels: int = 40
+    last_channels: int = 24
     blocks: int = 16
 
     @property
@@ -71,17 +71,17 @@ class PAN(nn.Module):
     @nn.compact
     def __call__(self, lr: Array) -> tuple[Array, dict[str, Array]]:
         """Maps (B, h, w, 3) to ((B, h * scale, w * scale, 3), features at LR size)."""
-        taps: dict[str, Array] = {}
-        head = x = tap(self, taps, "head", conv(self.features, name="conv_first")(lr))
+        features: dict[str, Array] = {}
+        head = x = tap(self, features, "head", conv(self.channels, name="conv_first")(lr))
         for i in range(self.blocks):
-            x = tap(self, taps, f"block{i + 1}", _Block(name=f"SCPA_trunk.{i}")(x))
-        x = tap(self, taps, "body", head + conv(self.features, name="trunk_conv")(x))
+            x = tap(self, features, f"block{i + 1}", _Block(name=f"SCPA_trunk.{i}")(x))
+        x = tap(self, features, "body", head + conv(self.channels, name="trunk_conv")(x))
         for i, factor in enumerate((2, 2) if self.scale == 4 else (self.scale,), start=1):
-            x = conv(self.last_features, name=f"upconv{i}")(nearest(x, factor))
-            x = _leaky(x * nn.sigmoid(conv(self.last_features, 1, name=f"att{i}.conv")(x)))
-            x = _leaky(conv(self.last_features, name=f"HRconv{i}")(x))
+            x = conv(self.last_channels, name=f"upconv{i}")(nearest(x, factor))
+            x = _leaky(x * nn.sigmoid(conv(self.last_channels, 1, name=f"att{i}.conv")(x)))
+            x = _leaky(conv(self.last_channels, name=f"HRconv{i}")(x))
         x = conv(3, name="conv_last")(x)
-        return x + jax.image.resize(lr, x.shape, "bilinear", antialias=False), taps
+        return x + jax.image.resize(lr, x.shape, "bilinear", antialias=False), features
 
     @staticmethod
     def detect(shapes: Mapping[str, tuple[int, ...]]) -> dict[str, Any] | None:
@@ -94,7 +94,7 @@ class PAN(nn.Module):
             return None
         return {
             "scale": 4 if "upconv2.weight" in shapes else 2,
-            "features": shapes["conv_first.weight"][0],
-            "last_features": shapes["upconv1.weight"][0],
+            "channels": shapes["conv_first.weight"][0],
+            "last_channels": shapes["upconv1.weight"][0],
             "blocks": sum(name.endswith(".PAConv.k2.weight") for name in shapes),
         }

@@ -60,13 +60,13 @@ class PlainUSR(nn.Module):
 
     Attributes:
       scale: enlargement, 2, 3 or 4.
-      features: channels of the outer, the next and the middle blocks; (64, 48, 32) in PlainUSR.
+      channels: of the outer, the next and the middle blocks; (64, 48, 32) in PlainUSR.
       depth: convolutions of a block; 3 in PlainUSR-L, 2 in PlainUSR.
       attention: channels of the attention's coarse map.
     """
 
     scale: int = 4
-    features: tuple[int, int, int] = (80, 64, 48)
+    channels: tuple[int, int, int] = (80, 64, 48)
     depth: int = 3
     attention: int = 16
 
@@ -84,7 +84,7 @@ class PlainUSR(nn.Module):
             return None
         return {
             "scale": math.isqrt(shapes["tail.0.weight"][0] // 3),
-            "features": tuple(shapes[block][0] for block in blocks),
+            "channels": tuple(shapes[block][0] for block in blocks),
             "depth": depth,
             "attention": shapes[attention][0],
         }
@@ -92,11 +92,11 @@ class PlainUSR(nn.Module):
     @nn.compact
     def __call__(self, lr: Array) -> tuple[Array, dict[str, Array]]:
         """Maps (B, h, w, 3) to ((B, h * scale, w * scale, 3), features at LR size)."""
-        outer, inner, middle = self.features
-        taps: dict[str, Array] = {}
-        x = tap(self, taps, "head", conv(outer + 3, name="head")(lr))
+        outer, inner, middle = self.channels
+        features: dict[str, Array] = {}
+        x = tap(self, features, "head", conv(outer + 3, name="head")(lr))
         chain = ("block1", outer), ("block2", inner), ("blockm", middle)
         for name, width in (*chain, ("block3", inner), ("block4", outer)):
             y = Block(self.depth, self.attention, name=name)(x[..., :width])
-            x = tap(self, taps, name, jnp.concatenate([y, x[..., width:]], axis=-1))
-        return pixel_shuffle(conv(3 * self.scale**2, name="tail.0")(x), self.scale), taps
+            x = tap(self, features, name, jnp.concatenate([y, x[..., width:]], axis=-1))
+        return pixel_shuffle(conv(3 * self.scale**2, name="tail.0")(x), self.scale), features

@@ -43,12 +43,12 @@ class RCAB(nn.Module):
     @nn.compact
     def __call__(self, x: Array) -> Array:
         """Maps (B, H, W, C) to the same shape."""
-        features = x.shape[-1]
-        y = nn.relu(conv(features, name="body.0")(x))
-        y = conv(features, name="body.2")(y)
+        channels = x.shape[-1]
+        y = nn.relu(conv(channels, name="body.0")(x))
+        y = conv(channels, name="body.2")(y)
         mean = y.mean(axis=(1, 2), keepdims=True)
-        narrow = nn.relu(conv(features // self.reduction, 1, name="body.3.conv_du.0")(mean))
-        return x + y * nn.sigmoid(conv(features, 1, name="body.3.conv_du.2")(narrow))
+        narrow = nn.relu(conv(channels // self.reduction, 1, name="body.3.conv_du.0")(mean))
+        return x + y * nn.sigmoid(conv(channels, 1, name="body.3.conv_du.2")(narrow))
 
 
 class RCAN(nn.Module):
@@ -56,7 +56,7 @@ class RCAN(nn.Module):
 
     Attributes:
       scale: enlargement, 2, 3 or 4.
-      features: channels.
+      channels: width.
       groups: residual groups.
       blocks: residual blocks of each group.
       reduction: channels for each one inside the attention.
@@ -65,7 +65,7 @@ class RCAN(nn.Module):
     """
 
     scale: int = 4
-    features: int = 64
+    channels: int = 64
     groups: int = 10
     blocks: int = 20
     reduction: int = 16
@@ -78,26 +78,26 @@ class RCAN(nn.Module):
     def __call__(self, lr: Array) -> tuple[Array, dict[str, Array]]:
         """Maps (B, h, w, 3) to ((B, h * scale, w * scale, 3), features at LR size)."""
         x = lr
-        taps: dict[str, Array] = {}
+        features: dict[str, Array] = {}
         offset = tuple(RANGE * mean for mean in MEAN)
         if self.mean_shift:
             x = MeanShift(tuple(-one for one in offset), name="sub_mean")(RANGE * x)
-        head = x = tap(self, taps, "head", conv(self.features, name="head.0")(x))
+        head = x = tap(self, features, "head", conv(self.channels, name="head.0")(x))
         for i in range(self.groups):
             start = x
             for j in range(self.blocks):
                 x = RCAB(self.reduction, name=f"body.{i}.body.{j}")(x)
-            x = start + conv(self.features, name=f"body.{i}.body.{self.blocks}")(x)
-            x = tap(self, taps, f"group{i + 1}", x)
-        x = head + conv(self.features, name=f"body.{self.groups}")(x)
-        x = tap(self, taps, "body", x)
+            x = start + conv(self.channels, name=f"body.{i}.body.{self.blocks}")(x)
+            x = tap(self, features, f"group{i + 1}", x)
+        x = head + conv(self.channels, name=f"body.{self.groups}")(x)
+        x = tap(self, features, "body", x)
         for i, factor in enumerate((2, 2) if self.scale == 4 else (self.scale,)):
-            x = conv(self.features * factor**2, name=f"tail.0.{2 * i}")(x)
+            x = conv(self.channels * factor**2, name=f"tail.0.{2 * i}")(x)
             x = pixel_shuffle(x, factor)
         x = conv(3, name="tail.1")(x)
         if self.mean_shift:
             x = MeanShift(offset, name="add_mean")(x) / RANGE
-        return x, taps
+        return x, features
 
     @staticmethod
     def detect(shapes: Mapping[str, tuple[int, ...]]) -> dict[str, Any] | None:
@@ -109,15 +109,15 @@ class RCAN(nn.Module):
         def count(pattern: str) -> int:
             return sum(re.fullmatch(pattern, key) is not None for key in shapes)
 
-        features = shapes["head.0.weight"][0]
-        scale = {4: 2, 9: 3}.get(shapes["tail.0.0.weight"][0] // features)
+        channels = shapes["head.0.weight"][0]
+        scale = {4: 2, 9: 3}.get(shapes["tail.0.0.weight"][0] // channels)
         if scale is None:
             return None
         return {
             "scale": 4 if "tail.0.2.weight" in shapes else scale,
-            "features": features,
+            "channels": channels,
             "groups": count(r"body\.\d+\.body\.0\.body\.0\.weight"),
             "blocks": count(r"body\.0\.body\.\d+\.body\.0\.weight"),
-            "reduction": features // shapes[narrow][0],
+            "reduction": channels // shapes[narrow][0],
             "mean_shift": "sub_mean.weight" in shapes,
         }

@@ -23,29 +23,29 @@ class _Block(nn.Module):
 
     @nn.compact
     def __call__(self, x: Array) -> Array:
-        features = x.shape[-1]
+        channels = x.shape[-1]
         y = nn.leaky_relu(conv(self.inner, name="c1_r")(x), 0.05)
         y = nn.leaky_relu(conv(self.inner, name="c2_r")(y), 0.05)
-        y = nn.leaky_relu(conv(features, name="c3_r")(y), 0.05)
-        return ESA(self.attention, name="esa")(conv(features, 1, name="c5")(x + y))
+        y = nn.leaky_relu(conv(channels, name="c3_r")(y), 0.05)
+        return ESA(self.attention, name="esa")(conv(channels, 1, name="c5")(x + y))
 
 
 class RLFN(nn.Module):
     """RGB in [0, 1] to RGB; inside, 0 to 255.
 
-    At x4 RLFN has 543,740 parameters, RLFN-S (48 features) 470,208, and the network of the
-    challenge (46 features, 48 inside, 4 blocks) 317,218.
+    At x4 RLFN has 543,740 parameters, RLFN-S (48 channels) 470,208, and the network of the
+    challenge (46 channels, 48 inside, 4 blocks) 317,218.
 
     Attributes:
       scale: enlargement, 2, 3 or 4.
-      features: channels between the blocks.
-      inner: channels inside the blocks; 0 for as many as `features`.
+      channels: between the blocks.
+      inner: channels inside the blocks; 0 for as many as `channels`.
       blocks: residual local feature blocks.
       attention: channels inside the attention.
     """
 
     scale: int = 4
-    features: int = 52
+    channels: int = 52
     inner: int = 0
     blocks: int = 6
     attention: int = 16
@@ -57,14 +57,14 @@ class RLFN(nn.Module):
     @nn.compact
     def __call__(self, lr: Array) -> tuple[Array, dict[str, Array]]:
         """Maps (B, h, w, 3) to ((B, h * scale, w * scale, 3), features at LR size)."""
-        taps: dict[str, Array] = {}
-        head = x = tap(self, taps, "head", conv(self.features, name="conv_1")(lr * 255))
+        features: dict[str, Array] = {}
+        head = x = tap(self, features, "head", conv(self.channels, name="conv_1")(lr * 255))
         for i in range(1, self.blocks + 1):
-            block = _Block(self.inner or self.features, self.attention, name=f"block_{i}")
-            x = tap(self, taps, f"block{i}", block(x))
-        x = tap(self, taps, "body", head + conv(self.features, name="conv_2")(x))
+            block = _Block(self.inner or self.channels, self.attention, name=f"block_{i}")
+            x = tap(self, features, f"block{i}", block(x))
+        x = tap(self, features, "body", head + conv(self.channels, name="conv_2")(x))
         x = conv(3 * self.scale**2, name="upsampler.0")(x)
-        return pixel_shuffle(x, self.scale) / 255, taps
+        return pixel_shuffle(x, self.scale) / 255, features
 
     @staticmethod
     def detect(shapes: Mapping[str, tuple[int, ...]]) -> dict[str, Any] | None:
@@ -73,11 +73,11 @@ class RLFN(nn.Module):
         needed |= {"block_1.c1_r.weight", "block_1.c5.weight", "block_1.esa.conv3.weight"}
         if not needed <= shapes.keys():
             return None
-        features, inner = shapes["conv_1.weight"][0], shapes["block_1.c1_r.weight"][0]
+        channels, inner = shapes["conv_1.weight"][0], shapes["block_1.c1_r.weight"][0]
         return {
             "scale": math.isqrt(shapes["upsampler.0.weight"][0] // 3),
-            "features": features,
-            "inner": 0 if inner == features else inner,
+            "channels": channels,
+            "inner": 0 if inner == channels else inner,
             "blocks": sum(name.endswith(".c1_r.weight") for name in shapes),
             "attention": shapes["block_1.esa.conv3.weight"][0],
         }

@@ -71,7 +71,7 @@ class RRDBNet(nn.Module):
 
     Attributes:
       scale: enlargement: 1, 2, 3, 4 or 8.
-      features: channels.
+      channels: width.
       blocks: residual blocks of three dense blocks each; 23 as published, 6 for anime.
       growth: channels that each convolution of a dense block adds.
       unshuffle: side of the squares of input pixels that become channels; 0 is Real-ESRGAN's
@@ -79,7 +79,7 @@ class RRDBNet(nn.Module):
     """
 
     scale: int = 4
-    features: int = 64
+    channels: int = 64
     blocks: int = 23
     growth: int = 32
     unshuffle: int = 0
@@ -104,22 +104,22 @@ class RRDBNet(nn.Module):
     def __call__(self, lr: Array) -> tuple[Array, dict[str, Array]]:
         """Maps (B, h, w, 3) to ((B, h * scale, w * scale, 3), features at LR size or below)."""
         height, width = lr.shape[1:3]
-        taps: dict[str, Array] = {}
-        x = conv(self.features, name="conv_first")(_unshuffle(lr, self.grid))
-        head = x = tap(self, taps, "head", x)
+        features: dict[str, Array] = {}
+        x = conv(self.channels, name="conv_first")(_unshuffle(lr, self.grid))
+        head = x = tap(self, features, "head", x)
         for i in range(self.blocks):
             y = x
             for k in range(1, 4):
                 y = DenseBlock(self.growth, name=f"body.{i}.rdb{k}")(y)
-            x = tap(self, taps, f"block{i + 1}", x + RESIDUAL * y)
-        x = tap(self, taps, "body", head + conv(self.features, name="conv_body")(x))
+            x = tap(self, features, f"block{i + 1}", x + RESIDUAL * y)
+        x = tap(self, features, "body", head + conv(self.channels, name="conv_body")(x))
         inside = self.scale * self.grid
         factors = [3] if inside == 3 else [2] * int(math.log2(inside))
         for i, factor in enumerate(factors, 1):
-            x = nn.leaky_relu(conv(self.features, name=f"conv_up{i}")(nearest(x, factor)), SLOPE)
-        x = nn.leaky_relu(conv(self.features, name="conv_hr")(x), SLOPE)
+            x = nn.leaky_relu(conv(self.channels, name=f"conv_up{i}")(nearest(x, factor)), SLOPE)
+        x = nn.leaky_relu(conv(self.channels, name="conv_hr")(x), SLOPE)
         x = conv(3, name="conv_last")(x)
-        return x[:, : height * self.scale, : width * self.scale], taps
+        return x[:, : height * self.scale, : width * self.scale], features
 
     @staticmethod
     def detect(shapes: Mapping[str, tuple[int, ...]]) -> dict[str, Any] | None:
@@ -138,7 +138,7 @@ class RRDBNet(nn.Module):
             return None  # ESRGAN+ has more
         return {
             "scale": 2**up // grid,
-            "features": shapes["conv_first.weight"][0],
+            "channels": shapes["conv_first.weight"][0],
             "blocks": len(numbers),
             "growth": shapes[inner][0],
             "unshuffle": grid,

@@ -52,22 +52,22 @@ class Modulation(nn.Module):
     @nn.compact
     def __call__(self, x: Array) -> Array:
         """Maps (B, H, W, C) to the same shape."""
-        height, width, features = x.shape[1:]
-        local, whole = jnp.split(conv(2 * features, 1, name="linear_0")(x), 2, axis=-1)
+        height, width, channels = x.shape[1:]
+        local, whole = jnp.split(conv(2 * channels, 1, name="linear_0")(x), 2, axis=-1)
 
-        alpha = self.param("alpha", nn.initializers.ones, (features,))
-        belt = self.param("belt", nn.initializers.zeros, (features,))
+        alpha = self.param("alpha", nn.initializers.ones, (channels,))
+        belt = self.param("belt", nn.initializers.zeros, (channels,))
         pooled = _cell_maxima(_cell_maxima(whole, 1), 2)
-        pooled = conv(features, groups=features, name="dw_conv")(pooled)
+        pooled = conv(channels, groups=channels, name="dw_conv")(pooled)
         variance = jnp.var(whole, axis=(1, 2), keepdims=True, ddof=1)
         weight = pooled * alpha.reshape(1, 1, 1, -1) + variance * belt.reshape(1, 1, 1, -1)
-        weight = nn.gelu(conv(features, 1, name="linear_1")(weight), approximate=False)
+        weight = nn.gelu(conv(channels, 1, name="linear_1")(weight), approximate=False)
         whole = whole * _nearest(_nearest(weight, height, 1), width, 2)
 
-        local = conv(2 * features, groups=features, name="lde.conv_0.0")(local)
-        local = nn.gelu(conv(2 * features, 1, name="lde.conv_0.1")(local), approximate=False)
-        return conv(features, 1, name="linear_2")(
-            whole + conv(features, 1, name="lde.conv_1")(local)
+        local = conv(2 * channels, groups=channels, name="lde.conv_0.0")(local)
+        local = nn.gelu(conv(2 * channels, 1, name="lde.conv_0.1")(local), approximate=False)
+        return conv(channels, 1, name="linear_2")(
+            whole + conv(channels, 1, name="lde.conv_1")(local)
         )
 
 
@@ -91,13 +91,13 @@ class SMFANet(nn.Module):
 
     Attributes:
       scale: enlargement, 2, 3 or 4.
-      features: channels; 36 in SMFANet, 48 in SMFANet+.
+      channels: width; 36 in SMFANet, 48 in SMFANet+.
       blocks: 8 in SMFANet, 12 in SMFANet+.
-      expansion: width of the feed-forward parts relative to `features`.
+      expansion: width of the feed-forward parts relative to `channels`.
     """
 
     scale: int = 4
-    features: int = 36
+    channels: int = 36
     blocks: int = 8
     expansion: int = 2
 
@@ -121,22 +121,22 @@ class SMFANet(nn.Module):
         first, last, hidden = "to_feat.weight", "to_img.0.weight", "feats.0.pcfn.conv_0.weight"
         if not {first, last, hidden, "feats.0.smfa.belt"} <= shapes.keys():
             return None
-        features = shapes[first][0]
+        channels = shapes[first][0]
         return {
             "scale": math.isqrt(shapes[last][0] // 3),
-            "features": features,
+            "channels": channels,
             "blocks": sum(key.endswith(".smfa.belt") for key in shapes),
-            "expansion": shapes[hidden][0] // features,
+            "expansion": shapes[hidden][0] // channels,
         }
 
     @nn.compact
     def __call__(self, lr: Array) -> tuple[Array, dict[str, Array]]:
         """Maps (B, h, w, 3) to ((B, h * scale, w * scale, 3), features at LR size)."""
-        taps: dict[str, Array] = {}
-        head = x = tap(self, taps, "head", conv(self.features, name="to_feat")(lr))
+        features: dict[str, Array] = {}
+        head = x = tap(self, features, "head", conv(self.channels, name="to_feat")(lr))
         for i in range(self.blocks):
             x = x + Modulation(name=f"feats.{i}.smfa")(_unit(x))
             x = x + PartialConvFeedForward(self.expansion, name=f"feats.{i}.pcfn")(_unit(x))
-            x = tap(self, taps, f"block{i + 1}", x)
-        x = tap(self, taps, "body", head + x)
-        return pixel_shuffle(conv(3 * self.scale**2, name="to_img.0")(x), self.scale), taps
+            x = tap(self, features, f"block{i + 1}", x)
+        x = tap(self, features, "body", head + x)
+        return pixel_shuffle(conv(3 * self.scale**2, name="to_img.0")(x), self.scale), features

@@ -23,7 +23,7 @@ class SRCNN(nn.Module):
     Attributes:
       scale: enlargement, 2, 3 or 4.
       kernels: sides of the kernels; 9-5-5 is the paper's, 9-3-5 the origin's teacher.
-      features: channels after the first two; (64, 32) in the paper, (128, 64) in the origin.
+      channels: after the first two; (64, 32) in the paper, (128, 64) in the origin.
       luma_only: work on Y and enlarge chroma by bicubic (57,281 parameters as 9-5-5), else on RGB
         (69,251 parameters).
       residual: add the enlarged image to the output. The paper does not; it spares a short run
@@ -37,7 +37,7 @@ class SRCNN(nn.Module):
 
     scale: int = 4
     kernels: tuple[int, int, int] = (9, 5, 5)
-    features: tuple[int, int] = (64, 32)
+    channels: tuple[int, int] = (64, 32)
     luma_only: bool = True
     residual: bool = False
     keep_border: bool = False
@@ -60,10 +60,10 @@ class SRCNN(nn.Module):
         """Maps the enlarged image (B, H, W, C) to (the same shape, features)."""
         first, last = (kernel // 2 if self.keep_border else 0 for kernel in self.kernels[::2])
         x = base
-        taps: dict[str, Array] = {}
-        for i, (features, kernel) in enumerate(zip(self.features, self.kernels, strict=False)):
-            x = nn.relu(Conv(features, kernel)(x))
-            x = tap(self, taps, f"conv{i + 1}", _crop(x, first) if i == 0 else x)
+        features: dict[str, Array] = {}
+        for i, (channels, kernel) in enumerate(zip(self.channels, self.kernels, strict=False)):
+            x = nn.relu(Conv(channels, kernel)(x))
+            x = tap(self, features, f"conv{i + 1}", _crop(x, first) if i == 0 else x)
         if self.residual:
             x = _crop(base, first) + Conv(base.shape[-1], self.kernels[2], gain=0.01)(x)
         else:
@@ -72,7 +72,7 @@ class SRCNN(nn.Module):
             border = first + last
             inside = slice(border, -border or None)
             x = base.at[:, inside, inside].set(_crop(x, last))
-        return x, taps
+        return x, features
 
     def __call__(self, lr: Array) -> tuple[Array, dict[str, Array]]:
         """Maps (B, h, w, 3) to ((B, h * scale, w * scale, 3), features at HR size)."""
@@ -80,8 +80,8 @@ class SRCNN(nn.Module):
         if not self.luma_only:
             return self.core(enlarged)
         ycbcr = rgb_to_ycbcr(enlarged)
-        y, taps = self.core(ycbcr[..., :1])
-        return ycbcr_to_rgb(jnp.concatenate([y, ycbcr[..., 1:]], axis=-1)), taps
+        y, features = self.core(ycbcr[..., :1])
+        return ycbcr_to_rgb(jnp.concatenate([y, ycbcr[..., 1:]], axis=-1)), features
 
     @staticmethod
     def torch_key(key: str) -> str:
@@ -101,7 +101,7 @@ class SRCNN(nn.Module):
         return {
             "scale": 2,
             "kernels": tuple(shape[2] for shape in kernels),
-            "features": (kernels[0][0], kernels[1][0]),
+            "channels": (kernels[0][0], kernels[1][0]),
             "luma_only": kernels[0][1] == 1,
             "keep_border": True,
             "rounded": True,

@@ -21,13 +21,13 @@ class SRResNet(nn.Module):
 
     Attributes:
       scale: enlargement, 2, 3 or 4.
-      features: channels; 64 in the paper.
+      channels: width; 64 in the paper.
       blocks: residual blocks; 16 in the paper.
       dtype: that convolutions compute in; the result is float32.
     """
 
     scale: int = 4
-    features: int = 64
+    channels: int = 64
     blocks: int = 16
     dtype: Any = jnp.float32
 
@@ -40,11 +40,11 @@ class SRResNet(nn.Module):
     def __call__(self, lr: Array) -> tuple[Array, dict[str, Array]]:
         """Maps (B, h, w, 3) to ((B, h * scale, w * scale, 3), features at LR size)."""
         conv = functools.partial(Conv, dtype=self.dtype)
-        taps: dict[str, Array] = {}
-        head = x = tap(self, taps, "head", PReLU()(conv(self.features, 9)(lr)))
+        features: dict[str, Array] = {}
+        head = x = tap(self, features, "head", PReLU()(conv(self.channels, 9)(lr)))
         for i in range(self.blocks):
-            y = PReLU()(conv(self.features)(x))
-            x = tap(self, taps, f"block{i + 1}", x + conv(self.features, gain=0.1)(y))
-        x = tap(self, taps, "body", head + conv(self.features, gain=0.1)(x))
-        x = ShuffleUpsampler(self.scale, self.features, activate=True, dtype=self.dtype)(x)
-        return conv(3, 9, gain=0.5)(x).astype(jnp.float32), taps
+            y = PReLU()(conv(self.channels)(x))
+            x = tap(self, features, f"block{i + 1}", x + conv(self.channels, gain=0.1)(y))
+        x = tap(self, features, "body", head + conv(self.channels, gain=0.1)(x))
+        x = ShuffleUpsampler(self.scale, self.channels, activate=True, dtype=self.dtype)(x)
+        return conv(3, 9, gain=0.5)(x).astype(jnp.float32), features

@@ -47,14 +47,14 @@ class VapSR(nn.Module):
 
     Attributes:
       scale: enlargement, 2, 3 or 4.
-      features: channels; 48 in VapSR, 32 in VapSR-S.
+      channels: width; 48 in VapSR, 32 in VapSR-S.
       blocks: 21 in VapSR at x4, 11 in VapSR-S.
       attention: channels inside the attention.
       groups: of the last convolution before the upsampler; 1 in VapSR, 2 in VapSR-S.
     """
 
     scale: int = 4
-    features: int = 48
+    channels: int = 48
     blocks: int = 21
     attention: int = 64
     groups: int = 1
@@ -77,29 +77,29 @@ class VapSR(nn.Module):
             scale = math.isqrt(shapes["upsampler.2.weight"][0] // 3)
         else:
             return None
-        attention, features = shapes[block][:2]
+        attention, channels = shapes[block][:2]
         return {
             "scale": scale,
-            "features": features,
+            "channels": channels,
             "blocks": sum(key.endswith(".proj_1.weight") for key in shapes),
             "attention": attention,
-            "groups": features // shapes["conv_body.weight"][1],
+            "groups": channels // shapes["conv_body.weight"][1],
         }
 
     @nn.compact
     def __call__(self, lr: Array) -> tuple[Array, dict[str, Array]]:
         """Maps (B, h, w, 3) to ((B, h * scale, w * scale, 3), features at LR size)."""
-        taps: dict[str, Array] = {}
-        head = x = tap(self, taps, "head", conv(self.features, name="conv_first")(lr))
+        features: dict[str, Array] = {}
+        head = x = tap(self, features, "head", conv(self.channels, name="conv_first")(lr))
         for i in range(self.blocks):
             x = Block(self.attention, name=f"body.{i}")(x)
-            x = tap(self, taps, f"block{i + 1}", x)
-        x = head + conv(self.features, groups=self.groups, name="conv_body")(x)
-        x = tap(self, taps, "body", x)
+            x = tap(self, features, f"block{i + 1}", x)
+        x = head + conv(self.channels, groups=self.groups, name="conv_body")(x)
+        x = tap(self, features, "body", x)
         if self.scale == 4:
             x = pixel_shuffle(conv(64, name="upsampler.0")(x), 2)
             x = conv(12, name="upsampler.3")(nn.leaky_relu(x, 0.1))
-            return pixel_shuffle(x, 2), taps
+            return pixel_shuffle(x, 2), features
         x = nn.leaky_relu(conv(56, name="upsampler.0")(x), 0.1)
         x = conv(3 * self.scale**2, name="upsampler.2")(x)
-        return pixel_shuffle(x, self.scale), taps
+        return pixel_shuffle(x, self.scale), features

@@ -22,14 +22,14 @@ class VDSR(nn.Module):
 
     Attributes:
       scale: enlargement, any.
-      features: channels of every hidden layer.
+      channels: of every hidden layer.
       depth: convolutions in all.
     """
 
     serves_scales = 2, 3, 4  # by one file of weights
 
     scale: int = 4
-    features: int = 64
+    channels: int = 64
     depth: int = 20
 
     @property
@@ -40,19 +40,19 @@ class VDSR(nn.Module):
     @nn.compact
     def core(self, y: Array) -> tuple[Array, dict[str, Array]]:
         """Maps enlarged Y (B, H, W, 1) to (Y of the same shape, features of that size)."""
-        taps: dict[str, Array] = {}
-        x = nn.relu(conv(self.features, bias=False, name="input")(y))
-        x = tap(self, taps, "input", x)
+        features: dict[str, Array] = {}
+        x = nn.relu(conv(self.channels, bias=False, name="input")(y))
+        x = tap(self, features, "input", x)
         for i in range(self.depth - 2):
-            x = nn.relu(conv(self.features, bias=False, name=f"residual_layer.{i}.conv")(x))
-            x = tap(self, taps, f"conv{i + 1}", x)
-        return y + conv(1, bias=False, name="output")(x), taps
+            x = nn.relu(conv(self.channels, bias=False, name=f"residual_layer.{i}.conv")(x))
+            x = tap(self, features, f"conv{i + 1}", x)
+        return y + conv(1, bias=False, name="output")(x), features
 
     def __call__(self, lr: Array) -> tuple[Array, dict[str, Array]]:
         """Maps (B, h, w, 3) to ((B, h * scale, w * scale, 3), features at HR size)."""
         ycbcr = rgb_to_ycbcr(bicubic_upsample(lr, self.scale, rounded=True))
-        y, taps = self.core(ycbcr[..., :1])
-        return ycbcr_to_rgb(jnp.concatenate([y, ycbcr[..., 1:]], axis=-1)), taps
+        y, features = self.core(ycbcr[..., :1])
+        return ycbcr_to_rgb(jnp.concatenate([y, ycbcr[..., 1:]], axis=-1)), features
 
     @staticmethod
     def detect(shapes: Mapping[str, tuple[int, ...]]) -> dict[str, Any] | None:
@@ -63,4 +63,4 @@ class VDSR(nn.Module):
         middle = {f"residual_layer.{i}.conv.weight" for i in range(len(shapes) - 2)}
         if set(shapes) != {FIRST, LAST, *middle}:
             return None
-        return {"scale": 4, "features": shapes[FIRST][0], "depth": len(shapes)}
+        return {"scale": 4, "channels": shapes[FIRST][0], "depth": len(shapes)}
