@@ -1,0 +1,149 @@
+"""The papers: links lead somewhere, commands parse, examples run, and what they name exists."""
+
+import argparse
+import importlib
+import re
+import shlex
+import sys
+import tomllib
+
+import pytest
+from absl import flags
+from absl.testing import flagsaver
+from conftest import ROOT
+from PIL import Image
+from test_layout import ROOMS
+
+from kdgan_jax import losses
+from kdgan_jax.baselines import forest_settings
+from kdgan_jax.config import command, spec
+from kdgan_jax.train import checks
+
+PAGES = [ROOT / name for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md")]
+PAGES += sorted((ROOT / "docs").glob("*.md"))
+EXAMPLE = "configs/mine.py"  # a file of docs/architecture.md, which test_architecture.py runs
+FENCE = re.compile(r"^ *```(\w*)\n(.*?)^ *```$", re.MULTILINE | re.DOTALL)
+# Commands with a config: the flag of where to write, default arguments, the check of the config.
+CONFIGURED = {
+    "kdgan_jax.main": ("workdir", [], checks.checked),
+    "kdgan_jax.forest": ("workdir", ["--workdir=runs/forest"], forest_settings.checked),
+    "kdgan_jax.prepare": ("out", [], checks.checked),
+    "launch.benchmarks.scaling": ("out", ["--config=configs/kd.py", "--out=out"], checks.checked),
+}
+
+
+def prose(page):
+    return FENCE.sub("", page.read_text())
+
+
+def blocks(page, *languages):
+    return [text for language, text in FENCE.findall(page.read_text()) if language in languages]
+
+
+def spans(page):
+    return re.findall(r"`([^`\n]+)`", prose(page))
+
+
+def stop(parsed):
+    raise InterruptedError
+
+
+def commands(page):
+    """Yields (module, arguments) of every command on a page, and of configs and options alone."""
+    lines = "\n".join(blocks(page, "", "sh")).replace("\\\n", " ").splitlines()
+    for span in spans(page):
+        if re.match(r"(python -m|kdgan) .*-", span) and "NAME" not in span and "..." not in span:
+            lines.append(span)
+        if re.match(r"configs/(?!forest)\w*[a-z]\.py", span):
+            lines.append(f"kdgan main --workdir=runs/kd --config={span}")
+        if span.startswith("--config.") and not span.endswith("="):
+            lines.append(f"kdgan main --workdir=runs/kd --config=configs/kd.py:full {span}")
+    for text in "&&".join(lines).split("&&"):
+        yield from split(shlex.split(text, comments=True))
+
+
+def split(words):
+    """Yields (module, arguments) of a command line, and of the command that it starts."""
+    if "--" in words:
+        yield from split(words[words.index("--") + 1 :])
+    if words[:1] == ["sbatch"]:
+        yield "kdgan_jax.main", words[words.index("launch/slurm.sbatch") + 1 :]
+    elif words[:1] == ["kdgan"] and words[1:]:
+        yield f"kdgan_jax.{words[1]}", words[2:]
+    elif words[:2] == ["python", "-m"]:
+        yield words[2], words[3:]
+
+
+COMMANDS = [(page.name, *found) for page in PAGES for found in commands(page)]
+
+
+@pytest.mark.parametrize(("page", "module", "words"), COMMANDS, ids=lambda value: str(value)[:60])
+def test_commands_are_right(page, module, words, monkeypatch):
+    if EXAMPLE in "".join(words):
+        pytest.skip("test_architecture.py runs it")
+    program = importlib.import_module(module)
+    flag, defaults, check = CONFIGURED.get(module, ("", [], None))
+    monkeypatch.chdir(ROOT)
+    monkeypatch.setattr(sys, "argv", [module, *defaults, *words])
+    parse, configs = argparse.ArgumentParser.parse_args, []
+    if not check:  # the parser that `main` makes parses, and nothing else is run
+        monkeypatch.setattr(argparse.ArgumentParser, "parse_args", lambda *args: stop(parse(*args)))
+        with pytest.raises(InterruptedError):
+            program.main()
+        return
+    monkeypatch.setattr(command.app, "run", lambda main, flags_parser: main(flags_parser(sys.argv)))
+    with flagsaver.flagsaver():
+        command.start(lambda config, _: configs.append(config), (), flag=flag)
+        defined = flags.FLAGS.flags_by_module_dict()
+    allowed = {f.name for name in (module, "kdgan_jax.main") for f in defined.get(name, ())}
+    names = {word[2:].partition("=")[0] for word in words}
+    assert {name for name in names if not name.startswith("config")} <= allowed | {flag}
+    configs[0].data.source = configs[0].data.source or "photos"
+    check(configs[0])
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_links_and_names_lead_somewhere(page):
+    for link in re.findall(r"\]\(([^)\s]+)\)", prose(page)):
+        path, _, anchor = link.partition("#")
+        target = (page.parent / path).resolve() if path else page
+        assert "://" in link or target.exists(), link
+        if anchor:  # as GitHub makes them of headings
+            titles = re.findall(r"^#+ (.*)$", prose(target).lower(), re.MULTILINE)
+            assert anchor in {re.sub(r"[^\w -]", "", t).replace(" ", "-") for t in titles}, link
+    code = "".join(path.read_text() for path in ROOT.glob("[kl]*/**/*.py"))  # package and launch
+    words = {word for span in spans(page) for word in span.split() if "NAME" not in word}
+    for word in words - {EXAMPLE}:
+        path = word.partition(":")[0]
+        if re.match(r"(\.ci|configs|docs|kdgan_jax|launch|tests)/|[a-z_]+/.*\.py$", path):
+            assert (ROOT / path).exists() or (ROOT / "kdgan_jax" / path).exists(), word
+        if option := re.match(r"--(\w+)", word):
+            assert re.search(rf'"(--)?{option[1]}"', code) or option[1] == "help", word
+        if field := re.match(r"(?:--)?config\.([\w.]+)", word):
+            assert all(re.search(rf"\b{name}\b", code) for name in field[1].split(".")), word
+
+
+def test_python_examples_run(tmp_path, monkeypatch, photo):
+    monkeypatch.chdir(tmp_path)
+    Image.fromarray(photo[:40, :48]).save("photo.png")
+    for page in PAGES:
+        for text in blocks(page, "python"):
+            code = compile(text, str(page), "exec")
+            if page.name != "architecture.md":  # test_architecture.py runs these
+                exec(code, {})
+    assert Image.open("large.png").size == (192, 160)
+
+
+def test_pages_agree_with_the_code():
+    assert len((ROOT / "README.md").read_text().splitlines()) <= 150
+    rooms = re.findall(
+        r"^\| \[`(\w+)`\]", (ROOT / "docs/architecture.md").read_text(), re.MULTILINE
+    )
+    assert rooms == list(ROOMS)
+    for table in losses.TERMS, losses.REGULARIZERS, losses.SCHEDULES:
+        named = [s for s in spans(ROOT / "docs/losses.md") if s.partition(":")[0] in table]
+        built = [type(spec.build(table, *spec.parse(span, span), span)) for span in named]
+        assert set(built) == set(table.values())
+    version = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
+    assert f"\nversion: {version}\n" in (ROOT / "CITATION.cff").read_text()
+    assert f"\n## {version} - " in (ROOT / "CHANGELOG.md").read_text()
