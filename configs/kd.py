@@ -1,33 +1,43 @@
-"""KD-GAN: train a teacher, distil it into a small student, refine that adversarially.
+"""KD-GAN: trains a teacher, distils it into a small student, refines the student adversarially.
 
     python -m kdgan_jax.main --config=configs/kd.py --workdir=runs/kd
 
 Variants, after a colon:
-    (none)  sized for a laptop: minutes on 2 CPU cores, photos from installed packages
-    smoke   seconds; for tests, no figures worth reading
-    full    the published scale, for GPUs and a folder of photos (--config.data.source=DIV2K/HR):
+    (none)  for a laptop: minutes on 2 CPU cores, photos from installed packages
+    smoke   runs in seconds, for tests; its figures mean nothing
+    full    as published, for GPUs and a folder of photos (--config.data.source=DIV2K/HR):
             EDSR-baseline (Lim et al. 2017) as teacher; ESRGAN's losses and schedule (Wang et al.
-            2018) for the adversarial phase, with VGG16 conv5_3 where ESRGAN has VGG19 conv5_4
-            (weights of VGG19 are not to be had from a package).
+            2018) in the adversarial phase, with VGG16 conv5_3 instead of VGG19 conv5_4, since no
+            package provides weights of VGG19
 """
 
-from kdgan_jax import config as base
-from kdgan_jax.config import discriminator, loss, network
+from kdgan_jax.config import (
+    check_variant,
+    default,
+    discriminator,
+    distill,
+    loss,
+    network,
+    refine,
+    set_up_long_run,
+    teach,
+    teach_edsr_baseline,
+)
 
 
 def get_config(variant: str = ""):
     """Returns the config; `variant` is "", "smoke" or "full"."""
-    base.refuse_unknown(variant, ("smoke", "full"))
+    check_variant(variant, ("smoke", "full"))
     return {"": laptop, "smoke": smoke, "full": full}[variant]()
 
 
 def laptop():
-    """Minutes on 2 cores."""
-    config = base.default(
+    """Runs in minutes on 2 cores."""
+    config = default(
         phases={
-            "teacher": base.teach(steps=1500, learning_rate=1e-3),
-            "distill": base.distill(steps=3000, learning_rate=2e-3),
-            "adversarial": base.refine(
+            "teacher": teach(steps=1500, learning_rate=1e-3),
+            "distill": distill(steps=3000, learning_rate=2e-3),
+            "adversarial": refine(
                 steps=300,
                 batch=8,
                 hr_patch=64,
@@ -49,17 +59,17 @@ def laptop():
 
 
 def smoke():
-    """Seconds: tiny networks, a few steps of every phase."""
+    """Runs in seconds: tiny networks, a few steps of every phase."""
     small = {"steps": 4, "batch": 4, "hr_patch": 32}
-    config = base.default(
+    config = default(
         networks={
             "teacher": network("compact:channels=8,depth=2"),
             "student": network("compact:channels=8,depth=1"),
         },
         phases={
-            "teacher": base.teach(**small),
-            "distill": base.distill(**small),
-            "adversarial": base.refine(
+            "teacher": teach(**small),
+            "distill": distill(**small),
+            "adversarial": refine(
                 **small,
                 discriminator=discriminator("origin:channels=(8,16),hidden=16", warmup_steps=1),
                 losses={
@@ -78,18 +88,18 @@ def smoke():
 
 
 def full():
-    """Days on GPUs."""
-    config = base.default(
+    """Runs for days on GPUs."""
+    config = default(
         networks={
             "teacher": network("edsr:channels=64,blocks=16"),
             "student": network("compact:channels=64,depth=16"),
         },
         phases={
-            "teacher": base.teach_edsr_baseline(),
-            "distill": base.distill(
+            "teacher": teach_edsr_baseline(),
+            "distill": distill(
                 steps=500_000, batch=64, hr_patch=256, learning_rate=1e-3, final_fraction=1e-3
             ),
-            "adversarial": base.refine(
+            "adversarial": refine(
                 steps=400_000,
                 hr_patch=128,
                 learning_rate=1e-4,
@@ -105,5 +115,5 @@ def full():
             ),
         },
     )
-    base.on_given_photos(config)
+    set_up_long_run(config)
     return config

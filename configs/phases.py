@@ -1,31 +1,40 @@
-"""Runs of other phases than teacher, student and refinement: examples to start from.
+"""Examples of runs with other phases than teacher, student and refinement.
 
     python -m kdgan_jax.main --config=configs/phases.py:assistant --workdir=runs/assistant
 
-Variants, after a colon; with ",smoke" behind one ("assistant,smoke") it takes seconds, for tests:
-    control       the student of configs/kd.py on HR alone, without a teacher, at equal updates
+Variants, after a colon; with ",smoke" appended ("assistant,smoke") they run in seconds, for tests:
+    control       the student of configs/kd.py, trained on HR alone with as many updates
     assistant     teacher -> assistant -> student (Mirzadeh et al., "Improved Knowledge Distillation
                   via Teacher Assistant", AAAI 2020)
-    two_teachers  one student of two teachers
-    published     a published model is the teacher, and nothing else is trained than a student:
+    two_teachers  a student of two teachers
+    published     a student of a published model:
                   --config.train.distill.teachers.teacher.model=FILE
-    hints         feature distillation with 1x1 adapters (Romero et al. 2015) beside the outputs
-    finetune      a student that goes on from any model: --config.train.student.start=FILE
+    hints         distillation of features, through 1x1 adapters, as well as of outputs (Romero et
+                  al., "FitNets", ICLR 2015)
+    finetune      further training of any model: --config.train.student.start=FILE
     refine        adversarial refinement of any model, with a regularised discriminator:
                   --config.train.adversarial.start=FILE
 """
 
-from kdgan_jax import config as base
-from kdgan_jax.config import discriminator, loss, network, phase, teacher
+from kdgan_jax.config import (
+    check_variant,
+    default,
+    discriminator,
+    loss,
+    network,
+    phase,
+    teach,
+    teacher,
+)
 
 SMOKE = {"steps": 4, "batch": 4, "hr_patch": 32}
 
 
 def get_config(variant: str = "control"):
-    """Returns the config; `variant` is one of those above."""
+    """Returns the config; `variant` is one of those above, with or without ",smoke"."""
     name, _, size = variant.partition(",")
-    base.refuse_unknown(name, tuple(RUNS))
-    base.refuse_unknown(size, ("smoke",))
+    check_variant(name, tuple(RUNS))
+    check_variant(size, ("smoke",))
     config = RUNS[name or "control"](bool(size))
     config.evaluate_every, config.checkpoint_every, config.log_every = 100, 300, 50
     if size:
@@ -34,20 +43,20 @@ def get_config(variant: str = "control"):
 
 
 def networks(smoke: bool):
-    """Returns a teacher, an assistant between, and a student."""
+    """Returns a teacher, a smaller assistant, and an even smaller student."""
     sizes = {"teacher": (8, 2), "assistant": (8, 1), "student": (4, 1)}
     if not smoke:
         sizes = {"teacher": (64, 6), "assistant": (48, 5), "student": (32, 4)}
-    return {name: network(f"compact:channels={f},depth={d}") for name, (f, d) in sizes.items()}
+    return {name: network(f"compact:channels={c},depth={d}") for name, (c, d) in sizes.items()}
 
 
 def steps(number: int, smoke: bool, **changes):
-    """Returns what phases have in common."""
+    """Returns the fields that phases share: `changes`, and `number` steps or the smoke sizes."""
     return changes | (SMOKE if smoke else {"steps": number})
 
 
 def learner(model: str, network: str = "student", smoke: bool = False):
-    """Returns a phase that learns half from HR and half from the model of a phase."""
+    """Returns a phase that learns half from HR, half from `model`, a phase or a file."""
     return phase(
         network,
         losses={"pixel": loss("l1", 0.5), "distill": loss("l1", 0.5, target="teacher")},
@@ -57,27 +66,27 @@ def learner(model: str, network: str = "student", smoke: bool = False):
 
 
 def control(smoke: bool):
-    """The student without a teacher."""
-    alone = {"losses": {"pixel": loss("l1", 1.0)}, **steps(3000, smoke, learning_rate=2e-3)}
-    return base.default(networks(smoke), {"control": phase(**alone)})
+    """Trains the student without a teacher."""
+    alone = phase(losses={"pixel": loss("l1", 1.0)}, **steps(3000, smoke, learning_rate=2e-3))
+    return default(networks(smoke), {"control": alone})
 
 
 def assistant(smoke: bool):
-    """Teacher, assistant, student."""
+    """Trains a teacher, then an assistant, then the student."""
     phases = {
-        "teacher": base.teach(**steps(1500, smoke)),
+        "teacher": teach(**steps(1500, smoke)),
         "assistant": learner("teacher", "assistant", smoke),
         "distill": learner("assistant", smoke=smoke),
     }
-    return base.default(networks(smoke), phases)
+    return default(networks(smoke), phases)
 
 
 def two_teachers(smoke: bool):
-    """Two teachers that are trained with other losses."""
-    alone = steps(1500, smoke)
+    """Trains two teachers with different losses, then a student of both."""
+    size = steps(1500, smoke)
     phases = {
-        "sharp": phase("teacher", losses={"pixel": loss("l1", 1.0)}, **alone),
-        "smooth": phase("assistant", losses={"pixel": loss("l2", 1.0)}, **alone),
+        "sharp": phase("teacher", losses={"pixel": loss("l1", 1.0)}, **size),
+        "smooth": phase("assistant", losses={"pixel": loss("l2", 1.0)}, **size),
         "distill": phase(
             losses={
                 "pixel": loss("l1", 0.5),
@@ -88,19 +97,19 @@ def two_teachers(smoke: bool):
             **steps(3000, smoke, learning_rate=2e-3),
         ),
     }
-    return base.default(networks(smoke), phases)
+    return default(networks(smoke), phases)
 
 
 def published(smoke: bool):
-    """A student of a model that the command line names."""
-    return base.default(networks(smoke), {"distill": learner("student_x4", smoke=smoke)})
+    """Trains a student of a model that the command line names."""
+    return default(networks(smoke), {"distill": learner("student_x4", smoke=smoke)})
 
 
 def hints(smoke: bool):
-    """The middle and the end of the student's body follow those of the teacher's."""
+    """Trains a student whose middle and last features follow the teacher's."""
     pairs = "(conv1,conv1),(conv2,conv3)" if smoke else "(conv3,conv4),(conv5,conv7)"
     phases = {
-        "teacher": base.teach(**steps(1500, smoke)),
+        "teacher": teach(**steps(1500, smoke)),
         "distill": phase(
             losses={
                 "pixel": loss("l1", 0.5),
@@ -113,21 +122,19 @@ def hints(smoke: bool):
             **steps(3000, smoke, learning_rate=2e-3),
         ),
     }
-    return base.default(networks(smoke), phases)
+    return default(networks(smoke), phases)
 
 
 def finetune(smoke: bool):
-    """Some more steps on HR from a model that the command line names."""
-    more = steps(1000, smoke, learning_rate=2e-4)
-    alone = phase(start="student_x4", losses={"pixel": loss("l1", 1.0)}, **more)
-    return base.default(networks(smoke), {"student": alone})
+    """Trains a model that the command line names for some more steps on HR."""
+    size = steps(1000, smoke, learning_rate=2e-4)
+    tuned = phase(start="student_x4", losses={"pixel": loss("l1", 1.0)}, **size)
+    return default(networks(smoke), {"student": tuned})
 
 
 def refine(smoke: bool):
-    """Adversarial refinement without a teacher."""
-    judge = "origin:spectral_norm=True"
-    if smoke:
-        judge = "origin:channels=(8,16),hidden=16,spectral_norm=True"
+    """Refines a model adversarially, without a teacher."""
+    small = "channels=(8,16),hidden=16," if smoke else ""
     refined = phase(
         start="student_x4",
         losses={
@@ -136,11 +143,14 @@ def refine(smoke: bool):
             "adversarial": loss("relativistic", 5e-3),
         },
         discriminator=discriminator(
-            judge, learning_rate=2e-4, warmup_steps=1, regularizers={"r1": loss("r1", 1e-2)}
+            f"origin:{small}spectral_norm=True",
+            learning_rate=2e-4,
+            warmup_steps=1,
+            regularizers={"r1": loss("r1", 1e-2)},
         ),
         **steps(300, smoke, learning_rate=2e-4, schedule="constant"),
     )
-    return base.default(networks(smoke), {"adversarial": refined})
+    return default(networks(smoke), {"adversarial": refined})
 
 
 RUNS = {

@@ -1,45 +1,53 @@
-"""The origin's own recipe, read so that it runs.
+"""The origin's recipe, completed so that it runs.
 
     python -m kdgan_jax.main --config=configs/seed.py --workdir=runs/seed
 
-The origin is the notebook Distilled_GAN.ipynb of Ghaayathri Devi K., Image-Super-Resolution. Taken
-from it as they are: the SRCNN teacher (9-3-5 with 128 and 64 channels), the student, the
-discriminator, the blend (1 - a) RMSE(truth) + a RMSE(teacher), the adversarial weight 1e-3. From
-its README: Adam at 0.005, 100 epochs. What in the notebook cannot run, and how it is read here:
+The origin is the notebook Distilled_GAN.ipynb of Ghaayathri Devi K., Image-Super-Resolution. From
+the notebook, unchanged: the SRCNN teacher (9-3-5 with 128 and 64 channels), the student, the
+discriminator, the blend (1 - a) RMSE(HR) + a RMSE(teacher), the adversarial weight 1e-3. From its
+README: Adam at 0.005, 100 epochs. Parts of the notebook cannot run; here they are changed:
 
-- The networks are first made without their loss argument; the generator's loss takes four
-  arguments where Keras supplies two. Here the losses are computed in one train step.
-- `high_res_images2` is an empty array and `append` is named, not called. Here batches are of
-  aligned patches, LR made by MATLAB's bicubic; the notebook's two unsorted globs need not pair.
-- The teacher expects one channel and gets three, and its "valid" convolutions give an image 12
-  pixels smaller than LR, so no x4 target could come of it. Here it enlarges by bicubic, works on Y,
-  keeps the size, and takes chroma from bicubic, as SRCNN is meant. The notebook loads a file made
-  for x2; here it is trained first, as long as the student, by MSE and Adam from 3e-4 to 0 (cosine).
-  The LeakyReLU after each ReLU changes nothing and is left out.
-- Only the teacher's images are passed as targets, so the blend is never computed. Here it is, on
-  RGB, with a = 0.5: the notebook gives no value.
-- The discriminator ends in a sigmoid under RMSE or cross-entropy (the notebook has both). Here it
-  is binary cross-entropy on the logit.
-- There, all pictures are one batch, so 100 epochs are 100 updates, and Adam runs at its default
-  1e-3. Here an epoch is the area of the origin's 100 pictures of 384 x 384 in batches of 16 patches
-  of 96 x 96: 100 updates.
+- The notebook first builds the networks without their loss argument, and its generator loss takes
+  four arguments where Keras passes two. Here one train step computes the losses.
+- In the notebook `high_res_images2` is an empty array, since `append` is named but not called, and
+  two unsorted globs need not pair LR with HR. Here batches hold aligned patches, with LR made by
+  MATLAB's bicubic.
+- The notebook's teacher expects one channel and gets three, and its "valid" convolutions return an
+  image 12 pixels smaller than LR, which cannot be a x4 target. Here, as in SRCNN, it works on the
+  bicubic enlargement of Y, keeps the size, and takes chroma from bicubic. The notebook loads a file
+  trained for x2. Here the teacher is trained first, as long as the student, with MSE and Adam from
+  3e-4 to 0 (cosine). The LeakyReLU after each ReLU has no effect and is left out.
+- The notebook passes only the teacher's images as targets, so it never computes the blend. Here the
+  blend is computed, on RGB, with a = 0.5; the notebook gives no value.
+- The notebook's discriminator ends in a sigmoid, with RMSE in one place and cross-entropy in
+  another. Here the loss is binary cross-entropy on the logit.
+- In the notebook all pictures form one batch, so 100 epochs are 100 updates, and Adam runs at its
+  default 1e-3. Here an epoch is 100 updates: the area of the origin's 100 pictures of 384 x 384, in
+  batches of 16 patches of 96 x 96.
 """
 
-from kdgan_jax import config as base
-from kdgan_jax.config import discriminator, loss, network, phase, teacher
+from kdgan_jax.config import (
+    check_variant,
+    default,
+    discriminator,
+    loss,
+    network,
+    phase,
+    teacher,
+)
 
 EPOCHS = 100
 UPDATES_PER_EPOCH = 100 * 384**2 // (16 * 96**2)
 
 
 def get_config(variant: str = ""):
-    """Returns the config; `variant` is "" or "smoke" (seconds; for tests)."""
-    base.refuse_unknown(variant, ("smoke",))
+    """Returns the config; `variant` is "" or "smoke", which runs in seconds, for tests."""
+    check_variant(variant, ("smoke",))
     size = {"steps": EPOCHS * UPDATES_PER_EPOCH, "batch": 16, "hr_patch": 96}
     if variant == "smoke":
         size = {"steps": 2, "batch": 4, "hr_patch": 32}
     size["betas"] = (0.9, 0.999)
-    return base.default(
+    return default(
         networks={
             "teacher": network("srcnn:kernels=(9,3,5),channels=(128,64)"),
             "student": network("kdgan_student"),

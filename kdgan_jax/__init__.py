@@ -1,6 +1,7 @@
 """Image super-resolution by knowledge distillation and adversarial training, in JAX/Flax.
 
-`load("runs/kd").upscale(image)` runs a trained model; importing this package imports no TensorFlow.
+`load("runs/kd").upscale(image)` runs a trained model. Importing this package does not import
+TensorFlow.
 """
 
 from typing import TYPE_CHECKING, Any
@@ -13,7 +14,7 @@ __all__ = ["Model", "load"]
 
 
 def __getattr__(name: str) -> Any:
-    """Returns what is offered here, imported when asked for: some commands do without JAX."""
+    """Imports `load` and `Model` on first use, since some commands run without JAX."""
     if name == "load":
         from kdgan_jax.inference.load import load
 

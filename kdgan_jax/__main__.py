@@ -1,6 +1,6 @@
-"""The program `kdgan`: lists the commands, or runs one of them.
+"""The program `kdgan`: lists the commands or runs one of them.
 
-kdgan upscale photos/ --out=large/  # the same as python -m kdgan_jax.upscale photos/ ...
+kdgan upscale photos/ --out=large/  # is python -m kdgan_jax.upscale photos/ --out=large/
 """
 
 import runpy
@@ -14,24 +14,30 @@ COMMANDS = {
     "evaluate": "Measure models on folders of photos: tables, comparison sheets, plots.",
     "zoo": "List architectures and published weights: costs, licences, sources.",
     "convert": "Write any model as one file, average models, export PyTorch's names.",
-    "check_data": "Find what is wrong with folders of photos before training on them.",
+    "check_data": "Find problems in folders of photos before training on them.",
     "prepare": "Decode photos once, into one file that training maps into memory.",
-    "replay": "Repeat a training step that was not finite, and show where.",
-    "forest": "Train the random forest, a baseline that is not a network.",
+    "replay": "Repeat a training step whose update was not finite, and show where.",
+    "forest": "Train a random forest, a baseline without a network.",
 }
 
 
 def usage() -> str:
-    """Returns the list of commands."""
+    """Returns the help text: a list of the commands."""
     width = max(map(len, COMMANDS))
     lines = [f"  {name:<{width}}  {summary}" for name, summary in COMMANDS.items()]
     return "\n".join(
-        ["usage: kdgan COMMAND [ARGUMENTS]", "", *lines, "", "kdgan COMMAND --help explains one."]
+        [
+            "usage: kdgan COMMAND [ARGUMENTS]",
+            "",
+            *lines,
+            "",
+            "kdgan COMMAND --help explains a command.",
+        ]
     )
 
 
 def main() -> None:
-    """Runs the command that the first argument names, as `python -m kdgan_jax.COMMAND` does."""
+    """Runs the command in the first argument, as `python -m kdgan_jax.COMMAND` does."""
     name = sys.argv[1] if len(sys.argv) > 1 else ""
     if name in ("", "-h", "--help", "help"):
         print(usage())

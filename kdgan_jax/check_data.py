@@ -1,4 +1,4 @@
-"""Says what is wrong with folders of photos before anyone trains on them, or tests.
+"""Reports what is wrong with folders of photos before anyone trains or tests on them.
 
 python -m kdgan_jax.check_data DIR [DIR ...]
 """
@@ -12,23 +12,23 @@ from kdgan_jax.audit import check
 from kdgan_jax.runtime import console
 from kdgan_jax.runtime.errors import UserError, leave
 
-_SHOWN = 20  # lines of a group, unless --all
+_SHOWN = 20  # lines of a group, without --all
 
 _DESCRIPTION = """\
-Check folders of photos before training or testing on them. Every file is decoded. Looked for are
+Check folders of photos before training or testing on them. Every file is decoded. The report has
 
-  problems  files that cannot be read or are cut short; LR and HR that do not match, and which of
-            them is wrong; the same picture twice, within a folder or in two of them (as training
-            and test photos must not be), also resized, recompressed, mirrored or turned; photos
-            smaller than a patch; photos that were enlarged from smaller ones
+  problems  files that cannot be read or are truncated; LR and HR that do not match, and which of
+            them is wrong; the same picture twice, in one folder or in two (such as training and
+            test photos), even if resized, recompressed, mirrored or turned; photos smaller than a
+            patch; photos that were enlarged from smaller ones
   notes     HR that is or was JPEG; LR that matches but is not MATLAB's bicubic of its HR
 
-A folder that has HR/ and LRx4/ (for --scale=4) is checked as pairs, as --config.data.source takes
-it; of others every image at any depth is HR.
+A folder with HR/ and LRx4/ (for --scale=4) holds pairs, as for --config.data.source; in any other
+folder every image, at any depth, is HR.
 """
 _EPILOG = """\
-Exit code: 0 nothing found, or notes only; 1 problems found; 2 nothing was checked (no such folder,
-a folder without an image, wrong arguments).
+Exit code: 0 nothing found, or notes only; 1 problems found; 2 nothing was checked (a missing
+folder, a folder without images, wrong arguments).
 """
 
 
@@ -36,32 +36,32 @@ def _by(size: tuple[int, int]) -> str:
     return f"{size[1]}x{size[0]}"
 
 
-def _count(number: int, what: str) -> str:
-    return f"{number or 'no'} {what}{'' if number == 1 else 's'}"
+def _count(number: int, noun: str) -> str:
+    return f"{number or 'no'} {noun}{'' if number == 1 else 's'}"
 
 
 def summary(folder: check.Folder, facts: Sequence[check.Facts]) -> list[str]:
-    """Returns the lines that describe a folder and the HR files in it that can be read."""
+    """Returns the lines that describe a folder and its readable HR files."""
     pairs = f", {len(folder.lr)} LR in {folder.lr_root}" if folder.lr_root else ""
     lines = [f"{folder.name}: {_count(len(folder.hr), 'image')}{pairs}"]
     if facts:
-        by_area = sorted(facts, key=lambda one: one.size[0] * one.size[1])
-        least, middle, most = by_area[0], by_area[len(by_area) // 2], by_area[-1]
+        by_area = sorted(facts, key=lambda file: file.size[0] * file.size[1])
+        smallest, median, largest = by_area[0], by_area[len(by_area) // 2], by_area[-1]
         lines.append(
-            f"  sizes  smallest {_by(least.size)} ({least.path.name}), median {_by(middle.size)},"
-            f" largest {_by(most.size)} ({most.path.name})"
+            f"  sizes  smallest {_by(smallest.size)} ({smallest.path.name}), median"
+            f" {_by(median.size)}, largest {_by(largest.size)} ({largest.path.name})"
         )
-        modes = Counter(one.mode for one in facts).most_common()
+        modes = Counter(file.mode for file in facts).most_common()
         lines.append("  modes  " + ", ".join(f"{mode} {number}" for mode, number in modes))
     return lines
 
 
 def report(result: check.Result, everything: bool = False) -> list[str]:
-    """Returns the lines of the report: the folders, then what was found, group by group.
+    """Returns the lines of the report: the folders, then the findings, group by group.
 
     Args:
-      result: what was found.
-      everything: no group is cut after 20 lines.
+      result: of the check.
+      everything: whether to show all lines of a group, not just the first 20.
     """
     lines = [line for folder, facts in result.facts for line in summary(folder, facts)]
     for group, title in (check.PROBLEMS | check.NOTES).items():

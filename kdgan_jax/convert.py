@@ -1,4 +1,4 @@
-"""Brings published weights into our format, mixes models, and gives ours back to PyTorch's world.
+"""Writes any model as one file, averages models, and exports weights under PyTorch's names.
 
 python -m kdgan_jax.convert SOURCE OUT.safetensors
 python -m kdgan_jax.convert --interpolate runs/kd:distill runs/kd:adversarial 0.8 OUT.safetensors
@@ -19,7 +19,8 @@ from kdgan_jax.inference.load import load
 from kdgan_jax.runtime import console
 from kdgan_jax.runtime.errors import UserError, leave
 
-FACTS = {"licence": "terms", "source": "where it comes from", "data": "what it was trained on"}
+# Facts for the header of the file, and how --help explains them.
+FACTS = {"licence": "terms of use", "source": "origin", "data": "training data"}
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -27,34 +28,38 @@ def _parser() -> argparse.ArgumentParser:
         prog="kdgan convert",
         description="Write a model as one safetensors file. SOURCE is a published file"
         f" ({', '.join(imported.READERS)}), a run's workdir or checkpoint, or the origin's"
-        " SavedModel. PyTorch files are read without running anything in them.",
+        " SavedModel. PyTorch files are read without executing anything in them.",
     )
     add = parser.add_argument
-    add("paths", nargs="+", metavar="[SOURCE] OUT", help="what to read, and the file to write")
-    add("--arch", help="the architecture, if it is not to be detected from the file")
-    add("--scale", type=int, help="of a file that serves several scales")
+    add("paths", nargs="+", metavar="[SOURCE] OUT", help="the model to read, and the file to write")
+    add("--arch", help="the architecture of a published file; detected by default")
+    add("--scale", type=int, help="the scale of a published file that serves several")
     add(
         "--interpolate",
         nargs=3,
         metavar=("A", "B", "T"),
-        help="in place of SOURCE: (1 - T) A + T B, two models of one architecture",
+        help="instead of SOURCE: (1 - T) A + T B, for two models of one architecture",
     )
-    add("--average", nargs="+", metavar="MODEL", help="in place of SOURCE: the mean of several")
-    add("--pytorch", action="store_true", help="write PyTorch's names and layout")
-    for fact in FACTS:
-        add(f"--{fact}", help=f"{FACTS[fact]}, for the header")
+    add(
+        "--average",
+        nargs="+",
+        metavar="MODEL",
+        help="instead of SOURCE: the mean of several models",
+    )
+    add("--pytorch", action="store_true", help="write weights under PyTorch's names, in its layout")
+    for fact, meaning in FACTS.items():
+        add(f"--{fact}", help=f"{meaning}, for the header of the file")
     return parser
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Writes the file that the arguments name."""
+    """Writes the file; returns 0."""
     arguments = _parser().parse_args(argv)
     console.setup()
     try:
         out = _out(arguments)
-        model = _model(arguments)
-        said = {fact: getattr(arguments, fact) for fact in FACTS}
-        model = model.with_about(**{fact: text for fact, text in said.items() if text})
+        facts = {fact: getattr(arguments, fact) for fact in FACTS if getattr(arguments, fact)}
+        model = _model(arguments).with_about(**facts)
         if arguments.pytorch:
             foreign.save(out, model)
         else:
@@ -67,7 +72,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         model.name,
         model.scale,
         f"{model.parameters:,}",
-        ", PyTorch's names" if arguments.pytorch else "",
+        ", under PyTorch's names" if arguments.pytorch else "",
     )
     return 0
 
@@ -76,14 +81,14 @@ def _out(arguments: argparse.Namespace) -> Path:
     """Returns the file to write.
 
     Raises:
-      UserError: there are too many paths or too few, it exists, or its suffix is another.
+      UserError: the number of paths is wrong, or the file exists or cannot be created.
     """
-    mixing = bool(arguments.interpolate) + bool(arguments.average)
-    if mixing > 1 or len(arguments.paths) != (1 if mixing else 2):
+    mixes = bool(arguments.interpolate) + bool(arguments.average)
+    if mixes > 1 or len(arguments.paths) != (1 if mixes else 2):
         raise UserError("give one of SOURCE, --interpolate and --average, and then OUT")
     out = Path(arguments.paths[-1])
     if out.suffix != ".safetensors":
-        raise UserError(f"{out}: give OUT the suffix .safetensors")
+        raise UserError(f"{out}: OUT must have the suffix .safetensors")
     if out.exists():
         raise UserError(f"{out} exists; remove it or choose another name")
     if not out.parent.is_dir():
@@ -92,6 +97,11 @@ def _out(arguments: argparse.Namespace) -> Path:
 
 
 def _model(arguments: argparse.Namespace) -> Weights:
+    """Returns the model to write.
+
+    Raises:
+      UserError: a model cannot be read, models differ, or an argument does not apply.
+    """
     if arguments.average:
         return mix.average([load(path) for path in arguments.average])
     if arguments.interpolate:
@@ -101,13 +111,13 @@ def _model(arguments: argparse.Namespace) -> Weights:
         except ValueError:
             weight = np.nan
         if not np.isfinite(weight):
-            raise UserError(f"--interpolate: {share!r} is no number; 0 gives A, 1 gives B")
+            raise UserError(f"--interpolate: T={share!r} is not a number; 0 gives A, 1 gives B")
         return mix.average([load(first), load(second)], [1 - weight, weight])
     source = Path(arguments.paths[0])
     if imported.is_foreign(source):
         return imported.load(source, arguments.arch, arguments.scale)
     if arguments.arch or arguments.scale:
-        raise UserError(f"{source} says itself what it is; leave out --arch and --scale")
+        raise UserError(f"{source} states its architecture and scale; leave out --arch and --scale")
     return load(source)
 
 

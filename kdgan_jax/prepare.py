@@ -6,35 +6,42 @@ python -m kdgan_jax.main --config=configs/kd.py --config.data.prepared=photos.bi
 
 import time
 from pathlib import Path
-from typing import Any
+
+from ml_collections import ConfigDict
 
 from kdgan_jax import config as configuration
 from kdgan_jax.config import command
-from kdgan_jax.data import photos as sources
 from kdgan_jax.data import prepared
+from kdgan_jax.data.photos import gather
 from kdgan_jax.runtime import console
 from kdgan_jax.runtime.errors import UserError
 from kdgan_jax.train import checks
 
 
-def run(config: Any, out: str) -> None:
-    """Writes the photos that `config` names, those held out among them, to the file `out`."""
+def run(config: ConfigDict, out: str) -> None:
+    """Writes the training and held-out photos of `config` to the file `out`.
+
+    Raises:
+      UserError: the config, the file or the photos cannot be used.
+    """
     checked = checks.checked(config)
     if Path(out).exists():
         raise UserError(f"--out={out} exists; remove it or choose another name")
     if not Path(out).absolute().parent.is_dir():
-        raise UserError(f"--out={out}: its folder does not exist; make it first")
+        raise UserError(f"--out={out}: its folder does not exist; create it first")
     if config.data.prepared:
-        raise UserError("config.data.prepared names a file that is prepared already; leave it out")
+        raise UserError(
+            f"config.data.prepared={config.data.prepared!r} is already prepared; leave it out"
+        )
     began = time.monotonic()
-    photos = sources.gather(checked.data, checked.scale, checked.largest_patch)
+    photos = gather(checked.data, checked.scale, checked.largest_patch)
     number = len(photos.train) + len(photos.holdout)
     try:
         with console.progress("decoding", number) as bar:
             size = prepared.save(out, photos, checked.data, checked.scale, bar.advance)
     except OSError as error:
         raise UserError(
-            f"--out={out}: cannot be written ({error}); nothing is left of it"
+            f"--out={out}: cannot be written ({error}); free space or choose another place"
         ) from None
     console.log.info(
         "%s: %d photos at x%d, %.0f MB, in %.0f s",

@@ -1,4 +1,4 @@
-"""Makes a step again that was not finite, and says where.
+"""Repeats a training step whose update was not finite, and says where.
 
 python -m kdgan_jax.replay runs/kd/debug/adversarial/1200
 """
@@ -14,56 +14,86 @@ import jax
 import ml_collections
 import numpy as np
 
+from kdgan_jax.config.settings import PhaseConfig, RunConfig
 from kdgan_jax.data import batches
+from kdgan_jax.data.batches import Batch
 from kdgan_jax.inference.load import load
 from kdgan_jax.inference.model import Model
 from kdgan_jax.runtime import console, devices, files
 from kdgan_jax.runtime.errors import UserError, leave
 from kdgan_jax.train import checks, inputs, state, steps
-from kdgan_jax.train import phase as phases
+from kdgan_jax.train.phase_setup import (
+    PhaseSetup,
+    frozen_weights,
+    initial_state,
+    losses_of,
+    networks,
+)
 from kdgan_jax.workdir import checkpoint
 
 
-def replay(place: Path) -> tuple[dict[str, float], list[str]]:
-    """Returns (losses, what of losses, weights and gradients is not finite).
+def replay(folder: Path) -> tuple[dict[str, float], list[str]]:
+    """Repeats one training step.
 
     Args:
-      place: what a run left: `WORKDIR/debug/PHASE/STEP`, with STEP.npz beside it.
+      folder: a checkpoint that a run left, `WORKDIR/debug/PHASE/STEP`, with the batch beside it in
+        STEP.npz.
+
+    Returns:
+      (losses by label, a line for every loss, weight or gradient that is not finite).
 
     Raises:
-      UserError: something of it is missing or damaged.
+      UserError: a part of it is missing or damaged.
     """
-    place = place.resolve()
-    if len(place.parents) < 3:
-        raise UserError(f"{place}: is not of the form WORKDIR/debug/PHASE/STEP")
-    workdir, name = place.parents[2], place.parent.name
-    batch_file = place.with_name(f"{place.name}.npz")
+    folder = folder.resolve()
+    if len(folder.parents) < 3:
+        raise UserError(f"{folder}: give a folder of the form WORKDIR/debug/PHASE/STEP")
     try:
-        run = checks.checked(ml_collections.ConfigDict(files.read_json(workdir / "config.json")))
-        own = next(phase for phase in run.phases if phase.name == name)
-        with np.load(batch_file) as file:
-            batch = batches.from_arrays(dict(file))
-        spec = checkpoint.meta(place)["model"]
+        run, phase_config, batch, spec = _read(folder)
     except (AttributeError, LookupError, OSError, StopIteration, ValueError) as error:
-        raise UserError(f"{place}: is nothing that a run has left to see again ({error})") from None
-    given = inputs.given(run, workdir)
-    made = inputs.make_phase(
-        own, run, workdir, given, 1, lambda name, fold: load(workdir, name, fold=fold)
+        raise UserError(
+            f"{folder}: does not hold a step that can be repeated ({error}); give a folder"
+            " WORKDIR/debug/PHASE/STEP as a run left it"
+        ) from None
+    workdir = folder.parents[2]
+    phase = inputs.set_up_phase(
+        phase_config,
+        run,
+        workdir,
+        inputs.external_models(run, workdir),
+        1,
+        lambda name, fold: load(workdir, name, fold=fold),
     )
-    model = Model(spec["name"], spec["kwargs"], spec["scale"], None)
-    phase = dataclasses.replace(made, model=model)
-    fresh = phases.initial(phase)
-    current = state.from_items(checkpoint.load(place, state.to_items(devices.to_host(fresh))))
-    gradients = steps.make_gradients(phases.networks(phase), phases.losses_of(phase))
-    grads, _, parts, _ = devices.to_host(jax.jit(gradients)(current, phases.frozen(phase), batch))
-    broken = [f"loss {label}" for label, value in parts.items() if not np.isfinite(value)]
-    for player, trained in current.networks.items():
-        broken += _broken(f"{player}'s weights", trained.params)
-        broken += _broken(f"{player}'s gradient", grads[player])
-    return {label: float(value) for label, value in parts.items()}, broken
+    phase = dataclasses.replace(
+        phase, model=Model(spec["name"], spec["kwargs"], spec["scale"], None)
+    )
+    current = _restored(phase, folder)
+    compute = jax.jit(steps.make_gradients(networks(phase), losses_of(phase)))
+    gradients, _, losses, _ = devices.to_host(compute(current, frozen_weights(phase), batch))
+    not_finite = [f"loss {label}" for label, value in losses.items() if not np.isfinite(value)]
+    for name, trained in current.networks.items():
+        not_finite += _not_finite(f"{name}'s weights", trained.params)
+        not_finite += _not_finite(f"{name}'s gradient", gradients[name])
+    return {label: float(value) for label, value in losses.items()}, not_finite
 
 
-def _broken(what: str, tree: Any) -> list[str]:
+def _read(folder: Path) -> tuple[RunConfig, PhaseConfig, Batch, dict[str, Any]]:
+    """Returns the run, the phase of the step, its batch, and the generator's architecture."""
+    config = ml_collections.ConfigDict(files.read_json(folder.parents[2] / "config.json"))
+    run = checks.checked(config)
+    phase = next(phase for phase in run.phases if phase.name == folder.parent.name)
+    with np.load(folder.with_name(f"{folder.name}.npz")) as file:
+        batch = batches.from_arrays(dict(file))
+    return run, phase, batch, checkpoint.meta(folder)["model"]
+
+
+def _restored(phase: PhaseSetup, folder: Path) -> state.TrainState:
+    template = state.to_items(devices.to_host(initial_state(phase)))
+    return state.from_items(checkpoint.load(folder, template))
+
+
+def _not_finite(what: str, tree: Any) -> list[str]:
+    """Returns a line for every array of `tree` with numbers that are not finite."""
     lines = []
     for path, leaf in jax.tree_util.tree_leaves_with_path(tree):
         bad = np.count_nonzero(~np.isfinite(leaf))
@@ -74,23 +104,22 @@ def _broken(what: str, tree: Any) -> list[str]:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Prints what the step gives."""
+    """Prints the losses of the step and what is not finite."""
     parser = argparse.ArgumentParser(prog="kdgan replay", description=__doc__)
-    parser.add_argument("place", type=Path, help="WORKDIR/debug/PHASE/STEP, as a run has left it")
+    parser.add_argument("place", type=Path, help="WORKDIR/debug/PHASE/STEP, as a run left it")
     arguments = parser.parse_args(argv)
     console.setup()
     devices.configure(training=True)
     try:
-        parts, broken = replay(arguments.place)
+        losses, not_finite = replay(arguments.place)
     except UserError as error:
         leave(error)
-    for name, value in parts.items():
-        print(f"{name}: {value:.6g}")
-    print(
-        "\n".join(["not finite:", *broken])
-        if broken
-        else "all losses, weights and gradients are finite"
-    )
+    for label, value in losses.items():
+        print(f"{label}: {value:.6g}")
+    if not_finite:
+        print("\n".join(["not finite:", *not_finite]))
+    else:
+        print("all losses, weights and gradients are finite")
     return 0
 
 

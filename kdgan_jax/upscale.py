@@ -1,4 +1,4 @@
-"""Upscales photos with a trained model; colour, grey and transparency are kept.
+"""Upscales photos with a trained model; keeps colour, grey and transparency.
 
 python -m kdgan_jax.upscale photo.png folder/ --out=OUT [--model=runs/kd]
 """
@@ -25,10 +25,14 @@ def upscale_picture(
     on_tile: Callable[[], None] = lambda: None,
     ensemble: bool = False,
 ) -> codec.Picture:
-    """Returns `picture` enlarged: colours by the network, transparency by bicubic.
+    """Returns `picture` enlarged: the network enlarges colours, bicubic enlarges transparency.
 
-    With `ensemble` colours are the mean over the eight flips and rotations, at eight times the
-    cost; `on_tile` is not called then.
+    Args:
+      model: the network.
+      picture: of any kind; the result has the same kind.
+      on_tile: called after every tile; not called with `ensemble`.
+      ensemble: whether colours are the mean over the eight flips and rotations, which takes eight
+        times as long.
     """
     alpha = None if picture.alpha is None else bicubic.upscale(picture.alpha, model.scale)
     if ensemble:
@@ -39,43 +43,40 @@ def upscale_picture(
 
 
 def plan(inputs: Sequence[str], out: Path) -> list[tuple[Path, Path]]:
-    """Returns (source, target) of every image that `inputs` name; targets are PNG below `out`.
+    """Returns (source, target) of every image in `inputs`; targets are PNG files below `out`.
 
-    Folders are searched at any depth and keep their structure. Two sources that would share a
-    target keep their suffix in its name.
+    Folders are searched at any depth and keep their structure. A target's name includes the
+    source's suffix if another source differs in the suffix only.
 
     Raises:
-      UserError: an input is missing, or a folder without an image.
+      UserError: an input does not exist, a folder holds no image, or two targets are the same.
     """
-    found: list[tuple[Path, Path]] = []
+    sources: list[tuple[Path, Path]] = []  # with their paths below `out`
     for name in inputs:
         path = Path(name)
         if path.is_dir():
-            found += [(source, source.relative_to(path)) for source in codec.find(path)]
+            sources += [(source, source.relative_to(path)) for source in codec.find(path)]
         elif path.exists():
-            found.append((path, Path(path.name)))
+            sources.append((path, Path(path.name)))
         else:
             raise UserError(f"{path}: no such file or folder")
-    found = list(dict.fromkeys(found))
-    plain = Counter(below.with_suffix(".png") for _, below in found)
-    targets = [
-        out
-        / (below.with_suffix(".png") if plain[below.with_suffix(".png")] == 1 else f"{below}.png")
-        for _, below in found
-    ]
-    writers: dict[Path, Path] = {}
-    for (source, _), target in zip(found, targets, strict=True):
-        if target in writers:
+    sources = list(dict.fromkeys(sources))
+    number = Counter(below.with_suffix(".png") for _, below in sources)
+    planned: dict[Path, Path] = {}
+    for source, below in sources:
+        png = below.with_suffix(".png")
+        target = out / (png if number[png] == 1 else f"{below}.png")
+        if target in planned:
             raise UserError(
-                f"{writers[target]} and {source} would have the same output name; upscale them into"
+                f"{planned[target]} and {source} would have the same output name; upscale them into"
                 " separate folders"
             )
-        writers[target] = source
-    return [(source, target) for (source, _), target in zip(found, targets, strict=True)]
+        planned[target] = source
+    return [(source, target) for target, source in planned.items()]
 
 
 def _tiles(source: Path, model: Model) -> int:
-    """Returns how many tiles the image takes, 1 if it cannot be read (it is named later)."""
+    """Returns the number of tiles of an image; 1 if it cannot be read, which is reported later."""
     try:
         size = codec.size(source)
     except UserError:
@@ -87,7 +88,9 @@ def _upscale_file(
     model: Model, source: Path, target: Path, out: Path, on_tile: Callable[[], None], ensemble: bool
 ) -> None:
     if not target.parent.resolve().is_relative_to(out.resolve()):
-        raise UserError(f"{source}: {target.parent} leads out of --out={out} by a link; remove it")
+        raise UserError(
+            f"{source}: the link {target.parent} leads out of --out={out}; remove the link"
+        )
     if target.exists():
         raise UserError(f"{source}: {target} exists; remove it or choose another --out")
     result = upscale_picture(model, codec.read(source), on_tile, ensemble)
@@ -96,11 +99,12 @@ def _upscale_file(
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Upscales what the arguments name; returns 0, or 1 if some files failed."""
+    """Upscales the inputs; returns 0, or 1 if some files failed."""
     parser = argparse.ArgumentParser(
         prog="kdgan upscale",
         description="Upscale photos with a trained model. Results are PNG files of the same names.",
-        epilog="Exit code: 0, or 1 if some files failed (each is named), or 2 if nothing ran.",
+        epilog="Exit code: 0; 1 if some files failed (each is named); 2 if nothing was upscaled"
+        " because an argument is wrong.",
     )
     parser.add_argument("inputs", nargs="+", help="image files, or folders searched at any depth")
     parser.add_argument("--out", required=True, help="folder for the results; made if missing")
@@ -108,13 +112,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         "--model",
         default="student_x4",
         help=f"one that comes with the package ({', '.join(SHIPPED)}; default: %(default)s), a"
-        " run's workdir (runs/kd; runs/kd:teacher, runs/kd:distill), a checkpoint, or a file of"
-        " weights, ours or published",
+        " run's workdir (runs/kd, runs/kd:teacher, runs/kd:distill), a checkpoint, or a file of"
+        " weights, kdgan_jax's own or published",
     )
     parser.add_argument(
         "--self_ensemble",
         action="store_true",
-        help="mean over the eight flips and rotations: a little better, eight times as slow",
+        help="average over the eight flips and rotations: slightly better, eight times slower",
     )
     arguments = parser.parse_args(argv)
     console.setup()
@@ -126,10 +130,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         leave(error)
 
     failed = 0
-    work = [_tiles(source, model) for source, _ in pairs]
-    with console.progress("upscaling", sum(work)) as bar:
-        for (source, target), number in zip(pairs, work, strict=True):
-            goal = bar.done + number
+    counts = [_tiles(source, model) for source, _ in pairs]
+    with console.progress("upscaling", sum(counts)) as bar:
+        for (source, target), count in zip(pairs, counts, strict=True):
+            end = bar.done + count
             try:
                 _upscale_file(
                     model,
@@ -141,9 +145,9 @@ def main(argv: Sequence[str] | None = None) -> int:
                 )
             except (UserError, OSError, MemoryError, RuntimeError) as error:
                 failed += 1
-                known = isinstance(error, UserError)
-                console.log.error("failed: %s", error if known else f"{source}: {error!r}")
-            while bar.done < goal:
+                reason = error if isinstance(error, UserError) else f"{source}: {error!r}"
+                console.log.error("failed: %s", reason)
+            while bar.done < end:
                 bar.advance()
     console.log.info("%d of %d upscaled into %s", len(pairs) - failed, len(pairs), arguments.out)
     return 1 if failed else 0

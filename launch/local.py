@@ -1,10 +1,10 @@
-"""Starts the processes of a run on this machine, and ends them all when one fails.
+"""Starts the processes of a run on this machine, and ends them all if one fails.
 
 python -m launch.local --processes=2 --devices_per_process=2 -- \
     python -m kdgan_jax.main --config=configs/kd.py --workdir=runs/kd
 
-Ctrl-C or SIGTERM lets the run save its step: exit code 75, as of one process; again ends it at
-once. Otherwise the exit code is that of the process that failed first.
+On Ctrl-C or SIGTERM the run saves its step and exits with code 75, as a single process would; a
+second Ctrl-C ends it at once. Otherwise the exit code is that of the process that failed first.
 """
 
 import argparse
@@ -18,38 +18,48 @@ import time
 from collections.abc import Sequence
 from typing import IO
 
-STOPPED, WRONG = 75, 2  # exit codes: a run has saved what it had; what the user has to mend
-GOES_ON = "the same command goes on from the newest checkpoint"
-GRACE = 5.0  # seconds that the others get to say what is wrong when one has failed
+from kdgan_jax.runtime.errors import STOPPED
+
+USER_ERROR = 2  # exit code
+GRACE = 5.0  # seconds that the other processes get to print their errors when one has failed
 
 
 def environment(index: int, processes: int, devices: int, port: int) -> dict[str, str]:
-    """Returns the environment of a process: who the others are, and which devices are its own."""
+    """Returns the environment of a process: the coordinator's address and its own devices."""
     address = f"127.0.0.1:{port}"
-    ours = range(index * devices, (index + 1) * devices)
+    gpus = range(index * devices, (index + 1) * devices)
     return {
         **os.environ,
         "JAX_COORDINATOR_ADDRESS": address,
-        "JAX_COORDINATOR_BIND_ADDRESS": address,  # not to be reached from elsewhere
+        "JAX_COORDINATOR_BIND_ADDRESS": address,  # the default can be reached from other machines
         "JAX_NUM_PROCESSES": str(processes),
         "JAX_PROCESS_ID": str(index),
         "JAX_NUM_CPU_DEVICES": str(devices),
-        "JAX_LOCAL_DEVICE_IDS": ",".join(map(str, ours)),  # of GPUs
+        "JAX_LOCAL_DEVICE_IDS": ",".join(map(str, gpus)),
     }
 
 
 def _free_port() -> int:
-    with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
-        return found.getsockname()[1]
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
 
 
 def start(
     children: list[subprocess.Popen], command: Sequence[str], processes: int, devices: int
 ) -> list[threading.Thread]:
-    """Adds the processes to `children` as they start; returns threads that copy what they say.
+    """Starts the processes.
 
-    The first one has the terminal; lines of others begin with "[1] ".
+    Process 0 has the terminal. The output of others goes to stderr, with "[1] " before each line.
+
+    Args:
+      children: each process is appended to it as soon as it has started, for signal handlers.
+      command: to run in every process.
+      processes: how many.
+      devices: of each process.
+
+    Returns:
+      threads that copy the output.
     """
     port = _free_port()
     copying = []
@@ -58,7 +68,7 @@ def start(
         child = subprocess.Popen(
             command,
             env=environment(index, processes, devices, port),
-            start_new_session=True,  # Ctrl-C comes here alone
+            start_new_session=True,  # the terminal's Ctrl-C must not reach it
             **piped,
         )
         children.append(child)
@@ -75,15 +85,15 @@ def _copy(index: int, lines: IO[bytes]) -> None:
 
 
 def wait(children: Sequence[subprocess.Popen], copying: Sequence[threading.Thread]) -> int:
-    """Waits for all to end well, or for the first that fails, and ends the others then.
+    """Waits until all processes succeed, or one fails; then ends the others.
 
     Args:
       children: the processes.
-      copying: threads that copy what they say; they finish before the last word here.
+      copying: threads that copy their output; they finish before the last message here.
 
     Returns:
-      the exit code: 0, or `STOPPED` if they have saved and left, or that of the one that failed
-      (128 and the number of the signal that killed it).
+      the exit code: 0, `STOPPED` if the run has saved its step, or that of the process that failed
+      (128 + the number of the signal that killed it).
     """
     failed = None
     while failed is None and any(child.poll() is None for child in children):
@@ -100,24 +110,26 @@ def wait(children: Sequence[subprocess.Popen], copying: Sequence[threading.Threa
         return max(child.returncode for child in children)
     code = children[failed].returncode
     how = f"was killed by {signal.Signals(-code).name}" if code < 0 else f"ended with code {code}"
+    advice = "the same command continues from the newest checkpoint"
     print(
-        f"process {failed} of {len(children)} {how}; the others are ended, since they cannot go on"
-        f" without it; {'its error is above' if code == WRONG else GOES_ON}",
+        f"process {failed} of {len(children)} {how}; the others were ended, since they cannot"
+        f" continue without it; {'its error is above' if code == USER_ERROR else advice}",
         file=sys.stderr,
     )
     return 128 - code if code < 0 else code
 
 
 def _first_failed(children: Sequence[subprocess.Popen]) -> int | None:
-    """Returns which process has failed; of several, the one that the others followed."""
+    """Returns the process that failed; of several, the most likely cause of the others' failure."""
 
-    def follows(index: int) -> int:
+    def rank(index: int) -> int:
         code = children[index].returncode
-        # Killed; a user's error; any other; ended by JAX, since another one had.
-        return 3 if code == -signal.SIGABRT else 0 if code < 0 else 1 if code == WRONG else 2
+        # First a kill, then a user's error, then any other; last SIGABRT, with which JAX ends a
+        # process after another has failed.
+        return 3 if code == -signal.SIGABRT else 0 if code < 0 else 1 if code == USER_ERROR else 2
 
     failed = [i for i, child in enumerate(children) if child.poll() not in (None, 0, STOPPED)]
-    return min(failed, key=follows, default=None)
+    return min(failed, key=rank, default=None)
 
 
 def _kill(children: Sequence[subprocess.Popen]) -> None:
@@ -131,12 +143,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         description=__doc__.splitlines()[0], usage="%(prog)s [options] -- COMMAND ..."
     )
-    parser.add_argument("--processes", type=int, required=True, help="how many to start")
+    parser.add_argument("--processes", type=int, required=True, help="number of processes")
     parser.add_argument(
         "--devices_per_process",
         type=int,
         default=1,
-        help="GPUs of each, or CPU devices where there are none (default: 1)",
+        help="GPUs of each process, or CPU devices if there are no GPUs (default: 1)",
     )
     parser.add_argument("command", nargs="+", help="python -m kdgan_jax.main ...")
     arguments = parser.parse_args(argv)
@@ -144,15 +156,15 @@ def main(argv: Sequence[str] | None = None) -> int:
         if getattr(arguments, name) < 1:
             parser.error(f"--{name}={getattr(arguments, name)} must be at least 1")
     children: list[subprocess.Popen] = []
-    asked: list[int] = []
+    signals: list[int] = []
 
     def pass_on(number: int, frame: object) -> None:
-        asked.append(number)
-        if len(asked) > 1 and number == signal.SIGINT:
+        signals.append(number)
+        if len(signals) > 1 and number == signal.SIGINT:
             _kill(children)
             os._exit(130)
         for child in children[:1]:
-            child.send_signal(signal.SIGTERM)  # it tells the others
+            child.send_signal(signal.SIGTERM)  # process 0 tells the others
 
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, pass_on)

@@ -1,4 +1,4 @@
-"""Set-up of all tests: 4 virtual CPU devices, a compilation cache, the shared data if present."""
+"""Set-up for all tests: 4 virtual CPU devices, a compilation cache, shared data and helpers."""
 
 import fcntl
 import logging
@@ -14,8 +14,8 @@ ENVIRONMENT = {
     "JAX_NUM_CPU_DEVICES": "4",
     "JAX_COMPILATION_CACHE_DIR": str(ROOT / ".cache" / "jax"),
     "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
-    # Four devices share two cores; a busy machine brings them to a collective minutes apart. All
-    # that a command would set is named, so that none changes the environment of what comes later.
+    # Four devices share two cores, so on a busy machine they reach a collective minutes apart. All
+    # flags that a command would set are here, so that no command changes them for later tests.
     "XLA_FLAGS": "--xla_cpu_collective_call_terminate_timeout_seconds=600"
     " --xla_cpu_collective_call_warn_stuck_timeout_seconds=120"
     " --xla_cpu_experimental_ynn_fusion_type=",
@@ -31,13 +31,13 @@ from kdgan_jax.data import photos  # noqa: E402
 from kdgan_jax.workdir import checkpoint  # noqa: E402
 from kdgan_jax.workdir.metrics import read_metrics  # noqa: E402
 
-# How long an example takes says nothing on a machine that others use as well.
+# On a shared machine, the duration of an example means nothing.
 hypothesis.settings.register_profile("kdgan_jax", deadline=None)
 hypothesis.settings.load_profile("kdgan_jax")
 
 SHARED = ROOT.parent / "shared" / "data"
 
-# The same program, compiled in half the time; outputs that are published are compared without.
+# Halves the time to compile; tests against published outputs do without.
 HASTE = {"xla_backend_optimization_level": 0}
 
 # Arguments that make each generator small.
@@ -52,7 +52,7 @@ TINY = {
     "vdsr": {"channels": 8, "depth": 3},
     "rrdb": {"channels": 8, "blocks": 1, "growth": 4, "unshuffle": 1},
     "rcan": {"channels": 8, "groups": 1, "blocks": 1, "reduction": 4},
-    "imdn": {"channels": 8, "blocks": 1},
+    "imdn": {"channels": 16, "blocks": 1},
     "pan": {"channels": 8, "last_channels": 6, "blocks": 1},
     "carn_m": {"channels": 8, "blocks": 1},
     "rlfn": {"channels": 8, "blocks": 1, "attention": 4},
@@ -65,22 +65,16 @@ TINY = {
 }
 
 
-# The networks that are trained here, and published ones: those have tests of their own, too.
-OURS = "srcnn", "kdgan_student", "srresnet", "edsr", "compact"
-# (name, scale) of what every network is tried at: all scales of ours, one of the others.
-TRIED = [(name, scale) for name in TINY for scale in ((2, 3, 4) if name in OURS else (4,))]
-
-
 @pytest.fixture(scope="session")
 def shared() -> Path:
-    """The folder of benchmark sets and published weights, which only our own machines have."""
+    """The folder of benchmark sets and published weights; not every machine has it."""
     if not SHARED.is_dir():
-        pytest.skip("../shared/data is not here")
+        pytest.skip("there is no ../shared/data")
     return SHARED
 
 
 def run_module(*arguments: object, check: bool = True) -> subprocess.CompletedProcess:
-    """Runs `python -m ...` from the repository's root, as a user would."""
+    """Runs `python -m ...` in the repository's root, as a user would."""
     return subprocess.run(
         [sys.executable, "-m", *map(str, arguments)],
         cwd=ROOT,
@@ -92,16 +86,16 @@ def run_module(*arguments: object, check: bool = True) -> subprocess.CompletedPr
 
 
 def wait_for(condition, process, seconds=120):
-    """Waits until `condition()` holds; the process must not end before."""
+    """Waits until `condition()` holds; fails if `process` ends first or after `seconds`."""
     end = time.monotonic() + seconds
     while not condition():
         assert process.poll() is None, process.stderr.read()
-        assert time.monotonic() < end, "it takes too long"
+        assert time.monotonic() < end, f"not within {seconds} seconds"
         time.sleep(0.05)
 
 
 def items(workdir: Path, phase: str, step: int = 4):
-    """Returns everything that a checkpoint holds, as it lies there."""
+    """Returns all items of a checkpoint, as they are stored."""
     folder = workdir / "checkpoints" / phase / str(step)
     checkpoint.verify(folder)
     return {
@@ -118,10 +112,10 @@ def losses(workdir: Path):
 
 @pytest.fixture(scope="session")
 def smoke_run(tmp_path_factory) -> Path:
-    """The workdir of one finished run of `configs/kd.py:smoke`; not to be changed."""
+    """The workdir of a finished run of `configs/kd.py:smoke`; tests must not change it."""
     folder = tmp_path_factory.getbasetemp()
     if "PYTEST_XDIST_WORKER" in os.environ:
-        folder = folder.parent  # that of all workers, of which the first to get here makes the run
+        folder = folder.parent  # shared by all workers; the first one to need it starts the run
     workdir = folder / "smoke"
     with (folder / "smoke.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
@@ -149,7 +143,7 @@ def key():
 
 @pytest.fixture(autouse=True)
 def _logging():
-    """Puts the handlers back that `main` replaces."""
+    """Restores the log handlers, which `main` replaces."""
     root = logging.getLogger()
     before = root.handlers[:]
     yield

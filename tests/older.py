@@ -13,17 +13,17 @@ PHASES = "teacher", "distill", "adversarial"
 
 
 def run(workdir, key):
-    """Makes one in `workdir`; returns the networks' weights by phase, "params" and "ema"."""
-    kept = {}
+    """Writes a run to `workdir`; returns the networks' weights by phase, "params" and "ema"."""
+    weights = {}
     for i, phase in enumerate(PHASES):
         kwargs = NETWORKS["student" if i else "teacher"]
         module = models.generator("compact", kwargs, 4)
-        drawn = jax.random.split(jax.random.fold_in(key, i))
         params, ema = (
-            jax.tree.map(np.asarray, models.init(module, own, 8)["params"]) for own in drawn
+            jax.tree.map(np.asarray, models.init(module, init_key, 8)["params"])
+            for init_key in jax.random.split(jax.random.fold_in(key, i))
         )
-        kept[phase] = {"params": params, "ema": ema}
-        items = kept[phase] | {
+        weights[phase] = {"params": params, "ema": ema}
+        items = weights[phase] | {
             "optimizer": [np.zeros(3, np.float32)],
             "discriminator": {"params": params, "optimizer": [np.zeros(3)]} if i == 2 else {},
             "loop": {"step": np.array(4), "key": np.array([1, 2], np.uint32)},
@@ -37,4 +37,4 @@ def run(workdir, key):
     config["teacher"]["checkpoint"] = ""
     files.write_json(workdir / "config.json", config)
     files.write_json(workdir / "run.json", {"starts": [{"versions": {"kdgan_jax": VERSION}}]})
-    return kept
+    return weights

@@ -7,7 +7,7 @@ from kdgan_jax import convert
 from kdgan_jax.formats import imported, native
 
 
-def leaves(capsys, *arguments):
+def refused(capsys, *arguments):
     """Returns the one line with which the command leaves, exit code 2."""
     with pytest.raises(SystemExit) as left:
         convert.main([str(a) for a in arguments])
@@ -16,72 +16,65 @@ def leaves(capsys, *arguments):
     return line
 
 
-def same(a, b, photo):
+def assert_same(a, b, photo):
     np.testing.assert_array_equal(a.upscale(photo[:16, :20]), b.upscale(photo[:16, :20]))
 
 
 def test_a_run_becomes_one_file(tmp_path, smoke_run, photo):
     out = tmp_path / "student.safetensors"
     assert convert.main([str(smoke_run), str(out), "--licence=CC0", "--data=photos"]) == 0
-    same(kdgan_jax.load(out), kdgan_jax.load(smoke_run), photo)
+    assert_same(kdgan_jax.load(out), kdgan_jax.load(smoke_run), photo)
     header = native.header(out)
     assert (header["licence"], header["data"]) == ("CC0", "photos")
-    assert header["source"] == "a run of kdgan_jax, phase adversarial, step 4, ema"
+    assert "phase adversarial, step 4, ema" in header["source"]
     assert len(header["sha256"]) == 64
 
 
-def test_a_student_goes_out_in_pytorchs_names_and_comes_back(tmp_path, smoke_run, photo):
-    out = tmp_path / "student.safetensors"
-    convert.main([f"{smoke_run}:teacher", str(out), "--pytorch"])
-    state = load_file(out)
-    assert state["body.0.weight"].shape[1:] == (3, 3, 3)  # (out, in, h, w)
+def test_pytorchs_names_can_be_written_and_read(capsys, tmp_path, photo):
+    out, again = tmp_path / "student.safetensors", tmp_path / "again.safetensors"
+    convert.main(["student_x4", str(out), "--pytorch"])
+    assert load_file(out)["body.0.weight"].shape[1:] == (3, 3, 3)  # (out, in, h, w)
     assert imported.is_foreign(out)
-    same(kdgan_jax.load(out), kdgan_jax.load(smoke_run, "teacher"), photo)
-
-
-def test_interpolation_and_average_of_two_are_mixes(tmp_path, smoke_run):
-    before, after = f"{smoke_run}:distill", f"{smoke_run}:adversarial"
-    convert.main(["--interpolate", before, after, "0.5", str(tmp_path / "half.safetensors")])
-    convert.main([str(tmp_path / "mean.safetensors"), "--average", before, after])
-    half, mean = (load_file(tmp_path / f"{name}.safetensors") for name in ("half", "mean"))
-    key = "Conv_0/conv/kernel"
-    np.testing.assert_array_equal(half[key], mean[key])
-    kernels = [kdgan_jax.load(p).params["Conv_0"]["conv"]["kernel"] for p in (before, after)]
-    np.testing.assert_allclose(half[key], (kernels[0] + kernels[1]) / 2, rtol=1e-6, atol=1e-8)
-
-
-def test_an_architecture_that_is_not_the_files_is_refused(capsys, tmp_path, smoke_run):
-    plain = tmp_path / "a.safetensors"
-    convert.main([str(smoke_run), str(plain), "--pytorch"])
+    convert.main([str(out), str(again), "--arch=compact"])
+    assert_same(kdgan_jax.load(again), kdgan_jax.load("student_x4"), photo)
     capsys.readouterr()
-    line = leaves(capsys, plain, tmp_path / "b.safetensors", "--arch=imdn")
-    assert "holds no imdn; it has" in line
-    line = leaves(capsys, plain, tmp_path / "b.safetensors", "--arch=imd")
+    assert "imdn" in refused(capsys, out, tmp_path / "b.safetensors", "--arch=imdn")
+    line = refused(capsys, out, tmp_path / "b.safetensors", "--arch=imd")
     assert "did you mean 'imdn'" in line
 
 
+def test_interpolation_and_average_are_means_of_weights(tmp_path):
+    names = "student_x4", "student_gan_x4"
+    convert.main(["--interpolate", *names, "0.25", str(tmp_path / "quarter.safetensors")])
+    convert.main([str(tmp_path / "mean.safetensors"), "--average", *names])
+    key = "Conv_0/conv/kernel"
+    quarter, mean = (
+        load_file(tmp_path / f"{name}.safetensors")[key] for name in ("quarter", "mean")
+    )
+    a, b = (kdgan_jax.load(name).params["Conv_0"]["conv"]["kernel"] for name in names)
+    np.testing.assert_allclose(quarter, 0.75 * a + 0.25 * b, rtol=1e-5, atol=1e-7)
+    np.testing.assert_allclose(mean, (a + b) / 2, rtol=1e-5, atol=1e-7)
+
+
 @pytest.mark.parametrize(
-    ("arguments", "message"),
+    ("arguments", "fact"),
     [
-        (["RUN"], "give one of SOURCE"),
-        (["RUN", "RUN", "OUT.safetensors"], "give one of SOURCE"),
-        (["RUN", "OUT.pth"], "give OUT the suffix .safetensors"),
-        (["RUN", "nowhere/OUT.safetensors"], "no such folder; make it first"),
+        (["student_x4"], "SOURCE"),
+        (["student_x4", "student_x4", "OUT.safetensors"], "SOURCE"),
+        (["student_x4", "OUT.pth"], "OUT.pth: "),
+        (["student_x4", "nowhere/OUT.safetensors"], "nowhere: no such folder"),
+        (["student_x4", "taken.safetensors"], "taken.safetensors exists"),
         (["nowhere", "OUT.safetensors"], "nowhere: no such file or folder"),
-        (["--interpolate", "RUN", "RUN", "x", "OUT.safetensors"], "'x' is no number"),
-        (["RUN", "OUT.safetensors", "--arch=edsr"], "says itself what it is"),
-        (["--interpolate", "RUN", "RUN:teacher", "0.5", "OUT.safetensors"], "models differ"),
+        (["--interpolate", "student_x4", "student_x4", "x", "OUT.safetensors"], "T='x'"),
+        (["student_x4", "OUT.safetensors", "--arch=edsr"], "--arch"),
+        (["--average", "student_x4", "RUN", "--", "OUT.safetensors"], "models differ"),
     ],
 )
-def test_wrong_arguments_are_one_line(capsys, tmp_path, smoke_run, monkeypatch, arguments, message):
+def test_wrong_arguments_are_one_line(capsys, tmp_path, smoke_run, monkeypatch, arguments, fact):
     monkeypatch.chdir(tmp_path)
-    line = leaves(capsys, *(a.replace("RUN", str(smoke_run)) for a in arguments))
-    assert message in line
-    assert list(tmp_path.iterdir()) == []
-
-
-def test_a_file_is_not_overwritten(capsys, tmp_path, smoke_run):
-    out = tmp_path / "a.safetensors"
-    out.write_bytes(b"mine")
-    assert "exists; remove it" in leaves(capsys, smoke_run, out)
-    assert out.read_bytes() == b"mine"
+    (tmp_path / "taken.safetensors").write_bytes(b"kept")
+    line = refused(capsys, *(a.replace("RUN", str(smoke_run)) for a in arguments))
+    assert fact in line
+    assert [(p.name, p.read_bytes()) for p in tmp_path.iterdir()] == [
+        ("taken.safetensors", b"kept")
+    ]

@@ -1,1 +1,1 @@
-"""Finds what is wrong with folders of photos before anyone trains on them."""
+"""Finds what is wrong with folders of photos before anyone trains or tests on them."""

@@ -1,6 +1,6 @@
-"""What is wrong with folders of photos, found before anyone trains on them.
+"""Checks folders of photos before anyone trains or tests on them.
 
-Each file is decoded once, by one worker; what is kept of it is a thumbnail and a few figures.
+Each file is decoded once, by one worker, which keeps a thumbnail and a few facts of it.
 """
 
 import hashlib
@@ -19,16 +19,16 @@ from kdgan_jax.data import photos
 from kdgan_jax.pictures import bicubic, codec, colour
 from kdgan_jax.runtime.errors import UserError
 
-# What is found, in the order of the report: the group's name and its title.
+# Groups of findings and their titles, in the order of the report.
 PROBLEMS = {
     "unreadable": "Files that cannot be read",
     "pair": "HR and LR that do not match",
     "duplicate": "The same picture more than once",
     "small": "Too small for a patch",
-    "upscaled": "Enlarged, not photographed: no detail at the finest scale",
+    "upscaled": "Enlarged photos: no detail at the finest scale",
 }
 NOTES = {
-    "jpeg": "JPEG-compressed HR (a note: networks learn the blocks as well)",
+    "jpeg": "JPEG-compressed HR (a note: networks learn the blocks too)",
     "degradation": "LR that is not MATLAB's bicubic of its HR (a note)",
 }
 
@@ -42,7 +42,7 @@ class Finding(NamedTuple):
 
 @dataclass(frozen=True)
 class Folder:
-    """One folder to check: its HR files, and its LR files where it has pairs."""
+    """A folder to check: its HR files, and its LR files if it holds pairs."""
 
     name: str
     hr_root: Path
@@ -53,38 +53,38 @@ class Folder:
 
 @dataclass(frozen=True)
 class Facts:
-    """What is kept of one decoded file."""
+    """What is kept of a decoded file."""
 
     path: Path
     size: tuple[int, int]  # (height, width)
     mode: str  # Pillow's name of the file's pixel format
-    jpeg: bool  # the file's format is JPEG
+    jpeg: bool  # the file is a JPEG
     digest: str  # of size and pixels
     thumb: np.ndarray  # (similar.SIDE, similar.SIDE) uint8
-    blocks: bool = False  # JPEG's blocks are in the pixels
+    blocks: bool = False  # the pixels show JPEG's blocks
     enlarged: bool = False
 
 
 @dataclass(frozen=True)
 class Job:
-    """What one worker reads: an HR file, an LR file, or both of a pair."""
+    """What one worker reads: an HR file, an LR file, or both files of a pair."""
 
     folder: Folder
     hr: Path | None
     lr: Path | None
-    missing: str = ""  # what is to be said of an HR file without LR
+    missing: str = ""  # the message about an HR file without LR
 
 
 @dataclass(frozen=True)
 class Done:
-    """What one worker found."""
+    """A job's results."""
 
     job: Job
     findings: list[Finding]
     hr: Facts | None = None
     lr: Facts | None = None
     verdict: pairs.Verdict | None = None
-    reduced: np.ndarray | None = None  # thumbnail of HR as LR should be: alike to the pixel
+    reduced: np.ndarray | None = None  # thumbnail of the LR that belongs to HR
 
 
 @dataclass(frozen=True)
@@ -96,14 +96,19 @@ class Result:
 
 
 def plan(names: Sequence[str], lr: str | None, scale: int) -> list[Folder]:
-    """Returns the folders that the arguments name, with their files.
+    """Returns the named folders with their files.
+
+    Args:
+      names: folders of HR images, or of HR/ and LRx{scale}/.
+      lr: folder of the LR images of a single folder.
+      scale: HR size over LR size.
 
     Raises:
-      UserError: a folder is missing or holds no image; `lr` is given with several folders.
+      UserError: a folder is missing or holds no image; `lr` is given for several folders.
     """
     if lr and len(names) > 1:
         raise UserError(
-            f"--lr={lr} belongs to one folder, {len(names)} are given; check them apart"
+            f"--lr={lr} belongs to one folder, but {len(names)} are given; check them one by one"
         )
     folders = []
     for name in dict.fromkeys(names):
@@ -119,7 +124,7 @@ def plan(names: Sequence[str], lr: str | None, scale: int) -> list[Folder]:
 
 
 def jobs(folders: Sequence[Folder], scale: int) -> list[Job]:
-    """Returns what is to be read: each HR file once, with its LR, then LR that no HR claims."""
+    """Returns the jobs: each HR file once, with its LR, then the LR files without HR."""
     work, seen = [], set()
     for folder in folders:
         claimed = set()
@@ -139,19 +144,19 @@ def jobs(folders: Sequence[Folder], scale: int) -> list[Job]:
 
 
 def facts(path: Path, rgb: np.ndarray, look_for_traces: bool = True) -> Facts:
-    """Returns the facts of a file that holds `rgb` (H, W, 3) uint8."""
-    with Image.open(path) as image:  # the header alone
+    """Returns the facts of a file that decodes to `rgb` (H, W, 3) uint8."""
+    with Image.open(path) as image:  # reads the header alone
         mode, is_jpeg = image.mode, image.format in ("JPEG", "MPO")
     digest = hashlib.sha256(repr(rgb.shape).encode() + rgb.tobytes())
-    found = traces.Traces(False, False)
+    seen = traces.Traces(False, False)
     if look_for_traces:
-        found = traces.look(colour.luma(traces.middle(rgb)))
+        seen = traces.look(colour.luma(traces.middle(rgb)))
     thumb = similar.thumbnail(rgb)
-    return Facts(path, rgb.shape[:2], mode, is_jpeg, digest.hexdigest(), thumb, *found)
+    return Facts(path, rgb.shape[:2], mode, is_jpeg, digest.hexdigest(), thumb, *seen)
 
 
 def examine(job: Job, scale: int) -> Done:
-    """Returns what is found in the files of a job, one of them decoded at a time."""
+    """Returns the results of a job; its two files are never decoded at the same time."""
     hr = lr = reduced = verdict = thumb = None
     findings = []
     if job.hr:
@@ -176,95 +181,101 @@ def examine(job: Job, scale: int) -> Done:
 
 
 def _unreadable(path: Path, error: Exception) -> Finding:
-    text = str(error) if isinstance(error, UserError) else f"{path}: does not fit the memory"
-    return Finding("unreadable", f"{text}; fetch it anew or remove it")
+    if isinstance(error, UserError):
+        return Finding("unreadable", str(error))
+    return Finding("unreadable", f"{path}: does not fit into memory; reduce or remove it")
 
 
 def alone(facts: Facts, scale: int, patch: int) -> list[Finding]:
-    """Returns what is wrong with an HR file by itself, or to be noted of it."""
+    """Returns the findings about an HR file by itself."""
     findings, path = [], facts.path
     height, width = (side - side % scale for side in facts.size)
     if min(height, width) < patch:
         text = f"{path}: {width}x{height} is smaller than a patch of {patch}"
         findings.append(Finding("small", f"{text}; remove it, or lower --patch"))
     if facts.enlarged:
-        text = (
-            f"{path}: seems to be enlarged from a smaller picture; find the original or remove it"
-        )
+        text = f"{path}: looks enlarged from a smaller picture; use the original, or remove it"
         findings.append(Finding("upscaled", text))
     if facts.jpeg or facts.blocks:
-        kind = "is a JPEG file" if facts.jpeg else "is no JPEG file, but was one"
-        seen = ", its 8x8 blocks are measurable" if facts.blocks else ""
-        text = f"{path}: {kind}{seen}; take a lossless original where there is one"
-        findings.append(Finding("jpeg", text))
+        if facts.jpeg:
+            text = "is a JPEG file" + (" and shows its 8x8 blocks" if facts.blocks else "")
+        else:
+            text = "is not a JPEG file, but shows JPEG's 8x8 blocks"
+        findings.append(Finding("jpeg", f"{path}: {text}; use a lossless original if there is one"))
     return findings
 
 
-def duplicates(found: Sequence[tuple[str, Facts]]) -> list[Finding]:
-    """Returns a finding for each picture that is, or nearly is, one before it.
+def duplicates(files: Sequence[tuple[str, Facts]]) -> list[Finding]:
+    """Returns a finding for each picture that is, or nearly is, an earlier one.
 
     Args:
-      found: (name of the given folder, facts) of every HR file.
+      files: (the folder's name, facts) of every HR file.
     """
     findings = []
-    digests, thumbs = [one.digest for _, one in found], [one.thumb for _, one in found]
+    digests, thumbs = [facts.digest for _, facts in files], [facts.thumb for _, facts in files]
     for copy in similar.copies(digests, thumbs):
-        (folder, one), (other_folder, other) = found[copy.later], found[copy.earlier]
-        todo = "remove one of them"
+        (folder, later), (other_folder, earlier) = files[copy.later], files[copy.earlier]
+        advice = "remove one of them"
         if folder != other_folder:
-            todo = f"if {folder} or {other_folder} is for testing, do not train on it"
-        findings.append(Finding("duplicate", f"{one.path}: {copy.how} {other.path}; {todo}"))
+            advice = f"if {folder} or {other_folder} is for testing, do not train on it"
+        text = f"{later.path}: {copy.how} {earlier.path}; {advice}"
+        findings.append(Finding("duplicate", text))
     return findings
 
 
-def mismatches(done: Sequence[Done]) -> list[Finding]:
-    """Returns what is wrong with the pairs of one folder, or to be noted of them."""
-    findings = [Finding("pair", one.job.missing) for one in done if one.job.missing]
+def mismatches(results: Sequence[Done]) -> list[Finding]:
+    """Returns the findings about the pairs of one folder."""
+    findings = [Finding("pair", done.job.missing) for done in results if done.job.missing]
     findings += [
-        Finding(one.verdict.kind, one.verdict.text)
-        for one in done
-        if one.verdict and one.verdict.kind in ("pair", "degradation")
+        Finding(done.verdict.kind, done.verdict.text)
+        for done in results
+        if done.verdict and done.verdict.kind in ("pair", "degradation")
     ]
-    lost = [one for one in done if one.lr and (not one.job.hr or _shows_another(one))]
-    whole = [(one.hr, one.reduced) for one in done if one.hr and one.reduced is not None]
+    strays = [(done, done.lr) for done in results if done.lr and _is_stray(done)]
+    whole = [(done.hr, done.reduced) for done in results if done.hr and done.reduced is not None]
     best: dict[int, similar.Match] = {}
-    if lost and whole:
-        thumbs = np.stack([one.lr.thumb for one in lost if one.lr])
+    if strays and whole:
+        thumbs = np.stack([lr.thumb for _, lr in strays])
         for match in similar.matches(thumbs, np.stack([thumb for _, thumb in whole])):
             if match.first not in best or match.correlation > best[match.first].correlation:
                 best[match.first] = match
-    for index, one in enumerate(lost):
-        shown = whole[best[index].second][0] if index in best else None
-        findings.append(_lost(one, shown, best[index].turn if shown else ""))
+    for index, (done, _) in enumerate(strays):
+        if index in best:
+            shown, turn = whole[best[index].second][0], best[index].turn
+            findings.append(_stray(done, shown, turn))
+        else:
+            findings.append(_stray(done, None, ""))
     return findings
 
 
-def _shows_another(done: Done) -> bool:
-    return done.verdict is not None and done.verdict.kind == "content"
+def _is_stray(done: Done) -> bool:
+    """Tells whether LR has no HR, or shows another picture than its HR."""
+    return not done.job.hr or (done.verdict is not None and done.verdict.kind == "content")
 
 
-def _lost(done: Done, shown: Facts | None, turn: str) -> Finding:
-    """Returns the finding of an LR image without HR, or with one that it does not match.
+def _stray(done: Done, shown: Facts | None, turn: str) -> Finding:
+    """Returns the finding about an LR image without HR, or with an HR that it does not match.
 
     Args:
-      done: what was read.
+      done: the results of its job.
       shown: the HR image that LR shows, if any.
-      turn: what was done to that; see `similar.Match`.
+      turn: how LR is turned from it; see `similar.Match`.
     """
     lr, hr = done.job.lr, done.job.hr
     shows = f"shows {shown.path}{turn and f' {turn}'}" if shown else "shows no HR image here"
     if not hr:
-        todo = "rename it" if shown else "add its HR or remove it"
-        return Finding("pair", f"{lr}: has no HR image of its name, and {shows}; {todo}")
+        advice = "rename it" if shown else "add its HR or remove it"
+        return Finding("pair", f"{lr}: has no HR image of its name and {shows}; {advice}")
     sizes = done.verdict.text if done.verdict else ""
     if not shown:
-        return Finding("pair", f"{lr}: {shows}, not even {hr} ({sizes}); make it anew or remove it")
+        text = f"{lr}: {shows}, not even {hr} ({sizes}); recreate it from {hr}, or remove it"
+        return Finding("pair", text)
     if shown.path != hr:
-        return Finding("pair", f"{lr}: {shows}, not {hr} ({sizes}); rename or swap")
+        return Finding("pair", f"{lr}: {shows}, not {hr} ({sizes}); rename or swap them")
     if sizes == pairs.RIGHT_SIZE and not turn:
-        return Finding("degradation", f"{lr}: {shows}, but moved or strongly degraded")
-    part = "" if turn else ", in part or stretched"
-    return Finding("pair", f"{lr}: {shows}{part} ({sizes}); make it anew from {hr}")
+        return Finding("degradation", f"{lr}: {shows}, but shifted or strongly degraded")
+    part = "" if turn else ", partly or stretched"
+    return Finding("pair", f"{lr}: {shows}{part} ({sizes}); recreate it from {hr}")
 
 
 def check(
@@ -274,24 +285,24 @@ def check(
     patch: int,
     on_done: Callable[[str], None] = lambda name: None,
 ) -> Result:
-    """Returns what is wrong with folders, or to be noted of them.
+    """Returns the findings about folders, and the facts of their files.
 
     Args:
-      folders: as by `plan`.
-      work: as by `jobs`.
+      folders: from `plan`.
+      work: from `jobs`.
       scale: HR size over LR size.
       patch: side of the largest HR patch that training will cut.
-      on_done: is told the name of each file, or pair, that was read.
+      on_done: called with the name of each file or pair that has been read.
     """
-    done = []
+    results = []
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        for one in pool.map(lambda job: examine(job, scale), work):
-            done.append(one)
-            on_done(str((one.job.hr or one.job.lr or Path()).name))
-    findings = [finding for one in done for finding in one.findings]
+        for done in pool.map(lambda job: examine(job, scale), work):
+            results.append(done)
+            on_done(str((done.job.hr or done.job.lr or Path()).name))
+    findings = [finding for done in results for finding in done.findings]
     for folder in folders:
-        findings += mismatches([one for one in done if one.job.folder is folder])
-    readable = [(one.job.folder, one.hr) for one in done if one.hr]
+        findings += mismatches([done for done in results if done.job.folder is folder])
+    readable = [(done.job.folder, done.hr) for done in results if done.hr]
     findings += duplicates([(folder.name, facts) for folder, facts in readable])
     findings += [finding for _, facts in readable for finding in alone(facts, scale, patch)]
     by_folder = [(f, [facts for folder, facts in readable if folder is f]) for f in folders]

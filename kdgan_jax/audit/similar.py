@@ -1,12 +1,12 @@
-"""Finds the same picture twice among small thumbnails: resized, recompressed, mirrored or turned.
+"""Finds copies of a picture by thumbnails: resized, recompressed, mirrored or turned.
 
-Pictures are alike where their 16x16 grey thumbnails correlate above 0.9 and, so that two skies are
-not one, the detail of their 64x64 thumbnails above 0.4 at some shift of up to 2 thumbnail pixels.
+Two pictures are alike if their 16x16 grey thumbnails correlate above 0.9 and the detail of their
+64x64 thumbnails above 0.4, at some shift of up to 2 thumbnail pixels. Detail tells two skies apart.
 
-Measured on the 534 photos of the training folder: copies that are found are 100 % of those saved as
-JPEG of quality 30 (mirrored or not), halved (turned or not), brightened, or cropped by 1 or 2 %;
-99.4 % cropped by 3 %, 51 % by 5 %; 99.8 % reduced to a quarter. Of 6,000 pairs of different photos
-the detail correlates 0.19 at most; no pair of all 142,311 was taken for a copy, in any turn.
+Measured on the 534 photos of the training folder. Copies found: 100 % of those saved as JPEG of
+quality 30 (mirrored or not), halved (turned or not), brightened, or cropped by 1 or 2 %; 99.4 %
+cropped by 3 %, 51 % by 5 %; 99.8 % reduced to a quarter. The detail of 6,000 pairs of different
+photos correlates by at most 0.19; none of all 142,311 pairs was taken for a copy, in any turn.
 """
 
 from collections.abc import Iterator, Sequence
@@ -16,9 +16,9 @@ import numpy as np
 
 SIDE = 64  # of a thumbnail
 _COARSE, _DETAIL, _SHIFT = 0.9, 0.4, 2
-_FLAT = 1.0  # standard deviation, of 255, below which there is nothing to compare
+_FLAT = 1.0  # standard deviation (of 255) below which there is nothing to compare
 
-# What was done to a picture, and how to undo it in an array (..., SIDE, SIDE).
+# How a picture was turned, and how to undo that in an array (..., SIDE, SIDE).
 _TURNS = {
     "": lambda a: a,
     "mirrored": lambda a: a[..., ::-1],
@@ -36,12 +36,12 @@ class Match(NamedTuple):
 
     first: int
     second: int
-    turn: str  # what was done to the first to get the second: empty, or as in `_TURNS`
+    turn: str  # how the first was turned into the second; a key of `_TURNS`
     correlation: float  # of their detail, above 0.4
 
 
 class Copy(NamedTuple):
-    """A picture that is one before it: indices of both, and how alike they are, in words."""
+    """A picture that copies an earlier one: their indices, and how alike they are, in words."""
 
     later: int
     earlier: int
@@ -49,9 +49,9 @@ class Copy(NamedTuple):
 
 
 def _average(rows: np.ndarray) -> np.ndarray:
-    """Returns the means (SIDE, W) of `rows` (H, W) over SIDE equal stretches, in parts of pixels.
+    """Returns the means (SIDE, W) of `rows` (H, W) over SIDE equal spans, fractions included.
 
-    No matrix product: its threads would fight with those that decode.
+    This is not a matrix product, whose threads would compete with those that decode.
     """
     total = np.pad(np.cumsum(rows, axis=0), [(1, 1), (0, 0)], mode="edge")
     total[0] = 0
@@ -62,8 +62,8 @@ def _average(rows: np.ndarray) -> np.ndarray:
 
 
 def thumbnail(rgb: np.ndarray) -> np.ndarray:
-    """Returns the grey uint8 (SIDE, SIDE) thumbnail of uint8 `rgb` (H, W, 3), of any shape."""
-    # First by whole pixels, to at least four times the size: the rest is then small.
+    """Returns the grey uint8 (SIDE, SIDE) thumbnail of uint8 `rgb` (H, W, 3) of any size."""
+    # Whole blocks of pixels come first, down to at least four times the size: they are fast.
     y, x = (max(side // (4 * SIDE), 1) for side in rgb.shape[:2])
     height, width = rgb.shape[0] // y, rgb.shape[1] // x
     blocks = rgb[: height * y, : width * x].reshape(height, y, width, x, 3)
@@ -94,7 +94,7 @@ def _correlation(first: np.ndarray, second: np.ndarray) -> float:
 
 
 def detail_correlation(first: np.ndarray, second: np.ndarray) -> float:
-    """Returns how far the detail of two thumbnails (SIDE, SIDE) agrees at the best small shift."""
+    """Returns the correlation of two thumbnails' detail (SIDE, SIDE) at the best small shift."""
     still, moved = _detail(first)[_SHIFT:-_SHIFT, _SHIFT:-_SHIFT], _detail(second)
     height, width = still.shape
     shifts = [(y, x) for y in range(2 * _SHIFT + 1) for x in range(2 * _SHIFT + 1)]
@@ -102,7 +102,7 @@ def detail_correlation(first: np.ndarray, second: np.ndarray) -> float:
 
 
 def matches(firsts: np.ndarray, seconds: np.ndarray | None = None) -> Iterator[Match]:
-    """Yields the pictures of `firsts` that are alike with one of `seconds`, in order.
+    """Yields the pairs of `firsts` and `seconds` that are alike, in order.
 
     Args:
       firsts: thumbnails (N, SIDE, SIDE) uint8.
@@ -112,38 +112,38 @@ def matches(firsts: np.ndarray, seconds: np.ndarray | None = None) -> Iterator[M
     seconds = firsts if seconds is None else seconds
     turned = {turn: _coarse(apply(seconds)) for turn, apply in _TURNS.items()}
     vectors = _coarse(firsts)
-    for start in range(0, len(vectors), 512):  # blocks: all pairs at once would not fit
-        found: dict[tuple[int, int], Match] = {}
+    for start in range(0, len(vectors), 512):  # in blocks: all pairs would not fit into memory
+        best: dict[tuple[int, int], Match] = {}
         for turn, others in turned.items():
             rows, columns = np.nonzero(vectors[start : start + 512] @ others.T > _COARSE)
             for first, second in zip((rows + start).tolist(), columns.tolist(), strict=True):
                 if among and second <= first:
                     continue
                 value = detail_correlation(firsts[first], _TURNS[turn](seconds[second]))
-                known = found.get((first, second))
-                if value > max(_DETAIL, known.correlation if known else 0):
-                    found[first, second] = Match(first, second, turn, value)
-        yield from (found[pair] for pair in sorted(found))
+                rival = best.get((first, second))
+                if value > max(_DETAIL, rival.correlation if rival else 0):
+                    best[first, second] = Match(first, second, turn, value)
+        yield from (best[pair] for pair in sorted(best))
 
 
 def copies(digests: Sequence[str], thumbs: Sequence[np.ndarray]) -> list[Copy]:
     """Returns the pictures that are, or nearly are, an earlier one; each is named once.
 
     Args:
-      digests: equal where all pixels are.
+      digests: equal for equal pixels.
       thumbs: thumbnails (SIDE, SIDE) uint8.
     """
     first_of: dict[str, int] = {}
-    found: dict[int, Copy] = {}
+    by_later: dict[int, Copy] = {}
     for index, digest in enumerate(digests):
         first = first_of.setdefault(digest, index)
         if first != index:
-            found[index] = Copy(index, first, "has the same pixels as")
-    once = list(first_of.values())
-    if len(once) > 1:
-        for match in matches(np.stack([thumbs[index] for index in once])):
+            by_later[index] = Copy(index, first, "has the same pixels as")
+    distinct = list(first_of.values())
+    if len(distinct) > 1:
+        for match in matches(np.stack([thumbs[index] for index in distinct])):
             turn = f" ({match.turn})" if match.turn else ""
-            later, earlier = once[match.second], once[match.first]
+            later, earlier = distinct[match.second], distinct[match.first]
             how = f"is nearly the same picture{turn} as"
-            found.setdefault(later, Copy(later, earlier, how))
-    return [found[index] for index in sorted(found)]
+            by_later.setdefault(later, Copy(later, earlier, how))
+    return [by_later[index] for index in sorted(by_later)]

@@ -1,15 +1,15 @@
-"""Traces in the pixels of what was done to a photo: JPEG's blocks, enlargement.
+"""Traces of earlier processing in a photo's pixels: JPEG's blocks, enlargement.
 
-Thresholds were set on 268 photos of the training folder (a third of BSDS500, all others), never on
-a benchmark set. Rates, of those with 64 pixels and more a side:
+Thresholds were set on 268 photos of the training folder (a third of BSDS500 and all others), never
+on a benchmark set. Rates below are for photos of at least 64 pixels a side.
 
-Blocks, photos reduced to 0.55 by Pillow, saved as JPEG of quality 30, 50, 75, 90 and decoded: 99.6,
-99.2, 95.4, 63.1 % found; of the 45 lossless photos, not reduced: 100, 100, 97.8, 75.6 %. False
-alarms: 0.4 % of those reduced to 0.55, 0.8 % of those reduced to a half, none of the 45.
+Blocks. Photos reduced to 0.55 by Pillow, saved as JPEG of quality 30, 50, 75, 90 and decoded: 99.6,
+99.2, 95.4, 63.1 % found; the 45 lossless photos, not reduced: 100, 100, 97.8, 75.6 %. False alarms:
+0.4 % of photos reduced to 0.55, 0.8 % of photos reduced to a half, none of the 45.
 
-Enlarged by MATLAB's bicubic x2, x3, x4: 100, 99.3, 100 % found; by Pillow's Lanczos and bilinear x2
+Enlargement. MATLAB's bicubic x2, x3, x4: 100, 99.3, 100 % found; Pillow's Lanczos and bilinear x2
 and x4: 100 %; bicubic x1.5: 25 %; nearest neighbour x2: 28 %; bicubic x2, then JPEG of quality 75:
-75 %. False alarms: none of the 534 photos, of 524 reduced ones, and of 1,494 of them as JPEG.
+75 %. False alarms: none of 534 photos, of 524 reduced ones, and of 1,494 JPEGs made of those.
 """
 
 import itertools
@@ -17,39 +17,39 @@ from typing import NamedTuple
 
 import numpy as np
 
-_LARGEST = 1024  # pixels of a side that are looked at; memory and time
-_SMALLEST = 64  # below, there are too few blocks and frequencies to tell
-_WINDOW = 128  # of the spectrum
+_LARGEST = 1024  # most pixels of a side that are examined, to save memory and time
+_SMALLEST = 64  # smaller photos have too few blocks and frequencies
+_WINDOW = 128  # side of a window of the spectrum
 _BANDS = (1 / 32, 1 / 16, 1 / 12, 1 / 8, 1 / 6, 1 / 4, 1 / 3, 0.501)  # cycles per pixel
-_EMPTY = 0.085  # of the power of the band below
-_UNEVEN, _UNEVEN_IN_BLOCKS = 1.12, 1.25  # JPEG's blocks make even and odd columns differ, too
+_EMPTY = 0.085  # relative to the power of the band below
+_UNEVEN, _UNEVEN_IN_BLOCKS = 1.12, 1.25  # JPEG's blocks, too, make even and odd columns differ
 _BLOCKS_EACH, _BLOCKS = 1.03, 1.07
 
 
 class Traces(NamedTuple):
-    """What was done to a photo before."""
+    """How a photo was processed before."""
 
-    blocks: bool  # it was a JPEG, its 8x8 blocks show, wherever they begin
-    enlarged: bool  # by 2 or more
+    blocks: bool  # as JPEG: 8x8 blocks show, wherever they begin
+    enlarged: bool  # by a factor of 2 or more
 
 
 def middle(image: np.ndarray) -> np.ndarray:
-    """Returns the part of `image` (H, W, C) that is worth looking at, a view of 1024x1024."""
+    """Returns the part of `image` (H, W, C) to examine: a view of its middle 1024x1024 pixels."""
     height, width = image.shape[:2]
     top, left = (max(side - _LARGEST, 0) // 2 for side in (height, width))
     return image[top : top + _LARGEST, left : left + _LARGEST]
 
 
 def _roughness(luma: np.ndarray) -> list[np.ndarray]:
-    """Returns for columns and rows, and each of 8 phases, the mean third difference (8,).
+    """Returns the mean third difference at each of 8 phases (8,), of columns and of rows.
 
-    It is large where neither neighbour continues smoothly: between two blocks, and in the middle
-    between two pixels that were interpolated from the same ones.
+    It is large where neither side continues smoothly: between two blocks, and midway between two
+    pixels that were interpolated from the same ones.
     """
     phases = []
     for y in (luma, luma.T):
         difference = np.abs(y[:, :-3] - 3 * y[:, 1:-2] + 3 * y[:, 2:-1] - y[:, 3:])
-        columns = np.minimum(difference, 16).mean(axis=0)  # edges of things shall not outweigh
+        columns = np.minimum(difference, 16).mean(axis=0)  # so that edges do not dominate
         whole = len(columns) // 8 * 8
         phases.append(columns[:whole].reshape(-1, 8).mean(axis=0) + 1e-6)
     return phases
@@ -67,15 +67,15 @@ def _has_blocks(columns: np.ndarray, rows: np.ndarray) -> bool:
 
 
 def _unevenness(phases: np.ndarray) -> float:
-    """Returns how much even and odd phases differ, each taken where blocks do not reach."""
+    """Returns the ratio of even and odd phases, each taken away from block borders."""
     even, odd = (np.sort(phases[start::2])[:2].mean() for start in (0, 1))
     return float(max(even, odd) / min(even, odd))
 
 
 def _band_powers(luma: np.ndarray) -> np.ndarray:
-    """Returns the power density (7,) of `luma` in each of `_BANDS`, the mean over many windows.
+    """Returns the power density (7,) of `luma` in each of `_BANDS`, averaged over windows.
 
-    Of a band it is the median, which a regular pattern does not move.
+    A band's value is its median, which a regular pattern does not change.
     """
     side = min(_WINDOW, *luma.shape) // 2 * 2
     window = np.hanning(side + 2)[1:-1]
@@ -98,19 +98,19 @@ def _band_powers(luma: np.ndarray) -> np.ndarray:
 
 
 def look(luma: np.ndarray) -> Traces:
-    """Returns what can be told of `luma` (H, W), of 0 to 255; of small images, nothing.
+    """Returns the traces in `luma` (H, W), from 0 to 255; images below 64 pixels a side show none.
 
-    Enlarged by 2, every other column is rougher than its neighbours; by any other factor, the
-    spectrum falls to nearly nothing from one band to the next, which that of photos does not.
+    Enlargement by 2 makes every other column rougher than its neighbours. Enlargement by any factor
+    makes the spectrum drop to almost nothing from one band to the next; that of a photo does not.
     """
     if min(luma.shape) < _SMALLEST:
         return Traces(False, False)
     columns, rows = _roughness(luma)
     blocks = _has_blocks(columns, rows)
     powers = _band_powers(luma)
-    if powers[0] < 10:  # nearly flat: little above the rounding to 8 bits, of density 1/12
+    if powers[0] < 10:  # nearly flat: rounding to 8 bits alone has 1/12
         return Traces(blocks, False)
     uneven = min(_unevenness(columns), _unevenness(rows))
-    falls = (powers[1:] / powers[:-1]).min() < _EMPTY
+    drops = (powers[1:] / powers[:-1]).min() < _EMPTY
     limit = _UNEVEN_IN_BLOCKS if blocks else _UNEVEN
-    return Traces(blocks, uneven > limit or bool(falls))
+    return Traces(blocks, uneven > limit or bool(drops))

@@ -1,1 +1,1 @@
-"""What networks are compared with: interpolation, and a random forest."""
+"""Methods that networks are compared with: interpolation, and a random forest."""

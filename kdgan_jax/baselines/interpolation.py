@@ -1,4 +1,4 @@
-"""Interpolation, the baselines without weights: (LR uint8, scale) to SR uint8."""
+"""Interpolation: baselines without weights, from (LR uint8, scale) to SR uint8."""
 
 from collections.abc import Callable
 
@@ -7,13 +7,16 @@ from PIL import Image
 
 from kdgan_jax.pictures import bicubic
 
+Interpolation = Callable[[np.ndarray, int], np.ndarray]
 
-def _pillow(filter: Image.Resampling) -> Callable[[np.ndarray, int], np.ndarray]:
-    """Returns Pillow's interpolation; for enlarging it is the textbook's, edges renormalised."""
+
+def _pillow(resampling: Image.Resampling) -> Interpolation:
+    """Returns one of Pillow's interpolations, whose weights are renormalised at the edges."""
 
     def upscale(lr: np.ndarray, scale: int) -> np.ndarray:
         height, width = lr.shape[:2]
-        return np.asarray(Image.fromarray(lr).resize((width * scale, height * scale), filter))
+        size = width * scale, height * scale
+        return np.asarray(Image.fromarray(lr).resize(size, resampling))
 
     return upscale
 
@@ -23,7 +26,7 @@ def nearest(lr: np.ndarray, scale: int) -> np.ndarray:
     return lr.repeat(scale, axis=0).repeat(scale, axis=1)
 
 
-BASELINES: dict[str, Callable[[np.ndarray, int], np.ndarray]] = {
+BASELINES: dict[str, Interpolation] = {
     "nearest": nearest,
     "bilinear": _pillow(Image.Resampling.BILINEAR),
     "bicubic": bicubic.upscale,  # MATLAB's

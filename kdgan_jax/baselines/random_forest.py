@@ -1,10 +1,12 @@
-"""A super-resolution forest: what it stores, how it enlarges, its file.
+"""A super-resolution forest: what it stores, how it upscales, and its file.
 
-After Schulter et al. 2015, "Fast and Accurate Image Upscaling with Super-Resolution Forests". Y of
-the LR image is enlarged by bicubic. Around every LR pixel, a window of 3x3 LR pixels is described
-by gradients; each tree sorts it into a leaf, which holds a linear map from the description to the
-high frequencies that bicubic misses. Predictions are averaged over trees and overlapping windows.
-Chroma is MATLAB's bicubic. NumPy alone, no scikit-learn.
+Schulter et al., "Fast and Accurate Image Upscaling with Super-Resolution Forests", CVPR 2015.
+Bicubic interpolation enlarges Y of the LR image. The window of 3x3 LR pixels around every LR pixel
+is described by the principal components of its gradients. Each tree sorts the window into a leaf;
+the leaf's linear map predicts the high frequencies that bicubic misses. Predictions are averaged
+over trees and overlapping windows. Chroma is MATLAB's bicubic.
+
+Only training needs scikit-learn; see `forest_training`.
 """
 
 import dataclasses
@@ -16,11 +18,9 @@ from typing import Any
 
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
-from safetensors import SafetensorError, safe_open
-from safetensors.numpy import save
 
-from kdgan_jax.formats.native import UNUSABLE
-from kdgan_jax.inference.ensemble import checked, quantise
+from kdgan_jax.formats.reading import UNUSABLE, unreadable
+from kdgan_jax.inference.ensemble import checked_image, quantise
 from kdgan_jax.models import SCALES
 from kdgan_jax.pictures import bicubic, colour
 from kdgan_jax.runtime.errors import UserError
@@ -29,8 +29,8 @@ from kdgan_jax.runtime.files import replacing
 FILE = "forest.safetensors"  # in a workdir
 FORMAT = "kdgan_jax.forest 1"
 COMMAND = "python -m kdgan_jax.forest --config=configs/forest.py --workdir="
-CONTRAST = 5.0  # grey levels, below which a window has no shape to speak of
-BLOCK = 65536  # windows that are in memory at a time
+CONTRAST = 5.0  # in grey levels; damps the shape of windows that are nearly flat
+BLOCK = 65536  # windows that are processed at a time, to bound memory
 
 
 def enlarge(luma: np.ndarray, scale: int) -> np.ndarray:
@@ -40,90 +40,102 @@ def enlarge(luma: np.ndarray, scale: int) -> np.ndarray:
 
 
 def pad(image: np.ndarray, border: int) -> np.ndarray:
-    """Returns `image` (H, W) with `border` pixels mirrored on each side."""
+    """Returns `image` (H, W) with `border` mirrored pixels on each side."""
     return np.pad(image, border, mode="symmetric")
 
 
 def windows(image: np.ndarray, scale: int) -> np.ndarray:
     """Returns a view (..., h, w, 3 * scale, 3 * scale): the window around every LR pixel.
 
-    `image` (..., (h + 2) * scale, (w + 2) * scale) has one more LR pixel on each side.
+    Args:
+      image: (..., (h + 2) * scale, (w + 2) * scale), padded by one LR pixel on each side.
+      scale: HR pixels per LR pixel.
     """
-    found = sliding_window_view(image, (3 * scale, 3 * scale), axis=(-2, -1))
-    return found[..., ::scale, ::scale, :, :]
+    views = sliding_window_view(image, (3 * scale, 3 * scale), axis=(-2, -1))
+    return views[..., ::scale, ::scale, :, :]
 
 
-def features(padded: np.ndarray, scale: int) -> np.ndarray:
-    """Returns the windows' gradients (h * w, 4 * (3 * scale)^2) float32, as Zeyde et al. 2010.
+def gradients(padded: np.ndarray, scale: int) -> np.ndarray:
+    """Returns the gradients of all windows, (h * w, 4 * (3 * scale)^2) float32.
 
-    First and second differences over one LR pixel, horizontal and vertical, of enlarged Y from 0
-    to 255 with two LR pixels around, ((h + 4) * scale, (w + 4) * scale) float32.
+    They are first and second differences over one LR pixel, horizontal and vertical (Zeyde et al.
+    2010).
+
+    Args:
+      padded: enlarged Y from 0 to 255, padded by two LR pixels on each side:
+        ((h + 4) * scale, (w + 4) * scale) float32.
+      scale: HR pixels per LR pixel.
     """
     inner, before, after = slice(scale, -scale), slice(None, -2 * scale), slice(2 * scale, None)
     left, right = padded[inner, before], padded[inner, after]
     above, below, centre = padded[before, inner], padded[after, inner], padded[inner, inner]
-    gradients = np.stack(
+    differences = np.stack(
         [right - left, below - above, (left + right) / 2 - centre, (above + below) / 2 - centre]
     )
-    found = np.moveaxis(windows(gradients, scale), 0, 2)
-    return found.reshape(found.shape[0] * found.shape[1], -1)
+    by_window = np.moveaxis(windows(differences, scale), 0, 2)
+    return by_window.reshape(by_window.shape[0] * by_window.shape[1], -1)
 
 
 def _strips(height: int, width: int, size: int) -> list[slice]:
-    """Returns slices of rows that cover `height` rows of `width`, of about `size` pixels each."""
+    """Returns slices that cover `height` rows of `width` pixels, about `size` pixels each."""
     step = max(1, size // width)
     return [slice(top, min(top + step, height)) for top in range(0, height, step)]
 
 
-def project(luma: np.ndarray, scale: int, mean: np.ndarray, axes: np.ndarray) -> np.ndarray:
-    """Returns the principal components (h * w, d) float32 of all windows of enlarged `luma`."""
-    padded, exact, parts = pad(luma, 2 * scale), axes.astype(np.float64), []
+def project(luma: np.ndarray, scale: int, mean: np.ndarray, components: np.ndarray) -> np.ndarray:
+    """Returns the descriptions (h * w, d) float32 of all windows of enlarged `luma`.
+
+    A description holds the principal components of a window's gradients; `mean` and `components`
+    are those of `Forest`.
+    """
+    padded, axes, parts = pad(luma, 2 * scale), components.astype(np.float64), []
     for rows in _strips(luma.shape[0] // scale, luma.shape[1] // scale, BLOCK // 16):
-        found = features(padded[rows.start * scale : (rows.stop + 4) * scale], scale)
-        # In double precision a window's path down the trees does not hang on the strip it is in.
-        parts.append(((found.astype(np.float64) - mean) @ exact).astype(np.float32))
+        strip = gradients(padded[rows.start * scale : (rows.stop + 4) * scale], scale)
+        # In float32, rounding would depend on the strip, and so would the leaf of a window.
+        parts.append(((strip.astype(np.float64) - mean) @ axes).astype(np.float32))
     return np.concatenate(parts)
 
 
 def questions(x: np.ndarray) -> np.ndarray:
-    """Returns what nodes ask about (n, 2 * d): components `x` (n, d), and these over their length.
+    """Returns the values (n, 2 * d) that nodes compare with thresholds.
 
-    The second half tells shapes apart whatever their contrast.
+    They are the descriptions `x` (n, d), and the same divided by their length: the second half
+    tells shapes apart at any contrast.
     """
     length = np.sqrt(np.square(x).sum(axis=1, keepdims=True))
     return np.hstack([x, x / (length + CONTRAST)])
 
 
 def groups(labels: np.ndarray) -> Iterator[tuple[int, np.ndarray]]:
-    """Yields every label that occurs in `labels` (n,), ascending, with the indices that bear it."""
+    """Yields every distinct label of `labels` (n,) in ascending order, with its indices."""
     order = np.argsort(labels, kind="stable")
-    found, starts = np.unique(labels[order], return_index=True)
-    for label, indices in zip(found, np.split(order, starts[1:]), strict=True):
+    distinct, starts = np.unique(labels[order], return_index=True)
+    for label, indices in zip(distinct, np.split(order, starts[1:]), strict=True):
         yield int(label), indices
 
 
-def with_one(x: np.ndarray) -> np.ndarray:
-    """Returns `x` (n, d) with a column of ones, whose row in a leaf's map is the bias."""
+def with_bias(x: np.ndarray) -> np.ndarray:
+    """Returns `x` (n, d) with a column of ones, which the last row of a linear map multiplies."""
     return np.hstack([x, np.ones((len(x), 1), x.dtype)])
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Forest:
-    """A trained forest. Nodes of all trees lie one after another, parents before children.
+    """A trained forest. Arrays of nodes hold all trees one after another, parents before children.
 
     Attributes:
       scale: its enlargement.
-      mean: (f,) float32, of the features.
+      mean: (f,) float32, mean of the gradients.
       components: (f, d) float32, their principal components.
       roots: (trees,) int32, the first node of every tree.
-      feature: (nodes,) int32, the question of `questions` that a node asks.
-      threshold: (nodes,) float32; a window goes left if its answer is not above it.
-      left: (nodes,) int32, child counted from the tree's root; -1 in leaves.
-      right: (nodes,) int32, the same.
-      matrices: (leaves, d + 1, k) float16, in the order of the leaves among the nodes: from
-        components and 1 to coefficients of `basis`.
-      basis: (k, (3 * scale)^2) float32, windows of Y, of which predictions are sums.
-      recipe: how it was trained, JSON values.
+      feature: (nodes,) int32, the column of `questions` that a node compares.
+      threshold: (nodes,) float32; a window goes left if its value is at most the threshold.
+      left: (nodes,) int32, the left child, counted from the tree's root; -1 in leaves.
+      right: (nodes,) int32, the right child, likewise.
+      matrices: (leaves, d + 1, k) float16, linear maps from a description and 1 to coefficients of
+        `basis`, in the order of the leaves among the nodes.
+      basis: (k, (3 * scale)^2) float32, windows of Y; a prediction is a weighted sum of them.
+      recipe: the config that it was trained with, as JSON values.
     """
 
     scale: int
@@ -140,63 +152,63 @@ class Forest:
 
     @property
     def parameters(self) -> int:
-        """Number of trained numbers stored.
+        """Number of trained numbers.
 
-        Mean and components, basis, matrices of leaves, and of every inner node the question and
-        the threshold; not the links between nodes.
+        Counts mean, components, basis, linear maps, and two numbers per inner node (feature and
+        threshold), but not the links between nodes.
         """
         arrays = self.mean, self.components, self.basis, self.matrices
         return sum(a.size for a in arrays) + 2 * int((self.left >= 0).sum())
 
     @property
     def digest(self) -> str:
-        """A hash of all that is stored."""
+        """A hash of all arrays."""
         return hashlib.sha256(b"".join(getattr(self, n).tobytes() for n in ARRAYS)).hexdigest()
 
     def apply(self, x: np.ndarray) -> np.ndarray:
-        """Returns the leaves (n, trees) int32 that `x` (n, d) float32 falls into.
+        """Returns the leaf of every description `x` (n, d) float32 in every tree, (n, trees) int32.
 
-        Numbered within each tree as scikit-learn's `apply` does.
+        Leaves are node numbers within their tree, as in scikit-learn's `apply`.
         """
-        asked = questions(x)
-        result = np.zeros((len(x), len(self.roots)), np.int32)
+        values = questions(x)
+        leaves = np.zeros((len(x), len(self.roots)), np.int32)
         for tree, root in enumerate(self.roots):
-            node, active = result[:, tree], np.arange(len(x))
+            node, active = leaves[:, tree], np.arange(len(x))
             while len(active):
-                here = node[active] + root
-                inner = self.left[here] >= 0
-                active, here = active[inner], here[inner]
-                goes_left = asked[active, self.feature[here]] <= self.threshold[here]
-                node[active] = np.where(goes_left, self.left[here], self.right[here])
-        return result
+                current = node[active] + root
+                inner = self.left[current] >= 0
+                active, current = active[inner], current[inner]
+                goes_left = values[active, self.feature[current]] <= self.threshold[current]
+                node[active] = np.where(goes_left, self.left[current], self.right[current])
+        return leaves
 
     def leaf_numbers(self, x: np.ndarray) -> np.ndarray:
-        """Returns the indices (n, trees) into `matrices` of the leaves of `x` (n, d)."""
+        """Returns the indices (n, trees) into `matrices` for descriptions `x` (n, d)."""
         return (np.cumsum(self.left < 0) - 1)[self.apply(x) + self.roots]
 
     def coefficients(self, x: np.ndarray) -> np.ndarray:
-        """Returns the trees' mean prediction (n, k) float32 of `x` (n, d), in terms of `basis`."""
-        total, extended = np.zeros((len(x), len(self.basis)), np.float32), with_one(x)
+        """Returns the trees' mean coefficients of `basis`, (n, k) float32, for `x` (n, d)."""
+        total, inputs = np.zeros((len(x), len(self.basis)), np.float32), with_bias(x)
         for numbers in self.leaf_numbers(x).T:
             for leaf, members in groups(numbers):
-                total[members] += extended[members] @ self.matrices[leaf].astype(np.float32)
+                total[members] += inputs[members] @ self.matrices[leaf].astype(np.float32)
         return total / len(self.roots)
 
     def residual(self, luma: np.ndarray) -> np.ndarray:
-        """Returns what to add to enlarged `luma` (H, W), 0 to 255: (H, W) float32."""
+        """Returns the predicted difference (H, W) float32 between HR and enlarged `luma` (H, W)."""
         scale = self.scale
         height, width = (side // scale for side in luma.shape)
         x = project(luma, scale, self.mean, self.components).reshape(height, width, -1)
         canvas = np.zeros(((height + 2) * scale, (width + 2) * scale), np.float32)
         for rows in _strips(height, width, BLOCK):
-            made = self.coefficients(x[rows].reshape(-1, x.shape[2])) @ self.basis
-            made = made.reshape(-1, width, 3, scale, 3, scale)
+            predicted = self.coefficients(x[rows].reshape(-1, x.shape[2])) @ self.basis
+            predicted = predicted.reshape(-1, width, 3, scale, 3, scale)
             for i, j in np.ndindex(3, 3):
-                block = made[:, :, i, :, j].swapaxes(1, 2).reshape(-1, width * scale)
+                block = predicted[:, :, i, :, j].swapaxes(1, 2).reshape(-1, width * scale)
                 top, left = (rows.start + i) * scale, j * scale
                 canvas[top : top + len(block), left : left + width * scale] += block
         canvas = canvas[scale:-scale, scale:-scale]
-        # How many windows cover each pixel, along either axis.
+        # Number of windows over each pixel: the product of those along either axis.
         down, across = (
             np.repeat(np.convolve(np.ones(side), np.ones(3))[1:-1], scale)
             for side in (height, width)
@@ -204,35 +216,37 @@ class Forest:
         return canvas / np.outer(down, across).astype(np.float32)
 
     def predict(self, image: np.ndarray) -> np.ndarray:
-        """Returns `image` (h, w, 3) uint8 enlarged: RGB (h * scale, w * scale, 3) float32.
+        """Returns `image` (h, w, 3) uint8 enlarged to (h * scale, w * scale, 3) float32.
 
-        On the scale 0 to 1, unclipped. Chroma is that of MATLAB's bicubic; grey stays grey.
+        The result is RGB with 1 for white, not clipped; grey stays grey.
 
         Raises:
           ValueError: the image is not uint8 RGB.
         """
-        image = checked(image)
+        image = checked_image(image)
         luma = enlarge(colour.luma(image), self.scale)
         luma += self.residual(luma)
         rgb = bicubic.upscale(image, self.scale)
-        # Another Y with the same chroma: the difference goes to R, G and B alike.
+        # Changing Y alone adds the same difference to R, G and B.
         difference = (luma - colour.luma(rgb)).astype(np.float32)[..., None]
         return (rgb + difference * colour.RGB_FROM_YCBCR[:, 0].astype(np.float32)) / 255
 
     def upscale(self, image: np.ndarray) -> np.ndarray:
-        """Returns `image` (h, w, 3) uint8 enlarged: what `predict` gives, in uint8."""
+        """Returns the result of `predict` as uint8."""
         return quantise(self.predict(image))
 
     def save(self, path: str | Path) -> None:
         """Writes the forest to `path`, a safetensors file."""
+        from safetensors.numpy import save as to_bytes
+
         recipe = json.dumps(self.recipe)
         metadata = {"format": FORMAT, "scale": json.dumps(self.scale), "recipe": recipe}
         arrays = {name: np.ascontiguousarray(getattr(self, name)) for name in ARRAYS}
         with replacing(path) as temporary:
-            temporary.write_bytes(save(arrays, metadata))
+            temporary.write_bytes(to_bytes(arrays, metadata))
 
 
-# Of every stored array: type and number of axes.
+# Type and number of axes of every stored array.
 ARRAYS: dict[str, tuple[type[np.generic], int]] = {
     "mean": (np.float32, 1),
     "components": (np.float32, 2),
@@ -250,8 +264,10 @@ def load(path: str | Path) -> Forest:
     """Returns the forest at `path`: a workdir of `kdgan_jax.forest`, or its safetensors file.
 
     Raises:
-      UserError: there is none, or the file is damaged, foreign or contradicts itself.
+      UserError: there is no such file, it is damaged, or it is not a forest.
     """
+    from safetensors import SafetensorError, safe_open
+
     file = Path(path) if Path(path).suffix == ".safetensors" else Path(path) / FILE
     if not file.is_file():
         raise UserError(f"{file}: no such file; train the forest with: {COMMAND}{file.parent}")
@@ -264,37 +280,44 @@ def load(path: str | Path) -> Forest:
         scale, recipe = (json.loads(metadata[name]) for name in ("scale", "recipe"))
         _check(arrays, scale)
     except (SafetensorError, *UNUSABLE) as error:
-        raise UserError(f"{file}: is no forest that can be used ({error}); train it anew") from None
+        raise unreadable(file, "a forest", error) from None
     return Forest(scale=scale, recipe=recipe, **arrays)
 
 
 def _check(arrays: dict[str, np.ndarray], scale: Any) -> None:
-    """Raises a ValueError unless the arrays make a forest whose every walk ends in a leaf."""
+    """Raises a ValueError unless the arrays fit together and every path down ends in a leaf."""
 
-    def need(holds: Any, what: str) -> None:
-        if not holds:
-            raise ValueError(what)
+    def require(condition: Any, problem: str) -> None:
+        if not condition:
+            raise ValueError(problem)
 
-    need(type(scale) is int and scale in SCALES, f"scale {scale!r} is none of {SCALES}")
-    need(arrays.keys() == ARRAYS.keys(), f"it holds {sorted(arrays)}, not {sorted(ARRAYS)}")
+    require(type(scale) is int and scale in SCALES, f"scale is {scale!r}, not one of {SCALES}")
+    require(arrays.keys() == ARRAYS.keys(), f"it holds {sorted(arrays)}, not {sorted(ARRAYS)}")
     for name, (dtype, axes) in ARRAYS.items():
         array = arrays[name]
-        need(array.dtype == dtype and array.ndim == axes, f"{name} is {array.dtype}{array.shape}")
-        need(array.size and np.isfinite(array).all(), f"{name} is empty or not finite")
+        right_type = array.dtype == dtype and array.ndim == axes
+        require(right_type, f"{name} is {array.dtype}{array.shape}")
+        require(array.size and np.isfinite(array).all(), f"{name} is empty or not finite")
     mean, components, roots, feature, threshold, left, right, matrices, basis = (
         arrays[name] for name in ARRAYS
     )
     nodes, (size, kept), window = np.arange(len(left)), components.shape, (3 * scale) ** 2
-    need(len(mean) == size == 4 * window, f"components are {components.shape}")
-    need(basis.shape[1] == window, f"basis is {basis.shape}")
-    need(len(left) == len(right) == len(feature) == len(threshold), "arrays of nodes differ")
-    need(roots[0] == 0 and (np.diff(roots) > 0).all() and roots[-1] < len(left), "roots disorder")
+    require(len(mean) == size == 4 * window, f"components is {components.shape}")
+    require(basis.shape[1] == window, f"basis is {basis.shape}")
+    lengths = {len(array) for array in (left, right, feature, threshold)}
+    require(len(lengths) == 1, f"arrays of nodes have different lengths {sorted(lengths)}")
+    ascending = roots[0] == 0 and (np.diff(roots) > 0).all() and roots[-1] < len(left)
+    require(ascending, "roots are not in ascending order from 0")
     first = roots[np.searchsorted(roots, nodes, side="right") - 1]
-    last = np.append(roots, len(left))[np.searchsorted(roots, nodes, side="right")]
+    end = np.append(roots, len(left))[np.searchsorted(roots, nodes, side="right")]
     inner = left >= 0
-    need(((left < 0) == (right < 0)).all(), "a node has one child")
-    for child in (left[inner], right[inner]):  # parents come first, so no walk goes in circles
-        place = child + first[inner]
-        need(((place > nodes[inner]) & (place < last[inner])).all(), "a child is out of order")
-    need(((feature[inner] >= 0) & (feature[inner] < 2 * kept)).all(), "a question is out of range")
-    need(matrices.shape == ((~inner).sum(), kept + 1, len(basis)), f"leaves: {matrices.shape}")
+    require(((left < 0) == (right < 0)).all(), "a node has only one child")
+    for child in (left[inner], right[inner]):  # children come after parents, so no path is a cycle
+        position = child + first[inner]
+        inside = (position > nodes[inner]) & (position < end[inner])
+        require(inside.all(), "left or right leads to a node before the parent or outside the tree")
+    in_range = (feature[inner] >= 0) & (feature[inner] < 2 * kept)
+    require(in_range.all(), f"feature is not below {2 * kept} in every inner node")
+    require(
+        matrices.shape == ((~inner).sum(), kept + 1, len(basis)), f"matrices is {matrices.shape}"
+    )

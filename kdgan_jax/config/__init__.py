@@ -1,15 +1,16 @@
-"""What a run can be told: every field with its default and meaning.
+"""The description of a run: every field of a config, with its default and meaning.
 
-Those of `config.data`, and of what is due when, are in `kdgan_jax.config.settings`.
+The fields of `config.data` and the intervals of the training loop are in
+`kdgan_jax.config.settings`.
 
-A config describes a run as phases under names of its author's choice: what each trains, from what,
-with which teachers, losses and discriminator. Files in `configs/` make one with `default` and the
-functions below; the command line changes fields (`--config.train.distill.steps=500`). The whole is
-locked: an unknown field is refused.
+A config describes a run as phases, under names of the author's choice: what each phase trains, from
+which weights, with which teachers, losses and discriminator. Files in `configs/` build one with
+`default` and the functions below. The command line changes fields
+(`--config.train.distill.steps=500`). The config is locked: unknown fields are refused.
 
-Networks, losses and schedules are texts such as "compact:channels=32,depth=4", the entry of a table
-and its options (`kdgan_jax.config.spec`), so that another one with other options fits into the
-field.
+Networks, losses and schedules are texts such as "compact:channels=32,depth=4", an entry of a table
+and its options (see `kdgan_jax.config.spec`), so that one field can name another entry together
+with its options.
 """
 
 import json
@@ -26,7 +27,7 @@ LR_SCHEDULES = "constant", "cosine", "halving"
 BACKENDS = "auto", "device", "tfdata"
 SAMPLING = "pixels", "images"
 LR_SCALING = "none", "linear", "sqrt"
-FIELDS = "seed", "scale", "phases", "train", "data"  # that tell a config of a run from others
+FIELDS = "seed", "scale", "phases", "train", "data"  # tell the config of a run from other configs
 
 
 def network(text: str, checkpoint: str = "") -> ConfigDict:
@@ -34,22 +35,22 @@ def network(text: str, checkpoint: str = "") -> ConfigDict:
 
     Args:
       text: an entry of `kdgan_jax.models.GENERATORS` and its arguments.
-      checkpoint: a model to take in place of training one, as `load` takes it: the phase that
-        would train the network from fresh weights takes it over. "" trains one.
+      checkpoint: a model, as `load` takes it, that replaces the phase which would train this
+        network from fresh weights; "" trains the network.
     """
     return ConfigDict({"network": text, "checkpoint": checkpoint})
 
 
 def loss(kind: str, weight: float, target: str = "hr", schedule: str = "constant") -> ConfigDict:
-    """Returns the description of a loss, or of a regulariser.
+    """Returns the description of a loss or a regulariser.
 
     Args:
       kind: an entry of `kdgan_jax.losses.TERMS` (or REGULARIZERS) and its options.
-      weight: what it is multiplied by; at 0 it is not computed.
-      target: the image that it compares with: "hr", or the name of a teacher of the phase. For an
-        adversarial loss, the images that are real. Regularisers have none.
-      schedule: the weight's course, an entry of `kdgan_jax.losses.SCHEDULES` and its options: the
-        weight is multiplied by it at every step.
+      weight: multiplies the loss; a loss of weight 0 is not computed.
+      target: the image that the output is compared with: "hr", or the name of a teacher of the
+        phase. For an adversarial loss, the real images. Regularisers ignore it.
+      schedule: an entry of `kdgan_jax.losses.SCHEDULES` and its options; multiplies the weight at
+        every step.
     """
     return ConfigDict(
         {"kind": kind, "weight": float(weight), "target": target, "schedule": schedule}
@@ -61,8 +62,8 @@ def teacher(model: str, reads: str = "lr") -> ConfigDict:
 
     Args:
       model: an earlier phase, or a model as `load` takes it.
-      reads: the image that it is shown: "lr", or "hr" for a privileged one, whose features are all
-        that is used.
+      reads: its input image: "lr", or "hr" for a privileged teacher, of which only the features
+        are used.
     """
     return ConfigDict({"model": model, "reads": reads})
 
@@ -74,12 +75,12 @@ def discriminator(
     warmup_steps: int = 0,
     regularizers: Mapping[str, ConfigDict] | None = None,
 ) -> ConfigDict:
-    """Returns the description of a discriminator; it is trained if a loss needs it.
+    """Returns the description of a discriminator; it is trained only if a loss needs it.
 
     Args:
       text: an entry of `kdgan_jax.models.DISCRIMINATORS` and its arguments.
-      learning_rate: its own; the rest of its optimiser is the phase's.
-      warmup_steps: steps in which it trains alone.
+      learning_rate: its own; its other optimiser settings are those of the phase.
+      warmup_steps: first steps, in which it trains alone.
       regularizers: by label.
     """
     return ConfigDict(
@@ -103,24 +104,25 @@ def phase(
 ) -> ConfigDict:
     """Returns the description of one phase of training.
 
-    Its learning rates are taken to be written for its batch, as it is here.
+    The learning rates are taken as written for the batch size given here.
 
     Args:
-      network: the field of the config that describes what it trains. It is also the role under
-        which `load` finds the result: "runs/kd:student".
-      losses: by label, under which they are logged.
-      start: what the weights start from: "" draws fresh ones; an earlier phase; or a model as
-        `load` takes it, whose architecture is then the phase's.
-      teachers: by the names that losses use as targets.
-      discriminator: what the adversarial loss plays against.
-      changes: other fields.
+      network: the config field of the network to train. `load` finds the result under the same
+        name: "runs/kd:student".
+      losses: by label; the log uses the labels.
+      start: where the weights come from: "" (fresh), an earlier phase, or a model as `load` takes
+        it, which then also sets the phase's architecture.
+      teachers: by name; losses refer to them as targets.
+      discriminator: the opponent in the adversarial loss.
+      changes: values of other fields.
 
     Raises:
-      KeyError: a name in `changes` is no field.
+      KeyError: `changes` names an unknown field.
+      UserError: `changes` names a field of an older version.
     """
     for name in changes:
-        if name in NOW:
-            raise UserError(f"{name} of a phase is now called {NOW[name]}")
+        if name in RENAMED:
+            raise UserError(f"{name} of a phase is now called {RENAMED[name]}; use that name")
     fields = {
         "network": network,
         "start": start,
@@ -129,16 +131,16 @@ def phase(
         "discriminator": discriminator or _discriminator(),
         "steps": 1000,  # updates
         "batch": 16,  # images over all devices
-        "reference_batch": 16,  # those that learning rates are for: see optim.lr_scaling
-        "hr_patch": 96,  # side of the HR patch, a multiple of the scale
+        "reference_batch": 16,  # for which learning rates are written: see optim.lr_scaling
+        "hr_patch": 96,  # side of the HR patch in pixels, a multiple of the scale
         "learning_rate": 1e-3,
         "betas": (0.9, 0.99),  # Adam
         "schedule": "cosine",  # one of LR_SCHEDULES
-        "final_fraction": 0.0,  # of the learning rate, where "cosine" ends
-        "milestones": (),  # fractions of steps at which "halving" halves
-        "warmup_steps": 0,  # linear rise of the learning rate from 0
+        "final_fraction": 0.0,  # of the learning rate, at the end of "cosine"
+        "milestones": (),  # fractions of the steps at which "halving" halves
+        "warmup_steps": 0,  # in which the learning rate rises linearly from 0
         "clip_norm": 0.0,  # largest global gradient norm; 0 does not clip
-        "ema_decay": 0.999,  # of the evaluated weights; warmed up, so short runs are fair
+        "ema_decay": 0.999,  # of the evaluated weights; lower at first, which suits short runs
     }
     config = ConfigDict(fields)
     config.lock()
@@ -146,32 +148,32 @@ def phase(
     return config
 
 
-_discriminator = discriminator  # inside `phase`, an argument has its name
+_discriminator = discriminator  # the argument of `phase` hides the function
 
 
 def default(
     networks: Mapping[str, ConfigDict] | None = None,
     phases: Mapping[str, ConfigDict] | None = None,
 ) -> ConfigDict:
-    """Returns a config; sizes suit a laptop.
+    """Returns a config whose sizes suit a laptop.
 
     Args:
-      networks: by name; None is a teacher and a student.
-      phases: by name, in the order in which they run; None is a teacher, its distillation into a
-        student, and the student's adversarial refinement.
+      networks: by name; by default a teacher and a student.
+      phases: by name, in the order in which they run; by default the training of the teacher, its
+        distillation into the student, and the adversarial refinement of the student.
     """
-    networks, phases = networks or usual_networks(), phases or usual_phases()
+    networks, phases = networks or default_networks(), phases or default_phases()
     config = ConfigDict()
     config.seed = 0  # of weights and batches
     config.scale = 4  # enlargement: 2, 3 or 4
-    config.devices = 0  # to train on; 0: all (on a CPU as many as divide the batches)
-    config.phases = tuple(phases)  # which to run, in this order
-    config.dtype = "float32"  # that convolutions of trained networks compute in; or "bfloat16"
+    config.devices = 0  # to train on; 0: all (on a CPU, the most that divide the batches)
+    config.phases = tuple(phases)  # to run, in this order
+    config.dtype = "float32"  # in which the trained networks convolve; or "bfloat16"
 
     config.data = ConfigDict(asdict(DataConfig()))
 
-    # Learning rates of a phase are multiplied by 1 ("none"), by its batch over its reference_batch
-    # ("linear"), or by the root of that ("sqrt"); see train.optim.rate_factor.
+    # Multiplies the learning rates of a phase by 1 ("none"), by batch / reference_batch ("linear"),
+    # or by the square root of that ("sqrt"); see train.optim.rate_factor.
     config.optim = ConfigDict()
     config.optim.lr_scaling = "none"  # one of LR_SCALING
 
@@ -184,26 +186,26 @@ def default(
     return config
 
 
-def usual_networks() -> dict[str, ConfigDict]:
-    """Returns a teacher and a student for minutes on a laptop."""
+def default_networks() -> dict[str, ConfigDict]:
+    """Returns a teacher and a student that train in minutes on a laptop."""
     return {
         "teacher": network("compact:channels=64,depth=6"),
         "student": network("compact:channels=32,depth=4"),
     }
 
 
-def usual_phases() -> dict[str, ConfigDict]:
-    """Returns the teacher, its distillation, and the student's adversarial refinement."""
+def default_phases() -> dict[str, ConfigDict]:
+    """Returns the teacher's training, its distillation, and the student's refinement."""
     return {"teacher": teach(), "distill": distill(), "adversarial": refine()}
 
 
 def teach(**changes: Any) -> ConfigDict:
-    """Returns a phase that trains the network "teacher" by L1 to HR."""
+    """Returns a phase that trains the network "teacher" with L1 to HR."""
     return phase("teacher", losses={"pixel": loss("l1", 1.0)}, **changes)
 
 
 def distill(**changes: Any) -> ConfigDict:
-    """Returns a phase that trains the student half on HR and half on the phase "teacher"."""
+    """Returns a phase that trains the student half on HR, half on the phase "teacher"."""
     losses = {"pixel": loss("l1", 0.5), "distill": loss("l1", 0.5, target="teacher")}
     return phase(losses=losses, teachers={"teacher": teacher("teacher")}, **changes)
 
@@ -224,7 +226,7 @@ def refine(start: str = "distill", **changes: Any) -> ConfigDict:
 
 
 def teach_edsr_baseline() -> ConfigDict:
-    """Returns a phase that trains EDSR-baseline as published (Lim et al. 2017)."""
+    """Returns a phase that trains EDSR-baseline as published (Lim et al., CVPRW 2017)."""
     return teach(
         steps=300_000,
         hr_patch=192,
@@ -235,28 +237,28 @@ def teach_edsr_baseline() -> ConfigDict:
     )
 
 
-def on_given_photos(config: ConfigDict) -> None:
-    """Makes a config one for long runs, on photos that the command line names."""
+def set_up_long_run(config: ConfigDict) -> None:
+    """Changes a config for a long run, on photos that the command line must name."""
     config.data.source = ""
     config.data.memory_mb = 16384
     config.log_every = 100
     config.evaluate_every = config.checkpoint_every = 5000
 
 
-def refuse_unknown(variant: str, known: tuple[str, ...]) -> None:
+def check_variant(variant: str, known: tuple[str, ...]) -> None:
     """Raises a UserError unless `variant` (after the colon of --config) is "" or known."""
     if variant:
         pick(dict.fromkeys(known), variant, "the config's variant")
 
 
 def to_json(config: Any) -> dict[str, Any]:
-    """Returns the config as JSON values (tuples become lists)."""
+    """Returns a config as JSON values; tuples become lists."""
     return json.loads(json.dumps(config.to_dict()))
 
 
-# Fields that had other names before version 0.2, and where they are now. A field of a phase is
-# named without "train.NAME.".
-NOW = {
+# Fields that had other names before version 0.2, and their names today. A name without a dot is a
+# field of a phase, "train.PHASE." left out.
+RENAMED = {
     "teacher.name": "teacher.network, such as compact:channels=64,depth=6",
     "teacher.kwargs": "teacher.network, such as compact:channels=64,depth=6",
     "student.name": "student.network, such as compact:channels=32,depth=4",
@@ -278,10 +280,10 @@ NOW = {
 }
 
 
-def renamed(field: str) -> str:
-    """Returns what a field of an older version is called now, without "config.", or ""."""
+def new_name(field: str) -> str:
+    """Returns what an older version's field is called now, without "config."; "" for others."""
     words = field.removeprefix("config.").split(".")
     if words[:1] == ["train"] and len(words) > 2:
-        where, rest = ".".join(words[:2]) + ".", words[2:]
-        return where + NOW[rest[0]] if len(rest) == 1 and rest[0] in NOW else ""
-    return NOW.get(".".join(words[:2]), "")
+        phase_field, rest = ".".join(words[:2]) + ".", words[2:]
+        return phase_field + RENAMED[rest[0]] if len(rest) == 1 and rest[0] in RENAMED else ""
+    return RENAMED.get(".".join(words[:2]), "")

@@ -7,19 +7,19 @@ from pathlib import Path
 from typing import Any
 
 from absl import app, flags
-from ml_collections import config_flags
+from ml_collections import ConfigDict, config_flags
 from ml_collections.config_flags import tuple_parser
 
-from kdgan_jax.config import NOW, renamed
+from kdgan_jax.config import RENAMED, new_name
 from kdgan_jax.runtime import console
 from kdgan_jax.runtime.errors import STOPPED, Stopped, UserError, leave
 
 
 class _Words(tuple_parser.TupleParser):
-    """Takes tuples of words without quotes and brackets, as they are typed: a,b."""
+    """Also reads tuples of words without quotes and parentheses: a,b."""
 
     def parse(self, argument: Any) -> Any:
-        """Returns the tuple that `argument` says."""
+        """Returns the tuple in `argument`."""
         if isinstance(argument, str):
             words = [word.strip() for word in argument.strip("()").split(",") if word.strip()]
             if all(word.replace("-", "_").isidentifier() for word in words):
@@ -28,29 +28,29 @@ class _Words(tuple_parser.TupleParser):
 
 
 def start(
-    run: Callable[[Any, str], None],
+    run: Callable[[ConfigDict, str], None],
     fields: Iterable[str],
     default: str | None = None,
     flag: str = "workdir",
     example: str = "--config=configs/kd.py --workdir=runs/kd",
     meaning: str = "Folder that the run writes to and resumes from",
 ) -> None:
-    """Parses the flags and calls `run(config, workdir)`; a user's error is one line, exit code 2.
+    """Parses the flags and calls `run(config, workdir)`; a UserError is one line, exit code 2.
 
     Args:
-      run: what the command does.
-      fields: that its config must have: a file of another command is refused.
-      default: of the flag that says where to; None requires it.
-      flag: its name.
-      example: arguments that work, for the error of what is missing.
-      meaning: its help.
+      run: the command.
+      fields: that its config must have; configs of other commands are refused.
+      default: of the flag that names the output; None requires the flag.
+      flag: name of that flag.
+      example: arguments that work, for the message about missing flags.
+      meaning: help text of that flag.
     """
     config_flags.register_flag_parser_for_type(tuple, _Words())
     config_flags.DEFINE_config_file(
         "config", None, "A file of configs/, with a variant after a colon: configs/kd.py:smoke"
     )
     flags.DEFINE_string(flag, default, meaning)
-    for name in ("config", flag):  # --help shows the flags of the module that was started
+    for name in ("config", flag):  # --help lists only the flags of the module that was started
         flags.FLAGS.register_key_flag_for_module(sys.argv[0], flags.FLAGS[name])
 
     def main(argv: list[str]) -> None:
@@ -63,7 +63,10 @@ def start(
         config = flags.FLAGS.config
         lacking = [field for field in fields if field not in config]
         if lacking:
-            leave(f"--config: is for another command, it has no field {lacking[0]!r}")
+            leave(
+                f"--config: this config is for another command, it has no field {lacking[0]!r};"
+                f" example: {example}"
+            )
         try:
             run(config, str(flags.FLAGS[flag].value))
         except UserError as error:
@@ -77,14 +80,14 @@ def start(
 
 
 def _parse(argv: list[str]) -> list[str]:
-    """Parses the flags; a missing file, unknown field or variant is one line, too."""
+    """Parses the flags; also reports a missing file or an unknown field or variant in one line."""
     for argument in argv:
         name, _, value = argument.lstrip("-").partition("=")
-        now = renamed(name) if argument.startswith("-") and name.startswith("config.") else ""
-        if now:
-            leave(f"--{name} is now called --config.{now}")
+        is_field = argument.startswith("-") and name.startswith("config.")
+        if is_field and (current := new_name(name)):
+            leave(f"--{name} is now called --config.{current}; use that name")
         if name == "config" and value and not Path(value.split(":")[0]).is_file():
-            leave(f"--config={value}: no such file; the project's are in configs/")
+            leave(f"--config={value}: no such file; the project's configs are in configs/")
     try:
         return flags.FLAGS(argv)
     except (flags.Error, AttributeError, KeyError, TypeError, ValueError) as error:
@@ -92,17 +95,18 @@ def _parse(argv: list[str]) -> list[str]:
 
 
 def _reason(error: BaseException) -> str:
-    """Returns what went wrong, out of the exceptions that absl and ml_collections wrap it in."""
+    """Returns the cause, out of the exceptions that absl and ml_collections wrap around it."""
     message: object = error
     while isinstance(message, BaseException) and message.args:
         message = message.args[0]
-    text = str(message).replace("\\n", "\n")  # our own errors are one line, also when wrapped
+    text = str(message).replace("\\n", "\n")  # inside a wrapper a UserError keeps its escapes
     lines = [line for line in text.splitlines() if line.strip()]
-    if "Traceback" in str(message):  # of what get_config raised
+    if "Traceback" in str(message):  # from get_config
         return lines[-1].removeprefix("kdgan_jax.runtime.errors.UserError: ")
-    said = "; ".join(lines)
-    if found := re.match(r'Key "(\w+)" does not exist', said):
-        said = repr(found[1])
-        if now := NOW.get(found[1]) or renamed(f"student.{found[1]}"):
-            said += f"; it is now called {now}"
-    return said if isinstance(error, flags.Error) else f"--config has no field or value {said}"
+    reason = "; ".join(lines)
+    if unknown := re.match(r'Key "(\w+)" does not exist', reason):
+        field = unknown[1]
+        reason = repr(field)
+        if current := RENAMED.get(field) or new_name(f"student.{field}"):
+            reason += f"; it is now called {current}"
+    return reason if isinstance(error, flags.Error) else f"--config has no field or value {reason}"

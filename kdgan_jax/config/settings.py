@@ -1,6 +1,6 @@
-"""The parts of a config as types: each room gets the part that it needs, and no more.
+"""The parts of a checked config as types; each room receives only the part that it needs.
 
-`kdgan_jax.checks` checks a config once, at the entrance, and makes these of it.
+`kdgan_jax.train.checks` checks a whole config once, when a command starts, and returns these.
 """
 
 from collections.abc import Mapping
@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 
 class Spec(NamedTuple):
-    """What a text like "compact:channels=32,depth=4" says: an entry of a table and its options."""
+    """An entry of a table and its options, as in "compact:channels=32,depth=4"."""
 
     name: str
     options: dict[str, Any]
@@ -22,14 +22,14 @@ class DataConfig:
     # "embedded": photos inside installed packages; "tfds:div2k/bicubic_x4"; or folders, separated
     # by commas, of HR images at any depth (or of HR/ and LRx4/).
     source: str = "embedded"
-    holdout: int = 8  # photos of the folders held out for the run's own evaluation
-    prepared: str = ""  # a file of kdgan_jax.prepare, whose photos are taken in the source's place
-    # Who cuts patches: "device": the train step, out of photos that lie on the accelerator, without
-    # TensorFlow; "tfdata": tf.data on the host; "auto": the device, if the photos fit into half of
-    # its memory. Patches are the same.
+    holdout: int = 8  # photos of the folders that are held out for the run's own evaluation
+    prepared: str = ""  # a file of kdgan_jax.prepare, which replaces the source
+    # Where patches are cut, with the same result. "device": in the train step, out of photos in the
+    # accelerator's memory, without TensorFlow; "tfdata": by tf.data on the host; "auto": on the
+    # device if the photos fit into half of its memory.
     backend: str = "auto"
-    sampling: str = "pixels"  # patches are uniform over these, or over "images"
-    # Megabytes that decoded photos may take with "tfdata"; else they are decoded on the fly.
+    sampling: str = "pixels"  # patches are drawn uniformly over all "pixels", or over "images"
+    # Megabytes that decoded photos may take with "tfdata"; beyond, they are decoded on the fly.
     memory_mb: int = 4096
     max_bad_fraction: float = 0.2  # of unusable files, beyond which the run stops
 
@@ -42,7 +42,7 @@ class BatchConfig:
       steps: number of batches.
       batch: images over all devices.
       hr_patch: side of an HR patch in pixels, a multiple of the scale.
-      margin: LR pixels cut around every patch, repeated from the edge beyond a photo's border.
+      margin: LR pixels cut around every patch; beyond a photo's border, its edge is repeated.
     """
 
     steps: int
@@ -53,12 +53,12 @@ class BatchConfig:
 
 @dataclass(frozen=True)
 class OptimizerConfig:
-    """Adam with a schedule; fractions and steps as in `kdgan_jax.config.phase`.
+    """Adam with a learning-rate schedule; see `kdgan_jax.config.phase` for the other fields.
 
     Attributes:
-      learning_rate: at its peak, for the batch that it is written for.
-      factor: what it is multiplied by for the batch as it is.
-      scaling: where the factor comes from, for the log.
+      learning_rate: at its peak, for the batch size that it is written for.
+      factor: multiplies the learning rate, for the batch size that is used.
+      scaling: how the factor was derived, for the log.
     """
 
     learning_rate: float
@@ -74,13 +74,13 @@ class OptimizerConfig:
 
 @dataclass(frozen=True)
 class LossConfig:
-    """One loss of a phase, or one regulariser of its discriminator.
+    """A loss of a phase, or a regulariser of its discriminator.
 
     Attributes:
       kind: the entry of the table and its options.
-      weight: what its values are multiplied by.
-      schedule: of the weight, over steps; see `kdgan_jax.losses.schedules`.
-      target: the image that it compares with: "hr", or the name of a teacher.
+      weight: multiplies the loss.
+      schedule: of the weight over steps; see `kdgan_jax.losses.schedules`.
+      target: the image that the output is compared with: "hr", or the name of a teacher.
     """
 
     kind: Spec
@@ -95,7 +95,7 @@ class TeacherConfig:
 
     Attributes:
       model: an earlier phase, or a path that `load` takes.
-      reads: the image that it is shown: "lr" or "hr".
+      reads: its input image, "lr" or "hr".
     """
 
     model: str
@@ -108,14 +108,14 @@ class DiscriminatorConfig:
 
     Attributes:
       network: its architecture and arguments.
-      game: label of the loss that is the generator's side; its target are the real images.
+      adversarial_loss: label of the adversarial loss; that loss's target gives the real images.
       optimizer: its own.
-      warmup_steps: steps in which it trains alone.
+      warmup_steps: first steps, in which it trains alone.
       regularizers: by label.
     """
 
     network: Spec
-    game: str
+    adversarial_loss: str
     optimizer: OptimizerConfig
     warmup_steps: int
     regularizers: Mapping[str, LossConfig]
@@ -123,21 +123,21 @@ class DiscriminatorConfig:
 
 @dataclass(frozen=True)
 class PhaseConfig:
-    """One phase of a run.
+    """A phase of a run.
 
     Attributes:
-      name: the user's name for it.
-      network: the role of what it trains, such as "student": a network of the config.
+      name: chosen by the user.
+      network: the role of the network that it trains, such as "student"; a field of the config.
       spec: architecture and arguments of that network.
-      checkpoint: a model to take in place of training the network; "" trains it.
-      start: what its weights start from: "" (fresh), an earlier phase, or a path.
+      checkpoint: a model that is used instead of training the network; "" trains it.
+      start: where the weights come from: "" (fresh), an earlier phase, or a path.
       teachers: by name.
       losses: by label.
-      discriminator: None where no loss needs one.
-      batches: what it trains on.
-      optimizer: of the generator and of what its losses train with it.
-      ema_decay: of the averaged weights.
-      dtype: that convolutions compute in.
+      discriminator: None unless a loss needs one.
+      batches: the training data.
+      optimizer: of the generator and of parameters that its losses own.
+      ema_decay: of the moving average of the weights.
+      dtype: in which convolutions are computed.
       number: its place in the run, from 0.
     """
 
@@ -157,22 +157,22 @@ class PhaseConfig:
 
     @property
     def steps(self) -> int:
-        """Updates in all."""
+        """Number of updates."""
         return self.batches.steps
 
 
 @dataclass(frozen=True)
 class LoopConfig:
-    """What is due when while a phase trains."""
+    """How often the training loop does what."""
 
-    # Steps in one compiled call, with patches cut on the device; 0 chooses: up to 16, 1 on a CPU.
+    # Steps per compiled call if patches are cut on the device; 0 chooses: up to 16, 1 on a CPU.
     steps_per_call: int = 0
-    # Updates that are not finite are not made; if the last so many in a row were not when a row of
-    # the log is due, the run stops.
+    # Non-finite updates are skipped. The run stops if, at a log row, the latest `max_bad_steps`
+    # updates in a row were skipped.
     max_bad_steps: int = 10
-    log_every: int = 50  # steps between rows of metrics, which are means over these steps
+    log_every: int = 50  # steps per row of metrics, which are means over these steps
     evaluate_every: int = 500  # steps between evaluations on the held-out photos
-    checkpoint_every: int = 500  # steps between checkpoints; the newest two stay
+    checkpoint_every: int = 500  # steps between checkpoints; the newest two are kept
 
 
 @dataclass(frozen=True)
@@ -184,9 +184,9 @@ class RunConfig:
       scale: enlargement.
       devices: number to train on; 0 for all.
       phases: in the order in which they run.
-      data: where photos come from.
-      loop: what is due when.
-      saved: the config as JSON values, as it is kept with a run.
+      data: photos and patches.
+      loop: intervals of the training loop.
+      saved: the whole config as JSON values, as it is stored with a run.
     """
 
     seed: int
@@ -199,10 +199,10 @@ class RunConfig:
 
     @property
     def largest_patch(self) -> int:
-        """Side of the largest HR patch."""
+        """Side of the largest HR patch in pixels."""
         return max(phase.batches.hr_patch for phase in self.phases)
 
     @property
     def batches(self) -> tuple[int, ...]:
-        """The phases' batch sizes."""
+        """Batch size of every phase."""
         return tuple(phase.batches.batch for phase in self.phases)

@@ -1,32 +1,33 @@
-"""Decoded photos as flat arrays, where a patch of HR lies at the same rows as its patch of LR.
+"""Decoded photos as flat arrays in which an HR patch has the same row numbers as its LR patch.
 
-There is one row for every LR pixel, photo after photo, line after line: three numbers for LR, and
-3 * scale² for HR, the square of pixels that the LR pixel stands for. So one index cuts all images,
-and 2**31 rows, which is what an accelerator's 32-bit indices reach, are 100 GB of HR at x4. Further
-images, such as a teacher's output, are more entries of the same form. A photo may lack any image
-but LR, and takes no rows of an image that it lacks.
+Every LR pixel has one row, photo after photo, line after line. A row has 3 numbers for LR, and
+3 * scale² for HR: the square of HR pixels that the LR pixel covers. So one index cuts all images,
+and the 2**31 rows that an accelerator's 32-bit indices reach hold 100 GB of HR at x4. Further
+images, such as a teacher's output, have the same form. A photo may lack any image except LR; an
+image that it lacks takes no rows.
 """
 
-from collections.abc import Callable
-from typing import Any, NamedTuple
+from collections.abc import Callable, Sequence
+from typing import NamedTuple, TypeVar
 
+import jax
 import numpy as np
 
-from kdgan_jax.data import photos as sources
-from kdgan_jax.data.photos import Photo
+from kdgan_jax.data.photos import Photo, decode, load_pair
 from kdgan_jax.runtime.errors import UserError
 
-MOST_ROWS = 2**31 - 1
-LONGEST_SIDE = 2**16 - 1  # of an LR image, so that places are drawn with 32-bit integers
+MAX_ROWS = 2**31 - 1
+MAX_SIDE = 2**16 - 1  # of an LR image, so that places are drawn with 32-bit integers
+ArrayT = TypeVar("ArrayT", np.ndarray, jax.Array)
 
 
 class Buffers(NamedTuple):
-    """Photos in flat form.
+    """N decoded photos.
 
     Attributes:
-      rows: images by name, (P, 3) for those of LR size and (P, 3 * scale²) for those of HR size,
-        uint8, or floats of a stored output; P may differ. "lr" is there.
-      sides: (N, 2) height and width of each photo's LR image.
+      rows: images by name, (P, 3) at LR size and (P, 3 * scale²) at HR size, uint8, or float for
+        stored outputs; P may differ between images. There is always "lr".
+      sides: (N, 2) int64, height and width of each LR image.
       begins: (N,) int64 for each image: every photo's first row, -1 where the photo lacks the
         image. No photo lacks "lr".
     """
@@ -37,16 +38,16 @@ class Buffers(NamedTuple):
 
     @property
     def bytes(self) -> int:
-        """Bytes of the images."""
+        """Number of bytes of all images."""
         return sum(array.nbytes for array in self.rows.values())
 
-    def select(self, which: list[int]) -> "Buffers":
-        """Returns these photos alone; the arrays are shared, up to the last row that is used."""
-        sides = self.sides[which]
-        begins = {name: of_image[which] for name, of_image in self.begins.items()}
+    def select(self, indices: list[int]) -> "Buffers":
+        """Returns the photos with these indices; the rows are shared, up to the last one used."""
+        sides = self.sides[indices]
+        pixels = sides[:, 0] * sides[:, 1]
+        begins = {name: first[indices] for name, first in self.begins.items()}
         ends = {
-            name: max((of_image + sides[:, 0] * sides[:, 1])[of_image >= 0], default=0)
-            for name, of_image in begins.items()
+            name: max((first + pixels)[first >= 0], default=0) for name, first in begins.items()
         }
         rows = {name: array[: ends[name]] for name, array in self.rows.items()}
         return Buffers(rows, sides, begins)
@@ -55,10 +56,9 @@ class Buffers(NamedTuple):
         """Returns which photos have the image `name`, (N,) bool."""
         return self.begins[name] >= 0
 
-    def gaps(self) -> dict[str, np.ndarray]:
-        """Returns which photos have it, (N,) bool, for every image that some photos lack."""
-        there = {name: self.has(name) for name in self.rows}
-        return {name: known for name, known in there.items() if not known.all()}
+    def incomplete(self) -> dict[str, np.ndarray]:
+        """Returns which photos have the image, (N,) bool, for every image that some photos lack."""
+        return {name: self.has(name) for name in self.rows if not self.has(name).all()}
 
     def image(self, name: str, photo: int) -> np.ndarray:
         """Returns one image of one photo, (H, W, 3).
@@ -74,75 +74,80 @@ class Buffers(NamedTuple):
         return to_image(rows.reshape(height, width, -1))
 
 
-def size(photos: list[Photo], scale: int) -> int:
-    """Returns the bytes that the HR and LR images of `photos` take."""
+def size(photos: Sequence[Photo], scale: int) -> int:
+    """Returns the number of bytes of the decoded HR and LR images of `photos`."""
     pixels = sum(p.size[0] * p.size[1] for p in photos)
     return 3 * (pixels + pixels // scale**2)
 
 
 def to_rows(image: np.ndarray, scale: int) -> np.ndarray:
-    """Returns (H, W, 3) as (h * w, 3 * scale²), h = H / scale; scale is 1 for an image of LR size.
+    """Returns an image (H, W, 3) as rows (h * w, 3 * scale²), with h = H / scale, w = W / scale.
 
-    Within a row: line in the square, column in the square, colour.
+    `scale` is 1 for an image of LR size. A row is ordered by line, column and colour.
     """
     height, width = image.shape[0] // scale, image.shape[1] // scale
     squares = image.reshape(height, scale, width, scale, 3).transpose(0, 2, 1, 3, 4)
     return squares.reshape(height * width, 3 * scale**2)
 
 
-def factor(rows: Any) -> int:
-    """Returns how many pixels a side the squares in `rows` (..., 3 * factor²) have."""
+def square_side(rows: np.ndarray | jax.Array) -> int:
+    """Returns the side in pixels of the squares in `rows` (..., 3 * side²)."""
     return round((rows.shape[-1] // 3) ** 0.5)
 
 
-def to_image(rows: Any) -> Any:
-    """Returns (..., h, w, 3 * scale²) as (..., h * scale, w * scale, 3), of NumPy or of JAX."""
-    *more, height, width, _ = rows.shape
-    scale, n = factor(rows), len(more)
-    squares = rows.reshape(*more, height, width, scale, scale, 3)
+def to_image(rows: ArrayT) -> ArrayT:
+    """Returns rows (..., h, w, 3 * scale²) as images (..., h * scale, w * scale, 3)."""
+    *leading, height, width, _ = rows.shape
+    scale, n = square_side(rows), len(leading)
+    squares = rows.reshape(*leading, height, width, scale, scale, 3)
     image = squares.transpose(*range(n), n, n + 2, n + 1, n + 3, n + 4)
-    return image.reshape(*more, height * scale, width * scale, 3)
+    return image.reshape(*leading, height * scale, width * scale, 3)
 
 
 def build(
-    photos: list[Photo],
+    photos: Sequence[Photo],
     scale: int,
     max_bad_fraction: float,
-    what: str = "the training photos",
+    label: str = "the training photos",
     on_photo: Callable[[str], None] = lambda name: None,
 ) -> tuple[Buffers, list[Photo]]:
-    """Returns the decoded photos, and which they are: damaged ones are named, skipped and counted.
+    """Decodes photos; returns the buffers and the photos in them, without the damaged ones.
+
+    Damaged photos are logged and skipped.
 
     Args:
-      photos: what to decode; LR is made by MATLAB's bicubic where there is none.
-      scale: HR over LR.
+      photos: to decode; where a photo has no LR, it is made by MATLAB's bicubic.
+      scale: HR size over LR size.
       max_bad_fraction: `config.data.max_bad_fraction`.
-      what: the photos' name in messages.
-      on_photo: called with the name of each photo that is done.
+      label: names the photos in messages.
+      on_photo: called with the name of each decoded photo.
 
     Raises:
-      UserError: too many photos cannot be used, one is too large, or all are together.
+      UserError: too many photos cannot be used, one is too large, or all together are.
     """
     total = sum(p.size[0] * p.size[1] for p in photos) // scale**2
-    if total > MOST_ROWS:
+    if total > MAX_ROWS:
         raise UserError(
-            f"{what} have {total:,} LR pixels, more than the {MOST_ROWS:,} that can be indexed;"
-            " take fewer, or set config.data.backend to 'tfdata' and lower config.data.memory_mb"
+            f"{label} have {total:,} LR pixels, but only {MAX_ROWS:,} can be indexed; use fewer"
+            " photos, or set config.data.backend to 'tfdata' and lower config.data.memory_mb"
         )
     for photo in photos:
-        if max(photo.size) // scale > LONGEST_SIDE:
-            raise UserError(f"{photo.name}: is wider or higher than {LONGEST_SIDE * scale} pixels")
+        if max(photo.size) // scale > MAX_SIDE:
+            raise UserError(
+                f"{photo.name}: is wider or higher than {MAX_SIDE * scale} pixels; split it or"
+                " remove it"
+            )
     rows = {"lr": np.empty((total, 3), np.uint8), "hr": np.empty((total, 3 * scale**2), np.uint8)}
-    kept: list[Photo] = []
+    decoded: list[Photo] = []
     ends = [0]
-    pairs = sources.decode(photos, lambda photo: sources.load(photo, scale), max_bad_fraction, what)
+    pairs = decode(photos, lambda photo: load_pair(photo, scale), max_bad_fraction, label)
     for photo, (hr, lr) in pairs:
         begin, end = ends[-1], ends[-1] + lr.shape[0] * lr.shape[1]
         rows["lr"][begin:end], rows["hr"][begin:end] = to_rows(lr, 1), to_rows(hr, scale)
         ends.append(end)
-        kept.append(photo)
+        decoded.append(photo)
         on_photo(photo.name)
-    sides = np.array([(p.size[0] // scale, p.size[1] // scale) for p in kept], np.int64)
+    sides = np.array([(p.size[0] // scale, p.size[1] // scale) for p in decoded], np.int64)
     rows = {name: array[: ends[-1]] for name, array in rows.items()}
     begins = np.array(ends[:-1], np.int64)
-    return Buffers(rows, sides.reshape(-1, 2), dict.fromkeys(rows, begins)), kept
+    return Buffers(rows, sides.reshape(-1, 2), dict.fromkeys(rows, begins)), decoded

@@ -1,7 +1,7 @@
-"""Photos inside the scikit-image and scikit-learn wheels: package, then path within.
+"""Photos inside the scikit-image and scikit-learn wheels, as package/path, in a fixed split.
 
-A fixed, written split. The two motorcycle pictures show one scene and stay on one side. Left out
-are charts, logos, text, synthetic pictures, scans, microscopy and medicine.
+The two motorcycle pictures show the same scene and stay on one side. Charts, logos, text, scans,
+and synthetic, microscopic or medical images are left out.
 """
 
 TRAIN = (

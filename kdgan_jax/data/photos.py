@@ -1,8 +1,8 @@
-"""Photos: where they come from, which are held out, how a pair of HR and LR is made.
+"""Photos: where they come from, which are held out, and how pairs of HR and LR are made.
 
-A source is a word: "embedded" (photos inside the scikit-image and scikit-learn wheels),
-"tfds:NAME" (TensorFlow Datasets, needs a network once), or folders separated by commas. A folder
-is searched at any depth for HR images; a folder that has `HR/` and `LRx{scale}/` gives pairs.
+A source is "embedded" (photos inside the scikit-image and scikit-learn wheels), "tfds:NAME"
+(TensorFlow Datasets, which needs a network once), or folders separated by commas. A folder is
+searched at any depth for HR images; a folder with `HR/` and `LRx{scale}/` gives pairs.
 """
 
 import hashlib
@@ -12,7 +12,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any, NamedTuple, TypeVar, cast
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 
@@ -23,31 +23,39 @@ from kdgan_jax.runtime.errors import UserError, missing
 from kdgan_jax.runtime.files import sha256
 
 log = logging.getLogger("kdgan_jax")
-Made = TypeVar("Made")
+Decoded = TypeVar("Decoded")
+Image = Path | np.ndarray  # a file, or uint8 RGB (H, W, 3) that is already decoded
 
 
 class Photo(NamedTuple):
-    """One photo: HR, and LR where the source has it; files, or arrays already decoded."""
+    """A photo, and its LR image where the source has one.
+
+    Attributes:
+      name: path below its folder, without the suffix.
+      hr: the HR image.
+      lr: the LR image, or None if it is made from HR.
+      size: (height, width) of the HR image, cropped to a multiple of the scale.
+    """
 
     name: str
-    hr: Path | np.ndarray
-    lr: Path | np.ndarray | None
-    size: tuple[int, int]  # of the HR image, cropped to a multiple of the scale
+    hr: Image
+    lr: Image | None
+    size: tuple[int, int]
 
 
-def pixels(source: Path | np.ndarray) -> np.ndarray:
-    """Returns uint8 RGB (H, W, 3) of a file or of an array already decoded."""
-    return source if isinstance(source, np.ndarray) else codec.read(source).rgb
+def pixels(image: Image) -> np.ndarray:
+    """Returns an image as uint8 RGB (H, W, 3)."""
+    return image if isinstance(image, np.ndarray) else codec.read(image).rgb
 
 
-def digest(source: Path | np.ndarray | None) -> str | None:
-    """Returns the SHA-256 of a file's bytes, or of those of an array already decoded."""
-    if isinstance(source, np.ndarray):
-        return hashlib.sha256(np.ascontiguousarray(source).data).hexdigest()
-    return sha256(source) if source else None
+def image_digest(image: Image | None) -> str | None:
+    """Returns the SHA-256 of a file's bytes, or of a decoded image's; None for no image."""
+    if isinstance(image, np.ndarray):
+        return hashlib.sha256(np.ascontiguousarray(image).data).hexdigest()
+    return sha256(image) if image else None
 
 
-def load(photo: Photo, scale: int) -> tuple[np.ndarray, np.ndarray]:
+def load_pair(photo: Photo, scale: int) -> tuple[np.ndarray, np.ndarray]:
     """Returns (HR (H, W, 3), LR (H / scale, W / scale, 3)), uint8.
 
     HR is cropped to a multiple of `scale`; LR is read, or made by MATLAB's bicubic.
@@ -58,8 +66,8 @@ def load(photo: Photo, scale: int) -> tuple[np.ndarray, np.ndarray]:
     hr = bicubic.crop_to_multiple(pixels(photo.hr), scale)
     if hr.shape[:2] != photo.size:
         raise UserError(
-            f"{photo.hr}: decodes to {hr.shape[1]}x{hr.shape[0]} where its header said"
-            f" {photo.size[1]}x{photo.size[0]}; save it anew or remove it"
+            f"{photo.hr}: decodes to {hr.shape[1]}x{hr.shape[0]}, but its header says"
+            f" {photo.size[1]}x{photo.size[0]}; save it again or remove it"
         )
     if photo.lr is None:
         return hr, bicubic.downscale(hr, scale)
@@ -68,28 +76,32 @@ def load(photo: Photo, scale: int) -> tuple[np.ndarray, np.ndarray]:
     return hr, lr
 
 
-def _check_pair(lr: Any, lr_size: tuple[int, ...], hr_size: tuple[int, int], scale: int) -> None:
+def _check_pair(lr: Image, lr_size: tuple[int, ...], hr_size: tuple[int, int], scale: int) -> None:
     if lr_size != (hr_size[0] // scale, hr_size[1] // scale):
         raise UserError(
             f"{lr}: LR of {lr_size[1]}x{lr_size[0]} does not match HR of {hr_size[1]}x{hr_size[0]}"
-            f" at scale {scale}; HR must be {scale} times as large"
+            f" at scale {scale}; replace one, so that HR is {scale} times as large"
         )
 
 
-DISTRIBUTIONS = {"skimage": "scikit-image", "sklearn": "scikit-learn"}  # that packages come in
+DISTRIBUTIONS = {"skimage": "scikit-image", "sklearn": "scikit-learn"}  # by import name
 
 
 def installed(paths: Sequence[str], scale: int) -> list[Photo]:
-    """Returns photos out of installed packages, `paths` as in `data.embedded`."""
-    found = []
+    """Returns photos from installed packages, with `paths` as in `data.embedded`.
+
+    Raises:
+      UserError: a package is not installed.
+    """
+    photos = []
     for path in paths:
-        package, _, rest = path.partition("/")
+        package, _, below = path.partition("/")
         spec = importlib.util.find_spec(package)
         if spec is None or not spec.submodule_search_locations:
             raise missing(DISTRIBUTIONS[package], "config.data.source='embedded'")
-        file = Path(spec.submodule_search_locations[0]) / rest
-        found.append(_photo(file, None, scale, file.stem))
-    return found
+        file = Path(spec.submodule_search_locations[0]) / below
+        photos.append(_photo(file, None, scale, file.stem))
+    return photos
 
 
 def _photo(hr: Path, lr: Path | None, scale: int, name: str) -> Photo:
@@ -101,7 +113,7 @@ def _photo(hr: Path, lr: Path | None, scale: int, name: str) -> Photo:
 
 
 def lr_folder(folder: Path, scale: int) -> Path | None:
-    """Returns the folder of LR images that belongs to `folder`/HR, where there is one."""
+    """Returns the folder of LR images that belongs to `folder`/HR, or None."""
     for name in (f"LRx{scale}", f"LR_x{scale}", "LR"):
         if (folder / name).is_dir():
             return folder / name
@@ -109,9 +121,9 @@ def lr_folder(folder: Path, scale: int) -> Path | None:
 
 
 def folder(path: str | Path, scale: int) -> tuple[list[Photo], list[str]]:
-    """Returns the photos below a folder, and a line for each file that cannot be used.
+    """Returns the photos below a folder, and a message for each file that cannot be used.
 
-    A photo's name is its path below the folder, without its suffix unless two differ in that alone.
+    A photo's name is its path below the folder, without the suffix unless two files share the rest.
 
     Raises:
       UserError: the folder is missing or holds no image.
@@ -119,7 +131,7 @@ def folder(path: str | Path, scale: int) -> tuple[list[Photo], list[str]]:
     root = Path(path)
     hr_root = root / "HR" if (root / "HR").is_dir() else root
     lr_root = lr_folder(root, scale) if hr_root != root else None
-    found, bad = [], []
+    photos, unusable = [], []
     files = codec.find(hr_root)
     stems = Counter(hr.with_suffix("") for hr in files)
     for hr in files:
@@ -127,10 +139,10 @@ def folder(path: str | Path, scale: int) -> tuple[list[Photo], list[str]]:
         name = str(below.with_suffix("") if stems[hr.with_suffix("")] == 1 else below)
         try:
             lr = lr_of(hr, hr_root, lr_root, scale) if lr_root else None
-            found.append(_photo(hr, lr, scale, name))
+            photos.append(_photo(hr, lr, scale, name))
         except UserError as error:
-            bad.append(str(error))
-    return found, bad
+            unusable.append(str(error))
+    return photos, unusable
 
 
 def lr_of(hr: Path, hr_root: Path, lr_root: Path, scale: int) -> Path:
@@ -144,57 +156,60 @@ def lr_of(hr: Path, hr_root: Path, lr_root: Path, scale: int) -> Path:
         for suffix in (hr.suffix, ".png"):
             if (below / (stem + suffix)).is_file():
                 return below / (stem + suffix)
-    raise UserError(f"{hr}: has no LR image {hr.stem}x{scale}{hr.suffix} in {below}; add or remove")
+    raise UserError(
+        f"{hr}: has no LR image {hr.stem}x{scale}{hr.suffix} in {below}; add it or remove the HR"
+        " image"
+    )
 
 
 class Photos(NamedTuple):
-    """The photos of a run: to train on, and held out for its evaluation; disjoint."""
+    """The photos of a run: for training, and held out for evaluation; disjoint."""
 
     train: list[Photo]
     holdout: list[Photo]
 
 
 def gather(data: DataConfig, scale: int, largest_patch: int) -> Photos:
-    """Returns the run's photos, every file looked at, before training starts.
+    """Returns the run's photos, with the header of every file checked.
 
-    Photos smaller than the patch and files that cannot be read are named, skipped and counted.
+    Files that cannot be read and photos smaller than the patch are logged and skipped.
 
     Args:
-      data: where they come from.
+      data: where the photos come from.
       scale: HR size over LR size.
-      largest_patch: side of the largest HR patch that will be cut.
+      largest_patch: side of the run's largest HR patch.
 
     Raises:
-      UserError: no photo is left, or more than `data.max_bad_fraction` of them are bad.
+      UserError: no photo is left, or more than `data.max_bad_fraction` of them are unusable.
     """
-    bad: list[str] = []
+    unusable: list[str] = []
     if data.source == "embedded":
         split = Photos(installed(embedded.TRAIN, scale), installed(embedded.HOLDOUT, scale))
     elif data.source.startswith("tfds:"):
         from kdgan_jax.data import tfds  # imports TensorFlow
 
-        arrays = tfds.pairs(data.source.removeprefix("tfds:"), scale, data.memory_mb)
-        split = _hold_out([Photo(n, hr, lr, hr.shape[:2]) for n, hr, lr in arrays], data.holdout)
+        pairs = tfds.pairs(data.source.removeprefix("tfds:"), scale, data.memory_mb)
+        split = _hold_out([Photo(n, hr, lr, hr.shape[:2]) for n, hr, lr in pairs], data.holdout)
     else:
-        found, bad = folders(data.source, scale)
-        if _too_many(bad, len(found), data.max_bad_fraction):  # said before too few to hold out
-            _refuse(data.source, bad, len(found), data.max_bad_fraction)
-        split = _hold_out(found, data.holdout)
+        photos, unusable = folders(data.source, scale)
+        if _too_many(unusable, len(photos), data.max_bad_fraction):  # the reason for too few
+            _report_unusable(data.source, unusable, len(photos), data.max_bad_fraction)
+        split = _hold_out(photos, data.holdout)
     train = large_enough(
-        split.train, largest_patch, len(split.holdout), data.max_bad_fraction, data.source, bad
+        split.train, largest_patch, len(split.holdout), data.max_bad_fraction, data.source, unusable
     )
     return Photos(train, split.holdout)
 
 
 def folders(source: str, scale: int) -> tuple[list[Photo], list[str]]:
-    """Returns the photos of all folders named, each file once, and a line per unusable file."""
-    found: dict[Path, Photo] = {}
-    bad: list[str] = []
+    """Returns the photos of all folders in `source`, each file once, and messages like `folder`."""
+    photos: dict[Path, Photo] = {}
+    unusable: list[str] = []
     for path in source.split(","):
-        good, unusable = folder(path.strip(), scale)
-        found |= {Path(str(photo.hr)).resolve(): photo for photo in good}
-        bad += unusable
-    return list(found.values()), bad
+        of_folder, messages = folder(path.strip(), scale)
+        photos |= {Path(str(photo.hr)).resolve(): photo for photo in of_folder}
+        unusable += messages
+    return list(photos.values()), unusable
 
 
 def large_enough(
@@ -203,17 +218,17 @@ def large_enough(
     held_out: int,
     max_bad_fraction: float,
     source: str,
-    bad: Sequence[str] = (),
+    unusable: Sequence[str] = (),
 ) -> list[Photo]:
-    """Returns those of `photos`, to train on, that a patch fits into.
+    """Returns the training photos that a patch fits into.
 
     Args:
-      photos: to train on.
+      photos: for training.
       patch: side of an HR patch.
-      held_out: number of the others.
+      held_out: number of held-out photos, which count as usable.
       max_bad_fraction: `config.data.max_bad_fraction`.
-      source: their name in messages.
-      bad: lines about those that are unusable for other reasons.
+      source: names the photos in messages.
+      unusable: messages about photos that are unusable for other reasons.
 
     Raises:
       UserError: none is left, or too few.
@@ -223,77 +238,87 @@ def large_enough(
         for p in photos
         if min(p.size) < patch
     ]
-    good = [p for p in photos if min(p.size) >= patch]
-    count = len(good) + held_out if good else 0
-    _refuse(source, [*bad, *small], count, max_bad_fraction)
-    return good
+    large = [p for p in photos if min(p.size) >= patch]
+    usable = len(large) + held_out if large else 0
+    _report_unusable(source, [*unusable, *small], usable, max_bad_fraction)
+    return large
 
 
-def _too_many(bad: list[str], good: int, max_fraction: float) -> bool:
-    return not good or len(bad) > max_fraction * (len(bad) + good)
+def _too_many(unusable: list[str], usable: int, max_bad_fraction: float) -> bool:
+    return not usable or len(unusable) > max_bad_fraction * (len(unusable) + usable)
 
 
-def _refuse(source: str, bad: list[str], good: int, max_fraction: float) -> None:
-    """Names what is skipped; stops where it is too much or all."""
-    for line in bad[:10]:
-        log.warning("skipped: %s", line)
-    if bad:
-        log.warning("skipped %d of %d files of %s", len(bad), len(bad) + good, source)
-    if _too_many(bad, good, max_fraction):
+def _report_unusable(
+    source: str, unusable: list[str], usable: int, max_bad_fraction: float
+) -> None:
+    """Logs which photos are skipped.
+
+    Raises:
+      UserError: they are too many or all.
+    """
+    for message in unusable[:10]:
+        log.warning("skipped: %s", message)
+    total = len(unusable) + usable
+    if unusable:
+        log.warning("skipped %d of %d files of %s", len(unusable), total, source)
+    if _too_many(unusable, usable, max_bad_fraction):
         raise UserError(
-            f"{bad[0] if bad else source}; {len(bad)} of {len(bad) + good} files cannot be used,"
-            f" more than config.data.max_bad_fraction={max_fraction} allows"
+            f"{unusable[0] if unusable else source}; {len(unusable)} of {total} files cannot be"
+            f" used, more than config.data.max_bad_fraction={max_bad_fraction} allows"
         )
 
 
 def _hold_out(photos: list[Photo], number: int) -> Photos:
-    """Holds out `number` photos: those whose names have the lowest hashes.
+    """Holds out the `number` photos whose names have the lowest hashes.
 
-    So a photo stays where it is when others come or go, and when the patch changes.
+    Thus a photo stays on its side when others come or go, and when the patch size changes.
     """
     if not 0 < number < len(photos):
         raise UserError(
-            f"config.data.holdout={number} must be at least 1 and below the {len(photos)} photos"
-            " that can be used"
+            f"config.data.holdout={number} must be at least 1 and less than the {len(photos)}"
+            " usable photos"
         )
     hashes = [
         hashlib.sha256(photo.name.encode(errors="surrogateescape")).hexdigest() for photo in photos
     ]
-    chosen = set(sorted(range(len(photos)), key=lambda i: hashes[i])[:number])
+    lowest = set(sorted(range(len(photos)), key=lambda i: hashes[i])[:number])
     return Photos(
-        [p for i, p in enumerate(photos) if i not in chosen],
-        [p for i, p in enumerate(photos) if i in chosen],
+        [p for i, p in enumerate(photos) if i not in lowest],
+        [p for i, p in enumerate(photos) if i in lowest],
     )
 
 
 def decode(
-    photos: list[Photo], make: Callable[[Photo], Made], max_bad_fraction: float, what: str
-) -> Iterator[tuple[Photo, Made]]:
-    """Yields each photo that can be decoded with what `make` makes of it, in order.
+    photos: Sequence[Photo],
+    read: Callable[[Photo], Decoded],
+    max_bad_fraction: float,
+    label: str,
+) -> Iterator[tuple[Photo, Decoded]]:
+    """Yields (photo, read(photo)) in order for each photo that can be decoded, using threads.
 
-    Damaged ones are named, skipped and counted.
+    Damaged photos are logged and skipped.
 
     Args:
-      photos: what to decode, on as many threads as pay.
-      make: reads one photo, e.g. by `load`.
+      photos: to decode.
+      read: decodes one photo, e.g. by `load_pair`; raises UserError if the photo is damaged.
       max_bad_fraction: `config.data.max_bad_fraction`.
-      what: the photos' name in messages.
+      label: names the photos in messages.
 
     Raises:
-      UserError: at the end, if more than `max_bad_fraction` of the photos were bad.
+      UserError: after the last photo, if more than `max_bad_fraction` of them were damaged.
     """
 
-    def attempt(photo: Photo) -> tuple[Made | None, str]:
+    def attempt(photo: Photo) -> tuple[list[Decoded], str]:
         try:
-            return make(photo), ""
+            return [read(photo)], ""
         except UserError as error:
-            return None, str(error)
+            return [], str(error)
 
-    bad: list[str] = []
+    unusable: list[str] = []
     with ThreadPoolExecutor() as pool:
-        for photo, (made, reason) in zip(photos, pool.map(attempt, photos), strict=True):
-            if reason:
-                bad.append(reason)
+        for photo, (decoded, message) in zip(photos, pool.map(attempt, photos), strict=True):
+            if decoded:
+                yield photo, decoded[0]
             else:
-                yield photo, cast(Made, made)
-    _refuse(what, bad, len(photos) - len(bad), max_bad_fraction)
+                unusable.append(message)
+    _report_unusable(label, unusable, len(photos) - len(unusable), max_bad_fraction)

@@ -1,7 +1,7 @@
 """Batches of aligned patches by tf.data; every batch is a pure function of (seed, step).
 
-Patches are those of `sampling.draw`, so a resumed run sees the batches that it would have seen, and
-the device backend the same ones.
+The patches are those of `sampling.draw`, so that a resumed run sees the batches of an unbroken one,
+and both backends cut the same patches.
 """
 
 import threading
@@ -12,43 +12,42 @@ import jax
 import numpy as np
 
 from kdgan_jax.config.settings import BatchConfig, DataConfig
-from kdgan_jax.data import photos as sources
 from kdgan_jax.data import sampling
 from kdgan_jax.data.batches import Batch
-from kdgan_jax.data.buffers import Buffers, factor
-from kdgan_jax.data.photos import Photo
+from kdgan_jax.data.buffers import Buffers, square_side
+from kdgan_jax.data.photos import Photo, pixels
 from kdgan_jax.data.tensorflow import tf
 from kdgan_jax.pictures import bicubic
 from kdgan_jax.runtime.console import log
 from kdgan_jax.runtime.errors import UserError
 
-BORDER = 4  # LR pixels beyond a patch that reach it through the bicubic kernel
-DRAWN = 2**16  # samples whose places are drawn at once
+BORDER = 4  # LR pixels around a patch that the bicubic kernel reaches
+DRAWN_AT_ONCE = 2**16  # samples
 
 
 class PatchSource:
-    """The photos of a run: decoded, or to be decoded on the fly."""
+    """The training photos of a run, decoded or to be decoded on the fly."""
 
     def __init__(self, photos: Buffers | list[Photo], data: DataConfig, scale: int) -> None:
         self.scale = scale
         self._data = data
-        self._bad: set[int] = set()  # photos that could no longer be read
-        self._lock = threading.Lock()  # TensorFlow decodes on threads of its own
+        self._unreadable: set[int] = set()  # photos that could be read when the run began
+        self._lock = threading.Lock()  # TensorFlow decodes on its own threads
         self._buffers = photos if isinstance(photos, Buffers) else None
         self._photos = [] if isinstance(photos, Buffers) else photos
         self._failure: UserError | None = None
         if self._buffers:
             self._rows = {name: tf.constant(rows) for name, rows in self._buffers.rows.items()}
-            self._there = self._buffers.gaps()
+            self._present = self._buffers.incomplete()
             self._sides = self._buffers.sides
         else:
             sides = [(p.size[0] // scale, p.size[1] // scale) for p in self._photos]
             self._sides = np.array(sides, np.int64)
-            self._there = {}
+            self._present = {}
 
     def batches(
         self,
-        wanted: BatchConfig,
+        config: BatchConfig,
         *,
         seed: int,
         start: int = 0,
@@ -57,30 +56,33 @@ class PatchSource:
     ) -> Generator[Batch]:
         """Yields this process's share of the batches from `start` on, as NumPy arrays.
 
-        Close it (contextlib.closing) rather than leave it to the interpreter's exit: TensorFlow's
-        threads wait for Python there when they decode on the fly.
+        Close the generator (contextlib.closing) before the interpreter exits, when TensorFlow's
+        threads that decode on the fly would wait for Python.
 
         Args:
-          wanted: size of the whole batch, of which each process gets an equal share, of patches
-            and their margins, and the number of steps.
-          seed: with the step it determines the batch.
+          config: the global batch, of which each process gets an equal share, its patches and
+            margins, and the number of steps.
+          seed: determines the batches, with the step.
           start: the first step.
           process: index of this process.
           processes: their number.
+
+        Raises:
+          UserError: while iterating, if too many photos can no longer be read.
         """
-        if wanted.batch % processes:
-            raise ValueError(f"batch={wanted.batch} is not divisible by the {processes} processes")
-        share, size = wanted.batch // processes, wanted.hr_patch // self.scale
-        known = sampling.table(self._sides, size, self._data.sampling)
-        draw = jax.jit(lambda index: sampling.draw(seed, index, known))
-        chunk = max(1, DRAWN // share)
-        for first in range(start, wanted.steps, chunk):
-            steps = np.arange(first, min(first + chunk, wanted.steps))
-            numbers = steps[:, None] * wanted.batch + process * share + np.arange(share)
+        if config.batch % processes:
+            raise ValueError(f"batch={config.batch} is not divisible by the {processes} processes")
+        share, size = config.batch // processes, config.hr_patch // self.scale
+        table = sampling.tabulate(self._sides, size, self._data.sampling)
+        draw = jax.jit(lambda index: sampling.draw(seed, index, table))
+        chunk = max(1, DRAWN_AT_ONCE // share)
+        for first in range(start, config.steps, chunk):
+            steps = np.arange(first, min(first + chunk, config.steps))
+            numbers = steps[:, None] * config.batch + process * share + np.arange(share)
             index = numbers.astype(np.uint32).ravel()
             with jax.default_device(jax.local_devices(backend="cpu")[0]):
                 places = [np.asarray(a, np.int64) for a in draw(index)]
-            yield from self._cut_batches(index, places, share, size, wanted.margin)
+            yield from self._cut_batches(index, places, share, size, config.margin)
 
     def _cut_batches(
         self, index: np.ndarray, places: list[np.ndarray], share: int, size: int, margin: int
@@ -89,7 +91,7 @@ class PatchSource:
 
         def sample(number: Any, photo: Any, top: Any, left: Any, turn: Any) -> Batch:
             if self._buffers:
-                found = {
+                upright = {
                     name: self._gather(name, photo, top, left, size, margin) for name in self._rows
                 }
             else:
@@ -99,12 +101,12 @@ class PatchSource:
                     [tf.uint8, tf.uint8],
                 )
                 side = size + 2 * margin
-                found = {
+                upright = {
                     "lr": tf.ensure_shape(lr, (side, side, 3)),
                     "hr": tf.ensure_shape(hr, (side * self.scale, side * self.scale, 3)),
                 }
-            images = {name: _turned(image, turn) for name, image in found.items()}
-            valid = {name: tf.gather(known, photo) for name, known in self._there.items()}
+            images = {name: _turned(image, turn) for name, image in upright.items()}
+            valid = {name: tf.gather(present, photo) for name, present in self._present.items()}
             return Batch(images.pop("lr"), images, valid, number)
 
         dataset = (
@@ -124,93 +126,98 @@ class PatchSource:
             del iterator, dataset
 
     def _gather(self, name: str, photo: Any, top: Any, left: Any, size: int, margin: int) -> Any:
-        """Cuts a patch of one image out of the flat photos; zeros where the photo lacks it."""
+        """Cuts a patch of one image from the buffers; zeros where the photo lacks it."""
         assert self._buffers is not None
         rows = self._rows[name]
         begin = tf.gather(tf.constant(self._buffers.begins[name]), photo)
         height, width = tf.unstack(tf.gather(tf.constant(self._sides), photo))
-        side = (size + 2 * margin) * factor(rows)
+        side = (size + 2 * margin) * square_side(rows)
 
         def cut() -> Any:
             if margin:
                 return _padded(rows, begin, height, width, top, left, size, margin)
             return _within(rows, begin, width, top, left, size)
 
-        if name not in self._there:
+        if name not in self._present:
             return cut()
         return tf.cond(begin < 0, lambda: tf.zeros((side, side, 3), rows.dtype), cut)
 
     def _decode(
         self, photo: int, top: int, left: int, size: int, margin: int
     ) -> tuple[np.ndarray, np.ndarray]:
-        """Cuts a patch; where its photo can no longer be read, out of the next one that can be."""
+        """Cuts a patch from a photo, or from the next readable one if it can no longer be read."""
         for offset in range(len(self._photos)):
             i = int(photo + offset) % len(self._photos)
-            if i in self._bad:
+            if i in self._unreadable:
                 continue
-            highest, leftmost = self._sides[i] - size
+            last_top, last_left = self._sides[i] - size
             try:
-                return self._cut(i, min(top, highest), min(left, leftmost), size, margin)
+                return self._cut(i, min(top, last_top), min(left, last_left), size, margin)
             except UserError as error:
                 self._skip(i, error)
-        raise AssertionError("all photos are bad, which is more than is allowed")
+        raise AssertionError("no photo can be read, which is more than is allowed")
 
     def _skip(self, photo: int, error: UserError) -> None:
-        """Counts a photo that could be read when the run began.
+        """Counts a photo that can no longer be read.
 
         Raises:
           UserError: there are too many.
         """
         with self._lock:
-            if photo not in self._bad:
-                self._bad.add(photo)
+            if photo not in self._unreadable:
+                self._unreadable.add(photo)
                 log.warning("skipped from now on: %s", error)
-            bad, all_of_them = len(self._bad), len(self._photos)
-            if bad > self._data.max_bad_fraction * all_of_them:
-                self._failure = UserError(  # TensorFlow passes on its own kind of error only
-                    f"{error}; {bad} of {all_of_them} photos can no longer be read, more than"
-                    f" config.data.max_bad_fraction={self._data.max_bad_fraction} allows; bring"
-                    " them back and start again to go on"
+            unreadable, total = len(self._unreadable), len(self._photos)
+            if unreadable > self._data.max_bad_fraction * total:
+                # Kept, because TensorFlow passes on only errors of its own.
+                self._failure = UserError(
+                    f"{error}; {unreadable} of {total} photos can no longer be read, more than"
+                    f" config.data.max_bad_fraction={self._data.max_bad_fraction} allows; restore"
+                    " them and start the run again to continue"
                 )
                 raise self._failure
 
     def _cut(
         self, photo: int, top: int, left: int, size: int, margin: int
     ) -> tuple[np.ndarray, np.ndarray]:
-        """Reads one photo and cuts a patch; LR is made of the patch and what borders on it."""
-        source, scale = self._photos[photo], self.scale
-        hr = bicubic.crop_to_multiple(sources.pixels(source.hr), scale)
+        """Returns an (LR, HR) patch of a photo that is read here.
+
+        Where LR is made from HR, only the patch and its surroundings are downscaled.
+        """
+        _, hr_image, lr_image, _ = self._photos[photo]
+        hr = bicubic.crop_to_multiple(pixels(hr_image), self.scale)
         inside, beyond = [], []
         for first, side in zip((top, left), self._sides[photo].tolist(), strict=True):
             start, stop = int(first) - margin, int(first) + size + margin
             inside.append((max(start, 0), min(stop, side)))
             beyond.append((max(-start, 0), max(stop - side, 0)))
-        patch = _part(hr, inside, scale)
-        if source.lr is None:
-            lr = _reduced(hr, inside, scale)
+        if lr_image is None:
+            lr = _downscaled(hr, inside, self.scale)
         else:
-            lr = _part(sources.pixels(source.lr), inside, 1)
-        return _extended(lr, beyond, 1), _extended(patch, beyond, scale)
+            lr = _part(pixels(lr_image), inside, 1)
+        return _extended(lr, beyond, 1), _extended(
+            _part(hr, inside, self.scale), beyond, self.scale
+        )
 
 
-def readable(photo: Photo) -> None:
-    """Reads the files of `photo` to the end, so that damage is found before training."""
-    for source in (photo.hr, photo.lr):
-        if source is not None:
-            sources.pixels(source)
+def read_all(photo: Photo) -> None:
+    """Decodes the images of `photo`, so that damage is found before training."""
+    for image in (photo.hr, photo.lr):
+        if image is not None:
+            pixels(image)
 
 
-Window = list[tuple[int, int]]  # in LR pixels, of lines and of columns
+Window = list[tuple[int, int]]  # first and end, of lines and of columns, in LR pixels
 
 
 def _part(image: np.ndarray, window: Window, scale: int) -> np.ndarray:
-    """Returns the pixels of an image, `scale` times LR, that lie in a window."""
+    """Returns the pixels in a window of an image that is `scale` times as large as LR."""
     (top, bottom), (left, right) = window
     return image[top * scale : bottom * scale, left * scale : right * scale]
 
 
-def _reduced(hr: np.ndarray, window: Window, scale: int) -> np.ndarray:
-    """Returns the window's part of MATLAB's bicubic of the whole of `hr`."""
+def _downscaled(hr: np.ndarray, window: Window, scale: int) -> np.ndarray:
+    """Returns the pixels in a window of MATLAB's bicubic of the whole of `hr`."""
     (top, bottom), (left, right) = window
     around = [(max(start - BORDER, 0), stop + BORDER) for start, stop in window]
     lr = bicubic.downscale(_part(hr, around, scale), scale)
@@ -219,7 +226,7 @@ def _reduced(hr: np.ndarray, window: Window, scale: int) -> np.ndarray:
 
 
 def _extended(image: np.ndarray, beyond: list[tuple[int, int]], scale: int) -> np.ndarray:
-    """Repeats the edge of `image` as far as a patch reaches beyond the photo, in LR pixels."""
+    """Repeats the edge of `image` as far as the patch extends beyond the photo, in LR pixels."""
     if not any(map(any, beyond)):
         return image
     widths = [(before * scale, after * scale) for before, after in beyond]
@@ -227,11 +234,11 @@ def _extended(image: np.ndarray, beyond: list[tuple[int, int]], scale: int) -> n
 
 
 def _within(rows: Any, begin: Any, width: Any, top: Any, left: Any, size: int) -> Any:
-    """Cuts a patch (P, P, 3) out of the rows of a photo, without copying the photo."""
+    """Returns a patch (P, P, 3) from the rows of a photo, without copying the photo."""
     lines = begin + (top + tf.range(size, dtype=tf.int64)) * width + left
-    found = tf.gather(rows, lines[:, None] + tf.range(size, dtype=tf.int64))
-    scale = factor(rows)
-    squares = tf.reshape(found, (size, size, scale, scale, 3))
+    patch = tf.gather(rows, lines[:, None] + tf.range(size, dtype=tf.int64))
+    scale = square_side(rows)
+    squares = tf.reshape(patch, (size, size, scale, scale, 3))
     image = tf.transpose(squares, (0, 2, 1, 3, 4))
     return tf.reshape(image, (size * scale, size * scale, 3))
 
@@ -239,14 +246,14 @@ def _within(rows: Any, begin: Any, width: Any, top: Any, left: Any, size: int) -
 def _padded(
     rows: Any, begin: Any, height: Any, width: Any, top: Any, left: Any, size: int, margin: int
 ) -> Any:
-    """Cuts a patch with margins pixel by pixel; beyond the photo, its edge is repeated."""
-    scale = factor(rows)
+    """Returns a patch with margins, gathered pixel by pixel with the edge repeated."""
+    scale = square_side(rows)
 
     def along(first: Any, length: Any) -> tuple[Any, Any]:
-        """Returns LR pixels, and places in their squares, along one side of the patch."""
-        pixels = (first - margin) * scale + tf.range((size + 2 * margin) * scale, dtype=tf.int64)
-        pixels = tf.clip_by_value(pixels, 0, length * scale - 1)
-        return pixels // scale, pixels % scale
+        """Returns LR coordinates, and offsets in their squares, along one side of the patch."""
+        hr = (first - margin) * scale + tf.range((size + 2 * margin) * scale, dtype=tf.int64)
+        hr = tf.clip_by_value(hr, 0, length * scale - 1)
+        return hr // scale, hr % scale
 
     y, line = along(top, height)
     x, column = along(left, width)

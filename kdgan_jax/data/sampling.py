@@ -1,7 +1,7 @@
-"""Which patch is sample i of a run: a pure function of (seed, i), the same wherever it is traced.
+"""The place of sample i of a run: a pure function of (seed, i), wherever it is traced.
 
-Both pipelines cut what is drawn here: tf.data on the host, and the train step on the accelerator.
-Only 32-bit integers are used, so that all devices draw the same.
+Both backends, tf.data on the host and the train step on the accelerator, cut at these places. Only
+32-bit integers are used, so that all devices draw the same places.
 """
 
 from typing import Any, NamedTuple
@@ -15,7 +15,14 @@ TURNS = 8  # flips and rotations
 
 
 class Places(NamedTuple):
-    """Patches: index of the photo, top left corner in LR pixels, flip or rotation; (n,) each."""
+    """Where patches are cut, (n,) each.
+
+    Attributes:
+      photo: index of the photo.
+      top: first line, in LR pixels.
+      left: first column, in LR pixels.
+      turn: flip or rotation, 0 to 7.
+    """
 
     photo: Any
     top: Any
@@ -23,35 +30,45 @@ class Places(NamedTuple):
     turn: Any
 
 
-def table(sides: np.ndarray, size: int, uniform_over: str = "pixels") -> dict[str, np.ndarray]:
-    """Returns what `draw` needs of photos with LR `sides` (N, 2) for LR patches of `size`.
+class Table(NamedTuple):
+    """What `draw` needs to know of N photos.
+
+    Attributes:
+      cuts: (N - 1,) uint32, where one photo's share of the 32-bit numbers ends and the next begins.
+      free: (N, 2) uint32, the number of tops and of lefts that a patch can have.
+    """
+
+    cuts: np.ndarray
+    free: np.ndarray
+
+
+def tabulate(sides: np.ndarray, size: int, uniform_over: str = "pixels") -> Table:
+    """Returns the table of photos for LR patches of `size`.
 
     Args:
-      sides: at least `size`, below 2**16.
+      sides: (N, 2) height and width of each LR image, at least `size` and below 2**16.
       size: side of a patch in LR pixels.
-      uniform_over: "pixels": all places of a patch are equally likely, whatever the photo;
-        "images": all photos are.
+      uniform_over: "pixels": all places are equally likely, in whichever photo; "images": all
+        photos are equally likely.
     """
     free = sides.astype(np.int64) - size + 1
     weights = free[:, 0] * free[:, 1] if uniform_over == "pixels" else np.ones(len(sides), np.int64)
-    cut = np.cumsum(weights)[:-1] / weights.sum()
-    return {"cuts": np.floor(cut * 2**32).astype(np.uint32), "free": free.astype(np.uint32)}
+    cuts = np.cumsum(weights)[:-1] / weights.sum()
+    return Table(np.floor(cuts * 2**32).astype(np.uint32), free.astype(np.uint32))
 
 
-def draw(seed: int, index: Any, known: dict[str, Any]) -> Places:
-    """Returns the places of the samples `index` (n,), uint32.
-
-    A photo's share is off by at most 2**-32.
+def draw(seed: int, index: Any, table: Table) -> Places:
+    """Returns the places of samples; the probability of a photo is exact to 2**-32.
 
     Args:
       seed: of the phase.
-      index: numbers of samples in the whole run, 32 bits.
-      known: of `table`.
+      index: (n,) uint32, numbers of the samples in the whole run.
+      table: of the photos.
     """
     key = jax.random.key(seed, impl="threefry2x32")
     bits = jax.vmap(lambda i: jax.random.bits(jax.random.fold_in(key, i), (4,), jnp.uint32))(index)
-    photo = jnp.searchsorted(known["cuts"], bits[:, 0], side="right")
-    free = jnp.asarray(known["free"])[photo]
+    photo = jnp.searchsorted(table.cuts, bits[:, 0], side="right")
+    free = jnp.asarray(table.free)[photo]
     top, left = _below(free[:, 0], bits[:, 1]), _below(free[:, 1], bits[:, 2])
     return Places(photo, top, left, (bits[:, 3] >> 29).astype(jnp.int32))
 

@@ -1,4 +1,4 @@
-"""The one place where TensorFlow is imported: without its start-up noise, and blind to GPUs."""
+"""The only module that imports TensorFlow: without start-up messages, and with GPUs hidden."""
 
 import os
 import sys
@@ -8,27 +8,27 @@ from contextlib import contextmanager
 
 @contextmanager
 def _no_native_stderr() -> Iterator[None]:
-    """Drops what native code writes to stderr; TensorFlow reports a missing GPU as errors there.
+    """Discards what native code writes to stderr, where TensorFlow reports a missing GPU as errors.
 
-    Its log level variable does not reach these lines. Python's exceptions are not affected.
+    TensorFlow's log level does not silence these lines. Python's exceptions are not affected.
     """
     sys.stderr.flush()
-    kept = os.dup(2)
+    stderr = os.dup(2)
     try:
-        with open(os.devnull, "wb") as nowhere:
-            os.dup2(nowhere.fileno(), 2)
+        with open(os.devnull, "wb") as null:
+            os.dup2(null.fileno(), 2)
             yield
     finally:
-        os.dup2(kept, 2)
-        os.close(kept)
+        os.dup2(stderr, 2)
+        os.close(stderr)
 
 
-# oneDNN has nothing for uint8 and says so as an error; there is no arithmetic here to speed up.
+# oneDNN logs an error that it does not support uint8; there is no arithmetic here to speed up.
 os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")
 with _no_native_stderr():
     import tensorflow as tf
 
     tf.config.set_visible_devices([], "GPU")  # JAX needs their memory
-    tf.zeros((), tf.uint8)  # the first operation reports devices, too
+    tf.zeros((), tf.uint8)  # the first operation also logs about devices
 
 __all__ = ["tf"]

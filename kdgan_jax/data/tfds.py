@@ -1,4 +1,4 @@
-"""Photos out of TensorFlow Datasets, e.g. "div2k/bicubic_x4"; downloads them at first use."""
+"""Photos from TensorFlow Datasets, e.g. "div2k/bicubic_x4", which are downloaded on first use."""
 
 import numpy as np
 
@@ -10,27 +10,27 @@ from kdgan_jax.runtime.errors import UserError, missing
 def pairs(name: str, scale: int, memory_mb: int) -> list[tuple[str, np.ndarray, np.ndarray | None]]:
     """Returns (name, HR, LR) of the training photos of the TFDS data set `name`, uint8.
 
-    HR is cropped to a multiple of `scale`; LR is None where the data set's is of another scale.
+    HR is cropped to a multiple of `scale`; LR is None unless the data set has it at this scale.
 
     Raises:
       UserError: the data set is unknown, or its photos need more than `memory_mb` of memory.
     """
+    field = f"config.data.source='tfds:{name}'"
     try:
         import tensorflow_datasets as tfds
     except ImportError:
-        raise missing("tensorflow-datasets", f"config.data.source='tfds:{name}'") from None
+        raise missing("tensorflow-datasets", field) from None
 
     try:
         dataset = tfds.load(name, split="train")
     except tfds.core.registered.DatasetNotFoundError as error:
-        raise UserError(f"config.data.source='tfds:{name}': {str(error).splitlines()[0]}") from None
+        raise UserError(f"{field}: {str(error).splitlines()[0]}; check its name") from None
     except (OSError, tfds.download.DownloadError) as error:
         raise UserError(
-            f"config.data.source='tfds:{name}' could not be downloaded ({error}); it needs a"
-            " network at first use"
+            f"{field} could not be downloaded ({error}); connect to a network on first use"
         ) from None
-    found: list[tuple[str, np.ndarray, np.ndarray | None]] = []
-    used = 0
+    photos: list[tuple[str, np.ndarray, np.ndarray | None]] = []
+    used = 0  # bytes
     for i, example in enumerate(tfds.as_numpy(dataset)):
         hr = bicubic.crop_to_multiple(example["hr"], scale)
         lr = example.get("lr")
@@ -39,8 +39,8 @@ def pairs(name: str, scale: int, memory_mb: int) -> list[tuple[str, np.ndarray, 
         used += hr.nbytes + (0 if lr is None else lr.nbytes)
         if used > memory_mb * 2**20:
             raise UserError(
-                f"config.data.source='tfds:{name}' needs more than config.data.memory_mb="
-                f"{memory_mb}; raise it, or name the folder of the extracted images"
+                f"{field} needs more than config.data.memory_mb={memory_mb}; raise it, or set"
+                " config.data.source to the folder of the extracted images"
             )
-        found.append((f"{name}/{i}", hr, lr))
-    return found
+        photos.append((f"{name}/{i}", hr, lr))
+    return photos

@@ -1,4 +1,4 @@
-"""Measuring upscalers on photos: one row of figures per model and set."""
+"""Measures upscalers on photos: one row of figures per model and set."""
 
 import time
 from collections.abc import Callable, Iterable, Sequence
@@ -15,11 +15,11 @@ from kdgan_jax.inference.model import Model
 from kdgan_jax.runtime.errors import UserError
 
 Rows = list[dict[str, Any]]  # of a table: per model and set, or per model, set and image
-LEAST_RUNS = 5  # of a set's first image, so that seconds are never those of one run
+LEAST_RUNS = 5  # of a set's first image, so that seconds never depend on a single run
 
 
 class Example(NamedTuple):
-    """One photo to be measured on: HR (H, W, 3) and LR (H / scale, W / scale, 3), uint8."""
+    """A decoded photo: HR (H, W, 3) and LR (H / scale, W / scale, 3), uint8."""
 
     name: str
     hr: np.ndarray
@@ -27,7 +27,7 @@ class Example(NamedTuple):
 
 
 class Trained(Protocol):
-    """What a trained upscaler of any kind has: `zoo.model.Model`, `zoo.forest.Forest`."""
+    """A trained upscaler: `inference.model.Model` or `baselines.random_forest.Forest`."""
 
     @property
     def scale(self) -> int:
@@ -39,25 +39,25 @@ class Trained(Protocol):
 
     @property
     def digest(self) -> str:
-        """A hash of its weights and of what they are weights of."""
+        """A hash of its architecture and weights."""
 
     def upscale(self, image: np.ndarray) -> np.ndarray:
-        """Returns `image`, uint8 RGB, enlarged, uint8."""
+        """Returns `image` (h, w, 3) enlarged, both uint8."""
 
     def predict(self, image: np.ndarray) -> np.ndarray:
-        """Returns what `upscale` rounds: float32, 1 for white."""
+        """Returns what `upscale` rounds, float32 with 1 for white."""
 
 
 @dataclass(frozen=True)
 class Upscaler:
-    """What is measured: a name, a function from LR to SR (uint8), and what it costs.
+    """A function to measure, with its name and costs.
 
     Attributes:
       name: in tables and pictures.
-      upscale: the function.
+      upscale: maps LR (h, w, 3) to SR, both uint8.
       parameters: number of trained numbers.
-      multi_adds: multiply-accumulates for a 1280 x 720 output; None where they are not counted.
-      digest: gives a hash of what its results depend on; asked for only to keep them.
+      multi_adds: multiply-accumulates for a 1280x720 output; None if they are not counted.
+      digest: returns a hash of all that its results depend on; called only to store them.
     """
 
     name: str
@@ -74,7 +74,7 @@ def from_model(name: str, model: Trained) -> Upscaler:
 
 
 def from_ensemble(name: str, model: Trained) -> Upscaler:
-    """Returns a trained model with self-ensemble as an upscaler, eight times as dear."""
+    """Returns a trained model with self-ensemble as an upscaler, at eight times the cost."""
     plain = from_model(name, model)
     return Upscaler(
         name,
@@ -91,13 +91,13 @@ def from_baseline(name: str, scale: int) -> Upscaler:
 
 
 def _timed(upscaler: Upscaler, lr: np.ndarray, runs: int) -> tuple[np.ndarray, float]:
-    """Returns the enlarged image, and the median of the seconds that it took."""
-    taken = []
+    """Returns SR and the median of its seconds."""
+    seconds = []
     for _ in range(runs):
         begin = time.perf_counter()
         sr = upscaler.upscale(lr)
-        taken.append(time.perf_counter() - begin)
-    return sr, float(np.median(taken))
+        seconds.append(time.perf_counter() - begin)
+    return sr, float(np.median(seconds))
 
 
 def measure(
@@ -127,16 +127,15 @@ def images(
 ) -> Rows:
     """Returns a row per image and model, image after image.
 
-    Examples are taken one at a time and not kept. Seconds are the median over images, the first of
-    which is run `LEAST_RUNS` times; a model's first image of each size goes through once before, so
-    that no compilation is timed.
+    Examples are consumed one at a time. The first image is run `LEAST_RUNS` times, and its seconds
+    are the median; each new size is run once before, so that compilation is not timed.
 
     Args:
       upscalers: the models.
       examples: the set.
       dataset: its name, for the rows.
-      scale: HR over LR; also the border that is cut off.
-      metrics: names out of `METRICS`; the others are None in the rows.
+      scale: HR over LR; also the width of the border that is cut off.
+      metrics: names in `METRICS`; the others are None in the rows.
       on_image: called with the model's name after every model and image.
 
     Raises:
@@ -168,22 +167,22 @@ def images(
 
 
 def means(upscalers: Sequence[Upscaler], per_image: Rows, scale: int) -> Rows:
-    """Returns a row per model: means over its rows of `images`, the median of its seconds."""
+    """Returns a row per model: the means of its rows of `images`, the median of its seconds."""
     rows = []
     for upscaler in upscalers:
-        own = [row for row in per_image if row["model"] == upscaler.name]
-        measured = [name for name in METRICS if own[0][name] is not None]
-        figures = {name: float(np.mean([row[name] for row in own])) for name in measured}
+        model_rows = [row for row in per_image if row["model"] == upscaler.name]
+        measured = [name for name in METRICS if model_rows[0][name] is not None]
+        figures = {name: float(np.mean([row[name] for row in model_rows])) for name in measured}
         rows.append(
             {
                 "model": upscaler.name,
-                "dataset": own[0]["dataset"],
+                "dataset": model_rows[0]["dataset"],
                 "scale": scale,
-                "images": len(own),
+                "images": len(model_rows),
                 **{name: figures.get(name) for name in METRICS},
                 "params": upscaler.parameters,
                 "multi_adds_720p": upscaler.multi_adds,
-                "seconds_per_image": float(np.median([row["seconds"] for row in own])),
+                "seconds_per_image": float(np.median([row["seconds"] for row in model_rows])),
             }
         )
     return rows

@@ -1,7 +1,7 @@
 """PSNR, SSIM and LPIPS as super-resolution papers report them.
 
-Images are uint8 RGB (H, W, 3) of one size. Y is BT.601 studio range, unrounded; `shave` pixels
-(the scale) are cut off at each side, but not for LPIPS; a set's figure is the mean over its images.
+Images are uint8 RGB (H, W, 3) of equal size. Y is BT.601 studio range, unrounded. `shave` pixels
+(the scale) are cut off at each side, except for LPIPS. A set's figure is the mean over its images.
 """
 
 import functools
@@ -15,13 +15,20 @@ import numpy as np
 from kdgan_jax.evaluation import lpips
 from kdgan_jax.formats import imagenet
 from kdgan_jax.pictures.colour import luma
+from kdgan_jax.runtime.console import log
 from kdgan_jax.runtime.errors import UserError, pick
+
+Metric = Callable[[np.ndarray, np.ndarray, int], float]  # of (SR, HR, shave)
 
 PROTOCOL = "Y-BT601, unrounded Y, shave = scale, uint8 RGB, MATLAB bicubic"
 
 
 def _shaved(image: np.ndarray, shave: int, needed: int = 1) -> np.ndarray:
-    """Returns `image` without its border; at least `needed` pixels must be left each way."""
+    """Returns `image` without its border; at least `needed` pixels a side must be left.
+
+    Raises:
+      UserError: the image is too small.
+    """
     height, width = image.shape[:2]
     if min(height, width) < needed + 2 * shave:
         raise UserError(
@@ -32,43 +39,42 @@ def _shaved(image: np.ndarray, shave: int, needed: int = 1) -> np.ndarray:
 
 
 def _psnr(a: np.ndarray, b: np.ndarray) -> float:
-    # dm_pix.psnr works in float32; here float64 gives inf for equal images and nothing else.
+    # dm_pix.psnr works in float32; in float64 only equal images give inf.
     mse = np.mean(np.square(a.astype(np.float64) - b.astype(np.float64)))
     return float(10 * np.log10(255**2 / mse)) if mse else float("inf")
 
 
 def psnr_y(sr: np.ndarray, hr: np.ndarray, shave: int) -> float:
-    """Peak signal-to-noise ratio on Y in dB; inf for identical images."""
+    """Returns the peak signal-to-noise ratio on Y in dB; inf for identical images."""
     return _psnr(_shaved(luma(sr), shave), _shaved(luma(hr), shave))
 
 
 def psnr_rgb(sr: np.ndarray, hr: np.ndarray, shave: int) -> float:
-    """Peak signal-to-noise ratio over all three channels in dB; inf for identical images."""
+    """Returns the peak signal-to-noise ratio on RGB in dB; inf for identical images."""
     return _psnr(_shaved(sr, shave), _shaved(hr, shave))
 
 
-# SSIM is compiled for sides of multiples of this, not for every size of image.
+# SSIM is compiled for sides that are multiples of this, not for every size of image.
 BUCKET = 128
 
 
 @functools.lru_cache(maxsize=4)  # 56 MB each for a 4K image
 def _window(size: int) -> np.ndarray:
-    """Returns the matrix that blurs one axis of `size` pixels: 11 taps of sigma 1.5, valid.
+    """Returns the matrix that blurs one axis of `size` pixels: 11 pixels of sigma 1.5, valid.
 
-    Rows beyond size - 10 and columns beyond `size` are zero, up to the bucket.
+    Rows beyond size - 10 and columns beyond `size` are zero, up to a multiple of `BUCKET`.
     """
-    taps = np.exp(-0.5 * (np.arange(-5, 6) / 1.5) ** 2)
+    gaussian = np.exp(-0.5 * (np.arange(-5, 6) / 1.5) ** 2)
     padded = -(-size // BUCKET) * BUCKET
     band = np.zeros((padded, padded), np.float32)
-    for i, tap in enumerate(taps / taps.sum()):
-        band[np.arange(size - 10), np.arange(size - 10) + i] = tap
+    for i, weight in enumerate(gaussian / gaussian.sum()):
+        band[np.arange(size - 10), np.arange(size - 10) + i] = weight
     return band
 
 
 @jax.jit
 def _ssim(a: jax.Array, b: jax.Array, rows: jax.Array, columns: jax.Array) -> jax.Array:
-    # Matrix products: dm_pix's own filter, a convolution per row, takes seconds to compile for
-    # every size of image.
+    # dm_pix's own filter, a convolution per row, takes seconds to compile for every size of image.
     def blur(image: jax.Array) -> jax.Array:
         return jnp.einsum("Yy,Xx,yxc->YXc", rows, columns, image, precision="highest")
 
@@ -76,9 +82,12 @@ def _ssim(a: jax.Array, b: jax.Array, rows: jax.Array, columns: jax.Array) -> ja
 
 
 def ssim_y(sr: np.ndarray, hr: np.ndarray, shave: int) -> float:
-    """Structural similarity on Y: 11x11 Gaussian window of sigma 1.5, valid region, 0 to 1.
+    """Returns the structural similarity on Y, at most 1 (Wang et al. 2004).
 
-    Wang et al. 2004, K1 = 0.01, K2 = 0.03. Images must have sides above 10 + 2 * shave.
+    The window is an 11x11 Gaussian of sigma 1.5, valid region only; K1 = 0.01, K2 = 0.03.
+
+    Raises:
+      UserError: a side is below 11 + 2 * shave pixels.
     """
     height, width = _shaved(hr, shave, 11).shape[:2]
     padding = (0, -height % BUCKET), (0, -width % BUCKET), (0, 0)
@@ -86,23 +95,23 @@ def ssim_y(sr: np.ndarray, hr: np.ndarray, shave: int) -> float:
         np.pad(np.float32(_shaved(luma(image), shave)[..., None] / 255), padding)
         for image in (sr, hr)
     )
-    similar = np.asarray(_ssim(y_sr, y_hr, _window(height), _window(width)))
-    return float(similar[: height - 10, : width - 10].mean(dtype=np.float64))
+    similarity = np.asarray(_ssim(y_sr, y_hr, _window(height), _window(width)))
+    return float(similarity[: height - 10, : width - 10].mean(dtype=np.float64))
 
 
 def lpips_alex(sr: np.ndarray, hr: np.ndarray, shave: int) -> float:
-    """LPIPS v0.1 with AlexNet, the one to report; lower is better; nothing is cut off."""
+    """Returns LPIPS v0.1 with AlexNet, which papers report; lower is better, nothing is cut off."""
     del shave
     return lpips.distance(sr, hr, "alex")
 
 
 def lpips_vgg(sr: np.ndarray, hr: np.ndarray, shave: int) -> float:
-    """LPIPS v0.1 with VGG16, 20 times as slow; lower is better; nothing is cut off."""
+    """Returns LPIPS v0.1 with VGG16, 20 times as slow; lower is better, nothing is cut off."""
     del shave
     return lpips.distance(sr, hr, "vgg")
 
 
-METRICS: dict[str, Callable[[np.ndarray, np.ndarray, int], float]] = {
+METRICS: dict[str, Metric] = {
     "psnr_y": psnr_y,
     "ssim_y": ssim_y,
     "psnr_rgb": psnr_rgb,
@@ -112,10 +121,10 @@ METRICS: dict[str, Callable[[np.ndarray, np.ndarray, int], float]] = {
 
 
 def check(names: Iterable[str]) -> None:
-    """Checks that the metrics `names` can be measured here, before anything is.
+    """Checks that the metrics `names` can be measured here.
 
     Raises:
-      UserError: an unknown name, or weights that are not installed.
+      UserError: a name is unknown, or its weights are not installed.
     """
     for name in names:
         pick(METRICS, name, "metric")
@@ -123,8 +132,22 @@ def check(names: Iterable[str]) -> None:
             imagenet.weight_file(lpips.NETWORKS[name.removeprefix("lpips_")].file)
 
 
+def available() -> list[str]:
+    """Returns the metrics that can be measured here; a warning names the others."""
+    names, reasons = [], {}
+    for name in METRICS:
+        try:
+            check([name])
+            names.append(name)
+        except UserError as error:
+            reasons[name] = error
+    if reasons:
+        log.warning("%s: not measured; %s", ", ".join(reasons), next(iter(reasons.values())))
+    return names
+
+
 def smallest_side(names: Iterable[str], shave: int) -> int:
-    """Returns the pixels that each side of HR must have for the metrics `names`."""
+    """Returns the smallest side of HR, in pixels, on which the metrics `names` are defined."""
     needed = {"ssim_y": 11 + 2 * shave}
     needed |= {f"lpips_{net}": network.smallest for net, network in lpips.NETWORKS.items()}
     return max(needed.get(name, 1 + 2 * shave) for name in names)

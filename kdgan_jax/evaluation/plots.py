@@ -1,4 +1,4 @@
-"""Plots: training curves, quality against cost, gain per image."""
+"""Plots: training curves, quality against cost, gains per image."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,7 +15,7 @@ COSTS = {"params": "parameters", "multi_adds_720p": "multi-adds for a 1280x720 o
 
 
 def curves(path: Path, rows: list[dict[str, Any]]) -> None:
-    """Writes training curves as PNG: per phase the losses, and PSNR on the held-out photos.
+    """Writes training curves as PNG: for each phase its losses, and PSNR on the held-out photos.
 
     Args:
       path: of the PNG.
@@ -27,15 +27,17 @@ def curves(path: Path, rows: list[dict[str, Any]]) -> None:
     figure = Figure(figsize=(4.2 * len(phases), 5.4), dpi=110, layout="constrained")
     grid = figure.subplots(2, len(phases), squeeze=False, sharex="col")
     for column, phase in enumerate(phases):
-        own = [row for row in rows if row["phase"] == phase]
+        phase_rows = [row for row in rows if row["phase"] == phase]
+        names = dict.fromkeys(name for row in phase_rows for name in row if name not in NO_LOSSES)
         above, below = grid[:, column]
-        for name in dict.fromkeys(name for row in own for name in row if name not in NO_LOSSES):
-            points = [(row["step"], row[name]) for row in own if name in row]
+        for name in names:
+            points = [(row["step"], row[name]) for row in phase_rows if name in row]
             above.plot(*zip(*points, strict=True), label=name, linewidth=1)
         above.set_title(phase)
         above.set_yscale("log")
         above.legend(fontsize=8)
-        points = [(row["step"], row["holdout_psnr_y"]) for row in own if "holdout_psnr_y" in row]
+        psnr = "holdout_psnr_y"
+        points = [(row["step"], row[psnr]) for row in phase_rows if psnr in row]
         if points:
             below.plot(*zip(*points, strict=True), marker=".", color=INK)
         below.set_xlabel("step")
@@ -48,20 +50,20 @@ def curves(path: Path, rows: list[dict[str, Any]]) -> None:
 
 
 def tradeoff(path: Path, rows: Rows) -> None:
-    """Writes PSNR against parameters and against multi-adds as PNG, names at the points.
+    """Writes PSNR against parameters and against multi-adds as PNG, with a name at each point.
 
-    A model without a cost (interpolation) is a dashed line; one whose cost is unknown is left out.
+    A model without cost (interpolation) is a dashed line; a model of unknown cost is left out.
 
     Args:
       path: of the PNG.
-      rows: of one data set, from `measure.measure`.
+      rows: of one data set, from `measure.means`.
     """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
     from matplotlib.ticker import EngFormatter, LogLocator, NullFormatter
 
     figure = Figure(figsize=(10, 4.4), dpi=110, layout="constrained")
-    FigureCanvasAgg(figure)  # measures the names
+    FigureCanvasAgg(figure)  # to measure the names
     grid = figure.subplots(1, 2, sharey=True)
     grid[0].set_ylabel("PSNR on Y (dB)")
     figure.suptitle(f"{rows[0]['dataset']}, x{rows[0]['scale']}", fontsize=11)
@@ -74,8 +76,8 @@ def tradeoff(path: Path, rows: Rows) -> None:
                 axes.axhline(row["psnr_y"], color="grey", linestyle="--", linewidth=1)
         if costly:
             axes.set_xscale("log")
-            costs_found = [r[field] for r in costly]
-            wide = max(costs_found) > 100 * min(costs_found)
+            costs = [r[field] for r in costly]
+            wide = max(costs) > 100 * min(costs)
             axes.xaxis.set_major_locator(LogLocator(subs=(1,) if wide else (1, 2, 5)))
             axes.xaxis.set_major_formatter(EngFormatter())  # 50 k, 10 G
             axes.xaxis.set_minor_formatter(NullFormatter())
@@ -84,7 +86,7 @@ def tradeoff(path: Path, rows: Rows) -> None:
         axes.margins(x=0.15, y=0.12)
         axes.set_xlabel(title)
         axes.grid(alpha=0.3, which="both", linewidth=0.5)
-    figure.draw_without_rendering()  # settles where everything stands
+    figure.draw_without_rendering()  # fixes the layout
     for axes, field in zip(grid, COSTS, strict=True):
         left = axes.get_xlim()[0]
         points = [(r["model"], r[field], r["psnr_y"]) for r in rows if r[field]]
@@ -93,8 +95,8 @@ def tradeoff(path: Path, rows: Rows) -> None:
         figure.savefig(temporary, format="png")
 
 
-Point = tuple[str, float, float]
-# Where a name may stand beside its point, in points of 1/72 inch, and how it is aligned.
+Point = tuple[str, float, float]  # name, x and y
+# Places of a name beside its point: offsets in points of 1/72 inch, and alignment.
 PLACES = [
     (6, 0, "left", "center"),
     (-6, 0, "right", "center"),
@@ -107,16 +109,16 @@ PLACES = [
     (8, 18, "left", "bottom"),
     (8, -18, "left", "top"),
 ]
+LINE_PLACES = [(4, 2, "left", "bottom"), (4, -2, "left", "top"), (90, 2, "left", "bottom")]
 
 
 def _write_names(axes: Any, points: Sequence[Point], lines: Sequence[Point]) -> None:
-    """Writes names at points and at the left ends of lines, where least of them overlaps."""
+    """Writes names at points and at the left ends of lines, where they overlap least."""
     renderer = axes.figure.canvas.get_renderer()
     frame = axes.get_window_extent(renderer)
-    taken = [_square(axes.transData.transform((x, y)), 5) for _, x, y in points]  # the markers
-    above = [(4, 2, "left", "bottom"), (4, -2, "left", "top"), (90, 2, "left", "bottom")]
-    for name, x, y, places in [(*p, PLACES) for p in points] + [(*p, above) for p in lines]:
-        best: Any = None
+    occupied = [_square(axes.transData.transform((x, y)), 5) for _, x, y in points]  # the markers
+    for name, x, y, places in [(*p, PLACES) for p in points] + [(*p, LINE_PLACES) for p in lines]:
+        candidates = []
         for dx, dy, horizontal, vertical in places:
             text = axes.annotate(
                 name,
@@ -129,15 +131,14 @@ def _write_names(axes: Any, points: Sequence[Point], lines: Sequence[Point]) -> 
             )
             text.set_in_layout(False)
             extent = text.get_window_extent(renderer)
-            overlap = sum(_shared(extent, other) for other in taken)
-            overlap += extent.width * extent.height - _shared(extent, frame)
-            if best is None or overlap < best[0]:
-                if best:
-                    best[1].remove()
-                best = overlap, text, extent
-            else:
-                text.remove()
-        taken.append(best[2])
+            overlap = sum(_shared_area(extent, other) for other in occupied)
+            overlap += extent.width * extent.height - _shared_area(extent, frame)
+            candidates.append((overlap, text, extent))
+        best = min(candidates, key=lambda candidate: candidate[0])
+        for candidate in candidates:
+            if candidate is not best:
+                candidate[1].remove()
+        occupied.append(best[2])
 
 
 def _square(centre: Any, radius: float) -> Any:
@@ -146,48 +147,48 @@ def _square(centre: Any, radius: float) -> Any:
     return Bbox([[c - radius for c in centre], [c + radius for c in centre]])
 
 
-def _shared(a: Any, b: Any) -> float:
-    """Returns the area that two boxes share."""
+def _shared_area(a: Any, b: Any) -> float:
+    """Returns the area of the intersection of two boxes."""
     width = min(a.x1, b.x1) - max(a.x0, b.x0)
     height = min(a.y1, b.y1) - max(a.y0, b.y0)
     return max(width, 0) * max(height, 0)
 
 
 def gains(path: Path, per_image: Rows, reference: str) -> None:
-    """Writes how the gain over `reference` is distributed over images as PNG.
+    """Writes the distribution over images of the gain in PSNR over `reference` as PNG.
 
-    A box per model (quartiles and median; whiskers at 1.5 of the box), and a dot per image. Images
-    on which either is exact are left out; where no other is left, nothing is written.
+    Each model has a box (quartiles and median; whiskers at 1.5 times the box) and a dot per image.
+    Images with an infinite PSNR are left out; without any other image, nothing is written.
 
     Args:
       path: of the PNG.
-      per_image: rows of one data set, from `measure.measure`.
-      reference: a model among them.
+      per_image: rows of one data set, from `measure.images`.
+      reference: name of a model in them.
     """
     from matplotlib.figure import Figure
 
     base = {row["image"]: row["psnr_y"] for row in per_image if row["model"] == reference}
-    found: dict[str, np.ndarray] = {}
+    by_model: dict[str, np.ndarray] = {}
     for model in dict.fromkeys(row["model"] for row in per_image):
-        own = [(r["psnr_y"], base[r["image"]]) for r in per_image if r["model"] == model]
-        differences = np.array([a - b for a, b in own if np.isfinite(a) and np.isfinite(b)])
+        pairs = [(r["psnr_y"], base[r["image"]]) for r in per_image if r["model"] == model]
+        differences = np.array([a - b for a, b in pairs if np.isfinite(a) and np.isfinite(b)])
         if model != reference and len(differences):
-            found[model] = differences
-    if not found:
+            by_model[model] = differences
+    if not by_model:
         return
-    names = list(found)
+    names = list(by_model)
     figure = Figure(figsize=(10, 1.3 + 0.42 * len(names)), dpi=110, layout="constrained")
     axes = figure.subplots()
     axes.boxplot(
-        list(found.values()),
+        list(by_model.values()),
         orientation="horizontal",
         tick_labels=names,
         showfliers=False,
         widths=0.6,
         medianprops={"color": INK},
     )
-    random = np.random.default_rng(0)  # dots are spread so that they do not hide each other
-    for height, values in enumerate(found.values(), 1):
+    random = np.random.default_rng(0)  # spreads the dots, so that they do not hide each other
+    for height, values in enumerate(by_model.values(), 1):
         spread = height + random.uniform(-0.18, 0.18, len(values))
         axes.plot(values, spread, ".", color="tab:blue", alpha=0.5, markersize=4)
     axes.axvline(0, color="grey", linewidth=1)

@@ -10,13 +10,11 @@ from kdgan_jax.evaluation.measure import Rows
 from kdgan_jax.evaluation.metrics import PROTOCOL
 from kdgan_jax.runtime.files import write_json, write_text
 
-# What a set's cell of the Markdown table shows, in this order, if it was measured.
+# Metrics in a set's cell of the Markdown table, in this order, with title and format.
 SHOWN = {"psnr_y": ("PSNR", ".2f"), "ssim_y": ("SSIM", ".4f"), "lpips_alex": ("LPIPS-Alex", ".3f")}
-
-
-# With fewer images a table says that bootstrap intervals are too narrow.
+# With fewer images a note says that bootstrap intervals are too narrow.
 FEW = 20
-COVERAGE = "the 95 % intervals hold 84 % of the time at 5 images, 92 % at 14"
+COVERAGE = "95 % intervals hold the true mean in 84 % of cases at 5 images, in 92 % at 14"
 
 
 def _number(value: float | None, form: str) -> str:
@@ -24,10 +22,10 @@ def _number(value: float | None, form: str) -> str:
 
 
 def _giga(value: int | None) -> str:
-    """Returns multiply-accumulates as "52.7 G" or "0.94 G"."""
-    if value is None:
-        return "-"
-    return f"{value / 1e9:.1f} G" if value >= 1e9 else f"{value / 1e9:.2f} G" if value else "0"
+    """Returns multiply-accumulates as "52.7 G" or "0.94 G"; "-" if unknown."""
+    if not value:
+        return "-" if value is None else "0"
+    return f"{value / 1e9:.1f} G" if value >= 1e9 else f"{value / 1e9:.2f} G"
 
 
 def _seconds(value: float) -> str:
@@ -35,14 +33,14 @@ def _seconds(value: float) -> str:
 
 
 def shown(rows: Rows) -> list[str]:
-    """Returns the metrics that the Markdown table shows: those of `SHOWN` that were measured."""
+    """Returns the metrics in the Markdown table: those of `SHOWN` that were measured."""
     return [name for name in SHOWN if any(row[name] is not None for row in rows)]
 
 
 def markdown(rows: Rows) -> str:
     """Returns a table with one line per model: PSNR / SSIM / LPIPS for every data set.
 
-    Seconds are those of the set that takes longest.
+    Seconds per image are those of the slowest set.
     """
     datasets = list(dict.fromkeys(row["dataset"] for row in rows))
     images = {row["dataset"]: row["images"] for row in rows}
@@ -53,16 +51,16 @@ def markdown(rows: Rows) -> str:
         "|---" * (len(datasets) + 4) + "|",
     ]
     for model in dict.fromkeys(row["model"] for row in rows):
-        own = {row["dataset"]: row for row in rows if row["model"] == model}
+        by_set = {row["dataset"]: row for row in rows if row["model"] == model}
         cells = [
-            " / ".join(_number(own[name][metric], SHOWN[metric][1]) for metric in metrics)
-            if name in own
+            " / ".join(_number(by_set[name][metric], SHOWN[metric][1]) for metric in metrics)
+            if name in by_set
             else "-"
             for name in datasets
         ]
-        some = next(iter(own.values()))
-        seconds = max(row["seconds_per_image"] for row in own.values())
-        costs = [f"{some['params']:,}", _giga(some["multi_adds_720p"]), _seconds(seconds)]
+        first = next(iter(by_set.values()))
+        seconds = max(row["seconds_per_image"] for row in by_set.values())
+        costs = [f"{first['params']:,}", _giga(first["multi_adds_720p"]), _seconds(seconds)]
         lines.append(" | ".join([f"| {model}", *cells, *costs]) + " |")
     return "\n".join(lines) + "\n"
 
@@ -79,10 +77,11 @@ def comparisons_markdown(comparisons: Rows) -> str:
         )
     small = {row["dataset"]: row["images"] for row in comparisons if row["images"] < FEW}
     if small:
-        lines += ["", f"Too narrow for few images ({', '.join(small)}): {COVERAGE}."]
+        text = f"Intervals are too narrow for few images ({', '.join(small)}): {COVERAGE}."
+        lines += ["", text]
     left_out = sum(row["left_out"] for row in comparisons)
     if left_out:
-        lines += ["", f"Left out because one of the two is exact: {left_out} differences."]
+        lines += ["", f"Left out because a model's PSNR is infinite: {left_out} differences."]
     return "\n".join(lines) + "\n"
 
 
@@ -94,43 +93,43 @@ def _csv(rows: Rows) -> str:
     return text.getvalue()
 
 
-def _valid(value: Any) -> Any:
-    """Returns `value` with infinity as "inf", which JSON has no number for."""
+def _json_value(value: Any) -> Any:
+    """Returns `value` with infinity as "inf", since JSON has no number for it."""
     if isinstance(value, dict):
-        return {key: _valid(item) for key, item in value.items()}
+        return {key: _json_value(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
-        return [_valid(item) for item in value]
+        return [_json_value(item) for item in value]
     return str(value) if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def write(
     folder: Path, rows: Rows, per_image: Rows, comparisons: Rows | None = None, **about: Any
 ) -> None:
-    """Writes the tables of a run of evaluation into `folder`.
+    """Writes the tables of an evaluation into `folder`.
 
     `results.md` is for people; `results.csv` and `results.json` have one row per model and set,
-    `per_image.csv` one per model, set and image. `results.json` comes last: with it the others
-    are there.
+    `per_image.csv` one per model, set and image. `results.json` is written last: if it exists, so
+    do the others.
 
     Args:
-      folder: where to.
+      folder: for the files.
       rows: one per model and set, at least one.
       per_image: one per model, set and image, at least one.
       comparisons: rows of `significance.compare`.
-      about: more facts for the JSON and the line above the table, such as the device.
+      about: further facts, such as the device, for the JSON; texts also for the Markdown.
     """
     comparisons = comparisons or []
     facts = "".join(f"; {name} {v}" for name, v in about.items() if isinstance(v, str))
     names = " / ".join(SHOWN[name][0] for name in shown(rows))
     text = f"{names} at x{rows[0]['scale']}, {PROTOCOL}{facts}. PSNR in dB; multi-adds for a"
-    text += " 1280x720 output; seconds are a median over the set that takes longest.\n\n"
+    text += " 1280x720 output; seconds are the median over the slowest set.\n\n"
     text += markdown(rows)
     if comparisons:
         text += f"\nPaired over images, bootstrap:\n\n{comparisons_markdown(comparisons)}"
     write_text(folder / "results.md", text)
     write_text(folder / "results.csv", _csv(rows))
     write_text(folder / "per_image.csv", _csv(per_image))
-    found = {"protocol": PROTOCOL, **about, "rows": rows}
+    results = {"protocol": PROTOCOL, **about, "rows": rows}
     if comparisons:
-        found["comparisons"] = comparisons
-    write_json(folder / "results.json", _valid(found))
+        results["comparisons"] = comparisons
+    write_json(folder / "results.json", _json_value(results))

@@ -1,112 +1,120 @@
-"""A run of evaluation: set after set, tables after each, so that a failure loses nothing done."""
+"""Runs an evaluation set by set; tables are written after each, so that a failure loses nothing."""
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from kdgan_jax.data import photos
+from kdgan_jax.data.photos import Photo, load_pair
 from kdgan_jax.evaluation import cache, measure, plots, report, sheets, significance
+from kdgan_jax.evaluation.measure import Rows
 from kdgan_jax.runtime import console, devices
 from kdgan_jax.runtime.errors import UserError
 
-SHEET_PHOTOS = 3
-
 
 class Plan(NamedTuple):
-    """What is to be measured, and how it is to be shown.
+    """What to measure, and how to show it.
 
     Attributes:
       upscalers: the models.
       sets: photos by the set's name.
-      shown: of each set, the photos on its sheet.
-      out: folder for what is made.
+      sheet_photos: photos on each set's sheet, by the set's name.
+      out: folder for the results.
       scale: HR over LR.
-      metrics: names out of `metrics.METRICS`.
-      pairs: models to compare.
-      reference: the model over which gains are shown.
-      box: what the sheets enlarge; None where the models differ most.
-      resume: keep every model's rows as soon as it is measured, and take those that are there.
+      metrics: names in `metrics.METRICS`.
+      pairs: names of models to compare.
+      reference: name of the model over which gains are shown.
+      box: part of the photos on the sheets; None where the models differ most.
+      pictures: whether to make sheets and plots.
+      resume: whether to store each model's rows, and to use rows stored earlier.
     """
 
     upscalers: list[measure.Upscaler]
-    sets: dict[str, list[photos.Photo]]
-    shown: dict[str, list[photos.Photo]]
+    sets: dict[str, list[Photo]]
+    sheet_photos: dict[str, list[Photo]]
     out: Path
     scale: int
     metrics: list[str]
     pairs: list[tuple[str, str]]
     reference: str
     box: sheets.Box | None
+    pictures: bool
     resume: bool
 
 
-def examples(found: Sequence[photos.Photo], scale: int) -> Iterator[measure.Example]:
-    """Yields the photos decoded, one at a time."""
-    for photo in found:
-        yield measure.Example(photo.name, *photos.load(photo, scale))
+def examples(photos: Sequence[Photo], scale: int) -> Iterator[measure.Example]:
+    """Yields the decoded photos, one at a time."""
+    for photo in photos:
+        yield measure.Example(photo.name, *load_pair(photo, scale))
 
 
 def run(plan: Plan) -> list[str]:
-    """Measures and writes what `plan` says; returns the names of the sets that failed."""
+    """Measures what `plan` lists and writes the results; returns the names of sets that failed."""
     plan.out.mkdir(parents=True, exist_ok=True)
-    rows: measure.Rows = []
-    per_image: measure.Rows = []
+    rows: Rows = []
+    per_image: Rows = []
     failed = []
-    for name, found in plan.sets.items():
+    for name, photos in plan.sets.items():
         try:
-            more = _measure(plan, name, found)
+            set_rows, set_images = _measure(plan, name, photos)
         except (UserError, OSError, MemoryError, RuntimeError) as error:
             failed.append(name)
             console.log.error("failed: %s: %s", name, error if str(error) else repr(error))
             continue
-        rows, per_image = rows + more[0], per_image + more[1]
-        compared = [row for pair in plan.pairs for row in significance.compare(per_image, *pair)]
-        report.write(plan.out, rows, per_image, compared, device=devices.describe(1))
-        try:
-            _illustrate(plan, name, *more)
-        except ImportError:
-            console.log.warning("matplotlib is not installed: no sheets and plots are made")
-        except Exception as error:  # whatever it is, the figures are there
-            console.log.warning("%s: its pictures could not be made (%r)", name, error)
+        rows, per_image = rows + set_rows, per_image + set_images
+        comparisons = [row for pair in plan.pairs for row in significance.compare(per_image, *pair)]
+        report.write(plan.out, rows, per_image, comparisons, device=devices.describe(1))
+        if plan.pictures:
+            try:
+                _illustrate(plan, name, set_rows, set_images)
+            except Exception as error:  # a picture must not cost the figures
+                console.log.warning("%s: its pictures could not be made (%r)", name, error)
     return failed
 
 
-def _measure(
-    plan: Plan, name: str, found: Sequence[photos.Photo]
-) -> tuple[measure.Rows, measure.Rows]:
-    """Returns the rows of one set; to resume, model after model, else photo after photo."""
-    groups = [[u] for u in plan.upscalers] if plan.resume else [plan.upscalers]
-    digest = cache.set_digest(found) if plan.resume else ""
-    rows: measure.Rows = []
-    per_image: measure.Rows = []
-    with console.progress(name, len(found) * len(plan.upscalers)) as bar:
-        for group in groups:
-            kept = cache.place(plan.out / "rows", group[0], digest, plan.scale, plan.metrics)
-            more = cache.load(kept, group[0].name, name) if plan.resume else None
-            if more:
-                bar.skip(len(found))
+def _measure(plan: Plan, name: str, photos: Sequence[Photo]) -> tuple[Rows, Rows]:
+    """Returns the rows of one set: photo by photo, or to resume, model by model."""
+    with console.progress(name, len(photos) * len(plan.upscalers)) as bar:
+        if not plan.resume:
+            return _measure_models(plan, plan.upscalers, name, photos, bar)
+        rows: Rows = []
+        per_image: Rows = []
+        digest = cache.set_digest(photos)
+        for upscaler in plan.upscalers:
+            path = cache.rows_path(plan.out / "rows", upscaler, digest, plan.scale, plan.metrics)
+            stored = cache.load(path, upscaler.name, name)
+            if stored:
+                bar.skip(len(photos))
             else:
-                more = measure.measure(
-                    group,
-                    examples(found, plan.scale),
-                    dataset=name,
-                    scale=plan.scale,
-                    metrics=plan.metrics,
-                    on_image=bar.advance,
-                )
-                if plan.resume:
-                    cache.store(kept, *more)
-            rows, per_image = rows + more[0], per_image + more[1]
-    return rows, per_image
+                stored = _measure_models(plan, [upscaler], name, photos, bar)
+                cache.store(path, *stored)
+            rows, per_image = rows + stored[0], per_image + stored[1]
+        return rows, per_image
 
 
-def _illustrate(plan: Plan, name: str, rows: measure.Rows, per_image: measure.Rows) -> None:
-    """Makes the set's sheet and plots; the sheet's few photos are upscaled once more."""
-    if plan.shown[name]:
+def _measure_models(
+    plan: Plan,
+    upscalers: Sequence[measure.Upscaler],
+    name: str,
+    photos: Sequence[Photo],
+    bar: console.Progress,
+) -> tuple[Rows, Rows]:
+    return measure.measure(
+        upscalers,
+        examples(photos, plan.scale),
+        dataset=name,
+        scale=plan.scale,
+        metrics=plan.metrics,
+        on_image=bar.advance,
+    )
+
+
+def _illustrate(plan: Plan, name: str, rows: Rows, per_image: Rows) -> None:
+    """Makes the set's sheet and plots; the photos on the sheet are upscaled once more."""
+    if plan.sheet_photos[name]:
         lines = []
-        for example in examples(plan.shown[name], plan.scale):
-            made = {u.name: u.upscale(example.lr) for u in plan.upscalers}
-            lines.append(sheets.line(example, made, per_image, scale=plan.scale, box=plan.box))
+        for example in examples(plan.sheet_photos[name], plan.scale):
+            pictures = {u.name: u.upscale(example.lr) for u in plan.upscalers}
+            lines.append(sheets.line(example, pictures, per_image, scale=plan.scale, box=plan.box))
         sheets.sheet(plan.out / f"{name}_sheet.png", lines)
     plots.tradeoff(plan.out / f"{name}_tradeoff.png", rows)
     if len(plan.upscalers) > 1:

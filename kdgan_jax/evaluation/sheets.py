@@ -1,4 +1,4 @@
-"""Comparison sheets as papers print them: the whole photo, then one crop of every model."""
+"""Comparison sheets as papers print them: the whole photo, then a crop of every model."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,20 +10,20 @@ from kdgan_jax.evaluation.measure import Example, Rows
 from kdgan_jax.runtime.files import replacing
 
 INK = "#d62728"
-CROP = 96  # side of a box that is chosen, in HR pixels
-MOST_PANELS = 5  # crops in one line
-# Inches, at which text of 9 points reads well on a page 10 inches wide.
+CROP = 96  # side of an automatic box, in HR pixels
+MOST_PANELS = 5  # most crops in one row
+# Inches of the page, and of the text of 9 points around a crop.
 WIDTH, TEXT = 10.0, 0.44
-WHOLE = 1.7  # width of the whole photo, in crops
+WHOLE = 1.7  # width of the whole photo, relative to a crop
 
 
 def most_different(pictures: Sequence[np.ndarray], side: int, step: int) -> tuple[int, int]:
     """Returns (top, left) of the `side` x `side` window in which the pictures differ most.
 
     Args:
-      pictures: uint8 images of one size.
+      pictures: uint8 images (H, W, 3) of equal size.
       side: of the window, at most the pictures' sides.
-      step: window positions are multiples of it.
+      step: positions of the window are multiples of it.
     """
     mean, squares = np.zeros((2, *pictures[0].shape), np.float32)
     for picture in pictures:
@@ -55,12 +55,12 @@ def choose_box(example: Example, pictures: Sequence[np.ndarray], scale: int) -> 
 
 
 class Line(NamedTuple):
-    """What a sheet shows of one photo: all that is kept of it."""
+    """The line of a sheet about one photo."""
 
     name: str
     hr: np.ndarray
     box: Box
-    panels: list[tuple[str, np.ndarray, str]]  # title, crop, what stands below it
+    panels: list[tuple[str, np.ndarray, str]]  # title, crop, figures below it
 
 
 def line(
@@ -71,25 +71,25 @@ def line(
     scale: int,
     box: Box | None = None,
 ) -> Line:
-    """Returns what a sheet shows of `example`: LR with its own pixels, every model, HR.
+    """Returns the line about `example`: crops of LR at its own size, of every model, and of HR.
 
     Args:
       example: the photo.
-      pictures: the models' pictures by name.
-      rows: per model and image, from `measure.measure`; their figures stand below the crops.
+      pictures: the models' SR images by name.
+      rows: per model and image, from `measure.images`; their figures stand below the crops.
       scale: HR over LR.
-      box: what to enlarge, inside the photo; None takes where the models differ most.
+      box: part of the photo to crop; None chooses where the models differ most.
     """
     box = box or choose_box(example, list(pictures.values()), scale)
     right, bottom = box.left + box.width, box.top + box.height
     low_rows = slice(box.top // scale, -(-bottom // scale))
     low_columns = slice(box.left // scale, -(-right // scale))
-    own = {row["model"]: row for row in rows if row["image"] == example.name}
-    with_ssim = all(row["ssim_y"] is not None for row in own.values())
+    by_model = {row["model"]: row for row in rows if row["image"] == example.name}
+    with_ssim = all(row["ssim_y"] is not None for row in by_model.values())
     panels = [("LR", example.lr[low_rows, low_columns].copy(), "")]
     for name, sr in pictures.items():
-        figures = f"{own[name]['psnr_y']:.2f}"
-        figures += f" / {own[name]['ssim_y']:.4f}" if with_ssim else ""
+        figures = f"{by_model[name]['psnr_y']:.2f}"
+        figures += f" / {by_model[name]['ssim_y']:.4f}" if with_ssim else ""
         panels.append((name, sr[box.top : bottom, box.left : right].copy(), figures))
     hr = example.hr[box.top : bottom, box.left : right].copy()
     panels.append(("HR", hr, "PSNR / SSIM" if with_ssim else "PSNR"))
@@ -97,19 +97,20 @@ def line(
 
 
 def sheet(path: Path, lines: Sequence[Line]) -> None:
-    """Writes a PNG: of each photo the whole HR with a box, then the box of every model.
+    """Writes a PNG: for each photo the whole HR with a box, then the box of every model.
 
-    Figures are those of the whole photo.
+    Figures are of the whole photo.
     """
     from matplotlib.figure import Figure
 
     number = len(lines[0].panels)
     rows = -(-number // MOST_PANELS)
     columns = -(-number // rows)
-    side = WIDTH / (columns + WHOLE)  # of a crop, in inches
-    tall = side * max(one.box.height / one.box.width for one in lines) + TEXT
+    side = WIDTH / (columns + WHOLE)  # width of a crop, in inches
+    tall = side * max(line.box.height / line.box.width for line in lines) + TEXT
     heights = [
-        max(rows * tall, WHOLE * side * one.hr.shape[0] / one.hr.shape[1] + TEXT) for one in lines
+        max(rows * tall, WHOLE * side * line.hr.shape[0] / line.hr.shape[1] + TEXT)
+        for line in lines
     ]
     figure = Figure(figsize=(WIDTH, sum(heights)), dpi=130)
     grid = figure.add_gridspec(
@@ -124,13 +125,13 @@ def sheet(path: Path, lines: Sequence[Line]) -> None:
         bottom=0,
         top=1,
     )
-    for i, one in enumerate(lines):
+    for i, line in enumerate(lines):
         whole = figure.add_subplot(grid[i, 0])
-        whole.imshow(one.hr)
-        whole.add_patch(_outline(one.box))
-        _label(whole, Path(one.name).name, "")
+        whole.imshow(line.hr)
+        whole.add_patch(_outline(line.box))
+        _label(whole, Path(line.name).name, "")
         cells = grid[i, 1].subgridspec(rows, columns, wspace=0.04, hspace=TEXT / (tall - TEXT))
-        for j, (name, picture, figures) in enumerate(one.panels):
+        for j, (name, picture, figures) in enumerate(line.panels):
             axes = figure.add_subplot(cells[divmod(j, columns)])
             axes.imshow(picture, interpolation="nearest")
             _label(axes, name, figures)

@@ -1,4 +1,4 @@
-"""Is a difference between two models more than the luck of the photos?"""
+"""Compares two models: is their difference larger than chance among the photos?"""
 
 import numpy as np
 
@@ -14,20 +14,23 @@ def compare(per_image: Rows, a: str, b: str) -> Rows:
     """Returns one row per set and metric: the paired difference `a` - `b` with its interval.
 
     The interval is the 95 % percentile bootstrap over images (Efron & Tibshirani 1993, chapter
-    13), seeded. With few images (Set5 has five) it comes out too narrow; the row says how many.
-    Images on which the difference is not finite (one is exact) are left out and counted.
+    13), with a fixed seed. It is too narrow for few images (Set5 has five); the row has their
+    number. Images whose difference is not finite (a PSNR is infinite) are left out and counted.
 
     Args:
-      per_image: rows of `measure.measure`.
-      a: a model's name in them.
-      b: another's.
+      per_image: rows of `measure.images`.
+      a: name of a model in them.
+      b: name of another.
+
+    Raises:
+      UserError: SciPy is not installed.
     """
     rows = []
     for dataset in dict.fromkeys(row["dataset"] for row in per_image):
-        own = {(r["model"], r["image"]): r for r in per_image if r["dataset"] == dataset}
-        images = [image for model, image in own if model == a and (b, image) in own]
+        by_key = {(r["model"], r["image"]): r for r in per_image if r["dataset"] == dataset}
+        images = [image for model, image in by_key if model == a and (b, image) in by_key]
         for metric in METRICS:
-            pairs = [(own[a, image][metric], own[b, image][metric]) for image in images]
+            pairs = [(by_key[a, image][metric], by_key[b, image][metric]) for image in images]
             if not pairs or None in pairs[0]:
                 continue
             with np.errstate(invalid="ignore"):
@@ -58,7 +61,6 @@ def _interval(differences: np.ndarray) -> tuple[float | None, float | None]:
         from scipy.stats import bootstrap
     except ImportError:
         raise missing("scipy", "a comparison of two models") from None
-
     result = bootstrap(
         (differences,),
         np.mean,

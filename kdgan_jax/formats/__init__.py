@@ -1,1 +1,1 @@
-"""Weights in files: our own format, those of others, and what is known of published files."""
+"""Weights in files: the package's own format, foreign formats, and the published files."""

@@ -1,7 +1,8 @@
-"""TensorFlow's frozen graphs (`.pb`, a GraphDef with its weights in it) without TensorFlow.
+"""Reader of TensorFlow's frozen graphs (`.pb`, a GraphDef with constants) without TensorFlow.
 
-Constants keep their names (`f1`, `alpha1`) and come in PyTorch's layout: kernels (out, in, h, w),
-and in front of a depth_to_space, channels in the order that PyTorch's PixelShuffle wants.
+Constants keep their names (`f1`, `alpha1`) and are converted to PyTorch's layout: kernels are
+(out, in, height, width), and channels before a depth_to_space are in the order that PyTorch's
+PixelShuffle expects.
 """
 
 from pathlib import Path
@@ -9,28 +10,30 @@ from typing import Any
 
 import numpy as np
 
+from kdgan_jax.formats.reading import unreadable
 from kdgan_jax.runtime.errors import UserError, missing
 from kdgan_jax.runtime.limits import most_bytes
 
-MAX_BYTES = 2**31  # protobuf's own limit, here of the file and of all constants
-# Types by TensorFlow's number: how `tensor_content` holds them, and the field that may instead.
+MAX_BYTES = 2**31  # protobuf's own limit, applied to the file and to the sum of its constants
+# By TensorFlow's number of a type: its NumPy type in `tensor_content`, and the field that holds the
+# numbers otherwise.
 DTYPES = {1: ("<f4", "float_val"), 2: ("<f8", "double_val"), 19: ("<f2", "half_val")}
 
 
-def _array(tensor: Any, most: int) -> np.ndarray:
-    """Returns the numbers of a TensorProto of at most so many bytes; its sizes are checked."""
+def _array(tensor: Any, limit: int) -> np.ndarray:
+    """Returns the array in a TensorProto; it may take at most `limit` bytes."""
     dtype, field = DTYPES[tensor.dtype]
     shape = [dim.size for dim in tensor.tensor_shape.dim]
     size = int(np.prod(shape, dtype=object))
-    if min(shape, default=0) < 0 or size * np.dtype(dtype).itemsize > most:
-        raise ValueError(f"a constant of shape {shape}")
+    if min(shape, default=0) < 0 or size * np.dtype(dtype).itemsize > limit:
+        raise ValueError(f"a constant has the impossible shape {shape}")
     if tensor.tensor_content:
         values = np.frombuffer(tensor.tensor_content, dtype)
     else:
         values = np.array(getattr(tensor, field))
-        if field == "half_val":  # bits of each number
+        if field == "half_val":  # holds the bits of each number
             values = values.astype(np.uint16).view(np.float16)
-        if 0 < len(values) < size:  # TensorFlow repeats the last one
+        if 0 < len(values) < size:  # TensorFlow stores a repeated last number once
             values = np.pad(values, (0, size - len(values)), mode="edge")
     if len(values) != size:
         raise ValueError(f"a constant has {len(values)} of {size} numbers")
@@ -44,48 +47,49 @@ def _to_pytorch(array: np.ndarray) -> np.ndarray:
 
 
 def _channels_before(node: Any, nodes: dict[str, Any]) -> set[str]:
-    """Returns the constants that the channels of `node`'s input come from: one convolution's
-    kernel, and whatever is added or multiplied between it and `node`.
+    """Returns the constants that act on the channels of `node`'s input.
+
+    These are the kernel of the convolution before it, and what is added or multiplied in between.
     """
-    met: set[str] = set()
-    waiting = [node.input[0]]
-    while waiting:
-        name = waiting.pop().removeprefix("^").partition(":")[0]
-        if name in met or name not in nodes:
+    visited: set[str] = set()
+    pending = [node.input[0]]
+    while pending:
+        name = pending.pop().removeprefix("^").partition(":")[0]
+        if name in visited or name not in nodes:
             continue
-        met.add(name)
-        convolves = nodes[name].op == "Conv2D"
-        waiting.extend(nodes[name].input[1:] if convolves else nodes[name].input)
-    return {name for name in met if nodes[name].op == "Const"}
+        visited.add(name)
+        is_convolution = nodes[name].op == "Conv2D"
+        pending.extend(nodes[name].input[1:] if is_convolution else nodes[name].input)
+    return {name for name in visited if nodes[name].op == "Const"}
 
 
-def _collect(graph: Any, most: int) -> dict[str, np.ndarray]:
+def _collect(graph: Any, limit: int) -> dict[str, np.ndarray]:
     nodes = {node.name: node for node in graph.node}
-    found, left = {}, most
+    weights = {}
     for node in graph.node:
         tensor = node.attr["value"].tensor if node.op == "Const" else None
         if tensor is None or tensor.dtype not in DTYPES or not tensor.tensor_shape.dim:
-            continue  # integers are settings of operations, numbers without axes part of formulas
-        array = _array(tensor, left)
-        left -= array.nbytes
-        found[node.name] = _to_pytorch(array)
+            continue  # integers configure operations; scalars belong to formulas
+        array = _array(tensor, limit)
+        limit -= array.nbytes
+        weights[node.name] = _to_pytorch(array)
     for node in graph.node:
         if node.op != "DepthToSpace":
             continue
         area = node.attr["block_size"].i ** 2
-        for name in _channels_before(node, nodes) & set(found):
-            array = found[name]
+        for name in _channels_before(node, nodes) & set(weights):
+            array = weights[name]
             if array.ndim in (1, 4) and area > 0 and array.shape[0] % area == 0:
-                # (row, column, channel) there, (channel, row, column) in PyTorch.
+                # From TensorFlow's (row, column, channel) to PyTorch's (channel, row, column).
                 split = array.reshape(area, -1, *array.shape[1:])
-                found[name] = split.swapaxes(0, 1).reshape(array.shape)
-    if not found:
+                weights[name] = split.swapaxes(0, 1).reshape(array.shape)
+    if not weights:
         raise ValueError("it holds no weights")
-    return {name: np.ascontiguousarray(array) for name, array in found.items()}
+    return {name: np.ascontiguousarray(array) for name, array in weights.items()}
 
 
 def read(path: str | Path) -> dict[str, np.ndarray]:
-    """Returns the floating-point constants of a frozen graph by their names, in PyTorch's layout.
+    """Returns the floating-point constants of a frozen graph by name, in PyTorch's layout.
 
     Raises:
       UserError: tensorboardX is missing, or the file is damaged or holds no weights.
@@ -102,7 +106,7 @@ def read(path: str | Path) -> dict[str, np.ndarray]:
     try:
         if path.stat().st_size > MAX_BYTES:
             raise ValueError(f"more than {MAX_BYTES:,} bytes")
-        most = min(MAX_BYTES, most_bytes(path))
-        return _collect(GraphDef.FromString(path.read_bytes()), most)
+        limit = min(MAX_BYTES, most_bytes(path))
+        return _collect(GraphDef.FromString(path.read_bytes()), limit)
     except (DecodeError, ValueError, TypeError, OverflowError) as error:
-        raise UserError(f"{path}: is no frozen graph that can be used ({error})") from None
+        raise unreadable(path, "a frozen graph", error) from None

@@ -1,6 +1,6 @@
-"""Keras's HDF5 weight files (`.h5`, of Keras 1 and 2) without Keras.
+"""Reader of the HDF5 weight files (`.h5`) of Keras 1 and 2 without Keras.
 
-Layers are groups, weights their data sets: `conv2d_1/conv2d_1/kernel:0`, or in Keras 1
+A layer is a group and its weights are data sets: `conv2d_1/conv2d_1/kernel:0`, or in Keras 1
 `convolution2d_1/convolution2d_1_W:0`. Both become `LAYER.weight`, in PyTorch's layout.
 """
 
@@ -9,11 +9,12 @@ from typing import Any
 
 import numpy as np
 
+from kdgan_jax.formats.reading import unreadable
 from kdgan_jax.runtime.errors import UserError, missing
 from kdgan_jax.runtime.limits import most_bytes
 
-MAX_BYTES = 2**32  # of all arrays; `limits` has more to say of them
-# What Keras 1 and 2 call weights, and what PyTorch does.
+MAX_BYTES = 2**32  # of all arrays together; `most_bytes` may allow fewer
+# Keras 1's and 2's words for weights, and PyTorch's.
 WORDS = {
     "W": "weight",
     "kernel": "weight",
@@ -30,7 +31,7 @@ WORDS = {
 
 
 def _name(path: str) -> tuple[str, str] | None:
-    """Returns (layer, Keras's word) of the data set at `path`, None if it is no weight."""
+    """Returns (layer, Keras's word) of the data set at `path`, or None if it is not a weight."""
     parts = path.removesuffix(":0").split("/")
     if len(parts) < 2 or parts[0] == "optimizer_weights":
         return None
@@ -47,34 +48,34 @@ def _to_pytorch(array: np.ndarray, word: str) -> np.ndarray:
     return array.T if array.ndim == 2 else array
 
 
-def _collect(file: Any, most: int) -> dict[str, np.ndarray]:
-    sets: list[tuple[str, Any]] = []
-    # Links are not followed, so nothing outside the file is met.
+def _collect(file: Any, limit: int) -> dict[str, np.ndarray]:
+    datasets: list[tuple[str, Any]] = []
+    # `visititems` does not follow links, so it never leaves the file.
     file.visititems(
-        lambda path, item: sets.append((path, item)) if hasattr(item, "dtype") else None
+        lambda path, item: datasets.append((path, item)) if hasattr(item, "dtype") else None
     )
-    found: dict[str, np.ndarray] = {}
-    left = most
-    for path, data in sets:
+    weights: dict[str, np.ndarray] = {}
+    remaining = limit
+    for path, data in datasets:
         name = _name(path)
         if name is None or data.dtype.kind != "f":
             continue
         if data.external or data.is_virtual:
-            raise ValueError(f"{path} lies in another file")
+            raise ValueError(f"{path} is stored in another file")
         if len(data.shape) == 4 and not path.endswith(":0"):
-            raise ValueError(f"{path} is Theano's, which flips kernels")
-        left -= data.size * data.dtype.itemsize
-        if left < 0:  # they may be compressed, or not be stored at all where they are constant
-            raise ValueError(f"arrays of more than {most:,} bytes")
+            raise ValueError(f"{path} was written by Theano, whose kernels are flipped")
+        remaining -= data.size * data.dtype.itemsize
+        if remaining < 0:  # a small file may announce large arrays: compressed or constant ones
+            raise ValueError(f"its arrays take more than {limit:,} bytes")
         layer, word = name
         key = f"{layer}.{WORDS[word]}"
-        if key in found:
+        if key in weights:
             raise ValueError(f"two layers are called {layer!r}")
         array = _to_pytorch(np.asarray(data[()]), word)
-        found[key] = np.ascontiguousarray(array, data.dtype.newbyteorder("="))
-    if not found:
+        weights[key] = np.ascontiguousarray(array, data.dtype.newbyteorder("="))
+    if not weights:
         raise ValueError("it holds no weights of Keras 1 or 2")
-    return found
+    return weights
 
 
 def read(path: str | Path) -> dict[str, np.ndarray]:
@@ -93,6 +94,5 @@ def read(path: str | Path) -> dict[str, np.ndarray]:
     try:
         with h5py.File(path, "r") as file:
             return _collect(file, min(MAX_BYTES, most_bytes(path)))
-    except Exception as error:  # HDF5 has many
-        reason = " ".join(str(error).split())
-        raise UserError(f"{path}: is no Keras file that can be used ({reason})") from None
+    except Exception as error:  # HDF5 raises many kinds
+        raise unreadable(path, "a Keras file", error) from None

@@ -1,7 +1,7 @@
-"""Our own file of one model: safetensors, with what rebuilds the network in its header.
+"""The package's own model file: safetensors, with the network's description in the header.
 
-Entries are parameters by their path ("Conv_0/conv/kernel", float32). It is small, opens anywhere
-without orbax, and nothing in it can run.
+An entry is a float32 parameter under its path ("Conv_0/conv/kernel"). The file is small, needs no
+orbax, and contains nothing that can run.
 """
 
 import json
@@ -12,27 +12,26 @@ import jax
 import numpy as np
 
 from kdgan_jax.formats import foreign
-from kdgan_jax.formats.weights import Weights
+from kdgan_jax.formats.reading import UNUSABLE, unreadable
+from kdgan_jax.formats.weights import Params, Weights
 from kdgan_jax.models import as_named_now
 from kdgan_jax.runtime.errors import UserError
 from kdgan_jax.runtime.files import replacing
 
 FORMAT = "kdgan_jax.model 1"
-# What a header leads to that is of another form, and entries of types that NumPy does not have.
-UNUSABLE = AttributeError, LookupError, OSError, RecursionError, TypeError, ValueError
 
 
-def _path(path: tuple[Any, ...]) -> str:
-    return "/".join(part.key for part in path)
+def _by_path(params: Params) -> dict[str, Any]:
+    leaves = jax.tree_util.tree_leaves_with_path(params)
+    return {"/".join(part.key for part in path): leaf for path, leaf in leaves}
 
 
 def save(path: str | Path, model: Weights) -> None:
-    """Writes `model` to `path`, with `model.about` (source, licence, ...) in the header."""
+    """Writes `model` to `path`; its `about` (source, licence, ...) goes into the header."""
     from safetensors.numpy import save as to_bytes
 
     entries = {
-        _path(key): np.ascontiguousarray(leaf, np.float32)
-        for key, leaf in jax.tree_util.tree_leaves_with_path(model.params)
+        key: np.ascontiguousarray(leaf, np.float32) for key, leaf in _by_path(model.params).items()
     }
     header = {
         **model.about,
@@ -48,25 +47,25 @@ def save(path: str | Path, model: Weights) -> None:
 
 
 def header(path: str | Path) -> dict[str, str]:
-    """Returns the header of a safetensors file, of whatever origin.
+    """Returns the header of any safetensors file.
 
     Raises:
-      UserError: it is no safetensors file.
+      UserError: it is not a safetensors file.
     """
     from safetensors import SafetensorError, safe_open
 
     try:
-        with safe_open(path, framework="numpy") as opened:
-            return opened.metadata() or {}
+        with safe_open(path, framework="numpy") as file:
+            return file.metadata() or {}
     except (SafetensorError, OSError) as error:
-        raise UserError(f"{path}: is no safetensors file that can be used ({error})") from None
+        raise unreadable(path, "a safetensors file", error) from None
 
 
 def load(path: str | Path) -> Weights:
-    """Returns the model at `path`, as `save` wrote it.
+    """Returns the model that `save` wrote to `path`.
 
     Raises:
-      UserError: the file is damaged, of another format, or its entries do not fit its network.
+      UserError: the file is damaged, has another format, or its entries do not fit its network.
     """
     from safetensors import SafetensorError, safe_open
 
@@ -76,17 +75,23 @@ def load(path: str | Path) -> Weights:
             raise ValueError(f"its format is not {FORMAT!r}")
         name, scale = about.pop("architecture"), int(about.pop("scale"))
         kwargs = json.loads(about.pop("kwargs"))
-        with safe_open(path, framework="numpy") as opened:
-            keys = opened.keys()
-            _, shapes = foreign.described(name, kwargs, scale, entries=len(keys))
-            entries = {key: opened.get_tensor(key) for key in keys}
+        with safe_open(path, framework="numpy") as file:
+            keys = file.keys()
+            _, tree = foreign.described(name, kwargs, scale, entries=len(keys))
+            entries = {key: file.get_tensor(key) for key in keys}
     except (SafetensorError, *UNUSABLE) as error:
-        raise UserError(f"{path}: is no model that can be used ({error})") from None
-    wanted = {_path(k): leaf.shape for k, leaf in jax.tree_util.tree_leaves_with_path(shapes)}
-    for key in sorted(wanted.keys() | entries.keys()):
-        there = entries.get(key)
-        if there is None or there.shape != wanted.get(key) or there.dtype != np.float32:
-            raise UserError(f"{path}: {key!r} is missing, too much, or of another shape or type")
-    params = jax.tree_util.tree_map_with_path(lambda k, _: entries[_path(k)], shapes)
+        raise unreadable(path, "a model", error) from None
+    targets = _by_path(tree)
+    for key in sorted(targets.keys() | entries.keys()):
+        if key not in targets or key not in entries:
+            problem = "missing" if key in targets else "not part of the network"
+            raise UserError(f"{path}: entry {key!r} is {problem}; replace the file")
+        array, shape = entries[key], targets[key].shape
+        if array.shape != shape or array.dtype != np.float32:
+            raise UserError(
+                f"{path}: entry {key!r} is {array.dtype}{array.shape}, needed float32{shape};"
+                " replace the file"
+            )
+    params = jax.tree.unflatten(jax.tree.structure(tree), [entries[key] for key in targets])
     about = {k: v for k, v in about.items() if k not in ("parameters", "colour")}
     return Weights(name, as_named_now(kwargs), scale, params, about)

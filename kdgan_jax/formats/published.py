@@ -1,6 +1,6 @@
-"""Published weight files that are known: whose they are, under which terms, what they claim.
+"""The known published weight files: their source, licence and published figures.
 
-None of them is shipped. A file is known by the SHA-256 of its bytes, whatever it is called.
+None of them comes with the package. A file is identified by its SHA-256, not by its name.
 """
 
 from typing import NamedTuple
@@ -14,9 +14,10 @@ class Published(NamedTuple):
     Attributes:
       title: the network's name in papers.
       source: repository and commit.
-      licence: as stated there.
-      figures: PSNR in dB and SSIM (or None) at x4 on the `SETS`, as published; fewer, or none.
-      stated_in: where those figures stand.
+      licence: as stated in the repository.
+      figures: published (PSNR in dB, SSIM or None) at x4 on the `SETS`, in that order; may be
+        fewer.
+      stated_in: the source of the figures.
     """
 
     title: str
@@ -27,7 +28,7 @@ class Published(NamedTuple):
 
 
 def about(digest: str) -> dict[str, str]:
-    """Returns what is known of the file whose SHA-256 is `digest`, for a model's header."""
+    """Returns facts about the file whose SHA-256 is `digest`, for a model's header."""
     known = FILES.get(digest)
     if known is None:
         return {}

@@ -1,8 +1,8 @@
-"""PyTorch's files without PyTorch: tensors are read, and nothing that hides in a file is run.
+"""Reader of PyTorch's files without PyTorch; no code in a file ever runs.
 
-A `.pth` or `.pt` is a pickle that refers to storages, raw numbers beside it: in a zip archive
-(since PyTorch 1.6), or one after another behind the pickle (before). The unpickler here makes
-tensors of storages, plain containers, and inert placeholders of all else that is named.
+A `.pth` or `.pt` is a pickle that refers to storages: raw numbers that lie beside it in a zip
+archive (since PyTorch 1.6), or follow it in a stream (before). The unpickler here builds tensors
+and plain containers, and an inert placeholder for every other class that a file names.
 """
 
 import functools
@@ -16,14 +16,15 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from kdgan_jax.formats.reading import unreadable
 from kdgan_jax.runtime.errors import UserError
 from kdgan_jax.runtime.limits import most_bytes
 
-MAX_BYTES = 2**32  # of a file, and of all its tensors; `limits` has more to say of these
-MAX_ITEMS, MAX_DEPTH = 100_000, 64  # of containers and tensors; of containers in each other
+MAX_BYTES = 2**32  # of a file, and of all its tensors; `most_bytes` may allow fewer
+MAX_ITEMS, MAX_DEPTH = 100_000, 64  # containers and tensors in a file; levels of nesting
 MAGIC = 0x1950A86A20F9469CFC6C  # of the stream format
 
-# Little-endian types by the name of the storage's class; bfloat16 is the upper half of a float32.
+# Little-endian types by a storage's class; a bfloat16 is the upper half of a float32.
 DTYPES = {
     "FloatStorage": "<f4",
     "DoubleStorage": "<f8",
@@ -36,14 +37,14 @@ DTYPES = {
     "ByteStorage": "u1",
     "BoolStorage": "?",
 }
-# Where a checkpoint keeps its weights; the first that is there is taken, averages first.
+# Keys under which checkpoints keep their weights, preferred ones (averages) first.
 WRAPPERS = "params_ema", "params", "state_dict", "model_state_dict", "generator", "model"
-# What wrappers of modules put before every key.
+# Prefixes that wrappers of modules add to every key.
 PREFIXES = "module.", "_orig_mod.", "model.", "generator."
 
 
 class Storage(NamedTuple):
-    """A reference to raw numbers; they are looked up when a tensor is made."""
+    """A reference to raw numbers, which are read when a tensor needs them."""
 
     dtype: str
     key: str
@@ -51,7 +52,7 @@ class Storage(NamedTuple):
 
 
 class Tensor(NamedTuple):
-    """A view of a storage, as the pickle describes it; not yet believed."""
+    """A view of a storage as the pickle describes it; `_materialise` checks the description."""
 
     storage: Any
     offset: Any
@@ -60,7 +61,7 @@ class Tensor(NamedTuple):
 
 
 class Inert:
-    """Stands for an object of a class that is not known: keeps what it was given, does nothing."""
+    """Stands for an object of an unknown class: keeps its arguments and does nothing."""
 
     arguments: tuple[Any, ...] = ()
     state: Any = None
@@ -69,21 +70,21 @@ class Inert:
         self.arguments = arguments
 
     def __setstate__(self, state: Any) -> None:
-        """Keeps the state, in which modules have their parts."""
+        """Keeps the state, which holds a module's parts."""
         self.state = state
 
     def __call__(self, *arguments: Any) -> "Inert":
-        """Returns another one: what a placeholder would return is not known either."""
+        """Returns another placeholder, since the real result is unknown."""
         return Inert(*arguments)
 
     def append(self, item: Any) -> None:
-        """Takes an item of a list and drops it."""
+        """Discards an item of a list."""
 
     def extend(self, items: Any) -> None:
-        """Takes items of a list and drops them."""
+        """Discards items of a list."""
 
     def __setitem__(self, key: Any, value: Any) -> None:
-        """Takes an item of a dictionary and drops it."""
+        """Discards an item of a dictionary."""
 
 
 def _tensor(storage: Any, offset: Any, shape: Any, strides: Any, *_: Any) -> Tensor:
@@ -95,7 +96,7 @@ def _first(value: Any = None, *_: Any) -> Any:
 
 
 class _Unpickler(pickle.Unpickler):
-    """Looks up no name: it knows how tensors are put together, and makes the rest inert."""
+    """Imports nothing: it rebuilds tensors and makes all other objects inert."""
 
     known: Mapping[str, Any] = {
         "collections.OrderedDict": OrderedDict,
@@ -106,7 +107,7 @@ class _Unpickler(pickle.Unpickler):
     }
 
     def __init__(self, stream: Any) -> None:
-        super().__init__(stream, encoding="latin1")  # Python 2 wrote bytes for text
+        super().__init__(stream, encoding="latin1")  # for text that Python 2 wrote
         self.storages: dict[str, Storage] = {}
 
     def find_class(self, module: str, name: str) -> Any:
@@ -116,8 +117,8 @@ class _Unpickler(pickle.Unpickler):
 
     def persistent_load(self, pid: Any) -> Any:
         if not isinstance(pid, tuple) or not pid:
-            raise ValueError("a reference that is not to a storage")
-        if pid[0] == "module":  # a class with its source, of whole modules
+            raise ValueError("a persistent reference that names no storage")
+        if pid[0] == "module":  # a class with its source code, in a saved module
             return pid[1]
         if pid[0] != "storage" or len(pid) < 5 or pid[1] not in DTYPES:
             raise ValueError(f"a storage of unknown kind {pid[1:2]}")
@@ -125,22 +126,22 @@ class _Unpickler(pickle.Unpickler):
             raise ValueError(f"a storage of size {pid[4]!r}")
         storage = Storage(DTYPES[pid[1]], str(pid[2]), pid[4])
         if self.storages.setdefault(storage.key, storage) != storage:
-            raise ValueError(f"storage {storage.key!r} is described in two ways")
+            raise ValueError(f"storage {storage.key!r} is described twice, differently")
         return storage
 
 
 def _materialise(tensor: Tensor, raw: Callable[[Storage], bytes]) -> np.ndarray:
-    """Returns the numbers of a tensor, after its description has been checked."""
+    """Returns a tensor's numbers after checking its description."""
     storage, offset, shape, strides = tensor
     if not isinstance(storage, Storage):
         raise ValueError("a tensor without storage")
     numbers = [offset, *shape, *strides]
     if len(shape) != len(strides) or any(type(n) is not int or n < 0 for n in numbers):
-        raise ValueError(f"a tensor of shape {shape} and strides {strides}")
+        raise ValueError(f"a tensor has the impossible shape {shape} and strides {strides}")
     size = int(np.prod(shape, dtype=object))
     last = offset + sum((n - 1) * step for n, step in zip(shape, strides, strict=True))
     if size > storage.size or (size and last >= storage.size):
-        raise ValueError(f"a tensor of shape {shape} outside its storage of {storage.size}")
+        raise ValueError(f"a tensor of shape {shape} exceeds its storage of {storage.size}")
     dtype = np.dtype(storage.dtype)
     values = np.frombuffer(raw(storage), dtype)
     if len(values) != storage.size:
@@ -153,17 +154,18 @@ def _materialise(tensor: Tensor, raw: Callable[[Storage], bytes]) -> np.ndarray:
 
 
 def _tensors(root: Any) -> Iterator[tuple[str, Tensor]]:
-    """Yields the tensors of nested dictionaries and modules with their dotted names, in order."""
-    waiting, met = [("", root, 0)], 0
-    while waiting:
-        path, item, depth = waiting.pop()
-        met += 1
-        if met > MAX_ITEMS or depth > MAX_DEPTH:  # parts may be shared, so few bytes name many
-            raise ValueError(f"more than {MAX_ITEMS} items, or {MAX_DEPTH} levels of them")
+    """Yields (dotted name, tensor) of nested dictionaries and modules, in order."""
+    pending, visited = [("", root, 0)], 0
+    while pending:
+        path, item, depth = pending.pop()
+        visited += 1
+        # Containers may be shared, so a few bytes can describe a huge tree.
+        if visited > MAX_ITEMS or depth > MAX_DEPTH:
+            raise ValueError(f"more than {MAX_ITEMS} items or {MAX_DEPTH} levels")
         if isinstance(item, Tensor):
             yield path, item
             continue
-        if isinstance(item, Inert):  # a parameter, or a module with parameters and parts
+        if isinstance(item, Inert):  # a parameter, or a module
             state = item.state if isinstance(item.state, dict) else {}
             inner = [a for a in item.arguments if isinstance(a, Tensor)][:1]
             inner += [state[g] for g in ("_parameters", "_buffers", "_modules") if g in state]
@@ -173,12 +175,12 @@ def _tensors(root: Any) -> Iterator[tuple[str, Tensor]]:
             parts = [(f"{dot}{k}", v, depth + 1) for k, v in item.items() if isinstance(k, str)]
         else:
             continue
-        waiting.extend(reversed(parts))
+        pending.extend(reversed(parts))
 
 
 def _unwrap(root: Any) -> Any:
     """Returns the part of a checkpoint that holds the weights."""
-    for _ in range(3):  # wrappers stand in each other at times
+    for _ in range(3):  # wrappers may be nested
         if not isinstance(root, dict):
             break
         inner = next((root[w] for w in WRAPPERS if isinstance(root.get(w), dict | Inert)), None)
@@ -191,8 +193,8 @@ def _unwrap(root: Any) -> Any:
 def _zip(path: Path) -> tuple[Any, Callable[[Storage], bytes]]:
     archive = zipfile.ZipFile(path)
     end = 0
-    for entry in sorted(archive.infolist(), key=lambda one: one.header_offset):
-        # PyTorch compresses nothing, so a record is as long as it says, and none covers another.
+    for entry in sorted(archive.infolist(), key=lambda entry: entry.header_offset):
+        # PyTorch never compresses, so honest records have their true size and do not overlap.
         if entry.compress_type != zipfile.ZIP_STORED or entry.file_size != entry.compress_size:
             raise ValueError(f"{entry.filename} is compressed")
         if entry.header_offset < end:
@@ -212,7 +214,7 @@ def _zip(path: Path) -> tuple[Any, Callable[[Storage], bytes]]:
 def _stream(file: Any) -> tuple[Any, Callable[[Storage], bytes]]:
     if _Unpickler(file).load() != MAGIC:
         raise ValueError("neither of PyTorch's formats")
-    _Unpickler(file).load(), _Unpickler(file).load()  # protocol; the machine it was written on
+    _Unpickler(file).load(), _Unpickler(file).load()  # the protocol; facts about the machine
     unpickler = _Unpickler(file)
     root, keys = unpickler.load(), _Unpickler(file).load()
     raw: dict[str, bytes] = {}
@@ -220,19 +222,19 @@ def _stream(file: Any) -> tuple[Any, Callable[[Storage], bytes]]:
         storage = unpickler.storages.get(key)
         number = int.from_bytes(file.read(8), "little")
         if storage is None or number != storage.size:
-            raise ValueError(f"storage {key!r} of {number} numbers is not the one described")
+            raise ValueError(f"storage {key!r} of {number} numbers does not match its description")
         raw[key] = file.read(number * np.dtype(storage.dtype).itemsize)
     return root, lambda storage: raw[storage.key]
 
 
 def read(path: str | Path) -> dict[str, np.ndarray]:
-    """Returns the weights of a PyTorch file by their dotted names, in PyTorch's layout.
+    """Returns the weights of a PyTorch file by dotted name, in PyTorch's layout.
 
-    Of a checkpoint with several sets the averaged one (`params_ema`) is taken; prefixes of wrappers
-    (`module.`) are left out.
+    If a checkpoint holds several sets of weights, the averaged one (`params_ema`) is returned.
+    Prefixes of wrappers (`module.`) are removed.
 
     Raises:
-      UserError: the file is damaged, lies about sizes, or holds no tensor; nothing of it has run.
+      UserError: the file is missing, damaged, lies about sizes, or holds no tensor.
     """
     path = Path(path)
     try:
@@ -246,23 +248,22 @@ def read(path: str | Path) -> dict[str, np.ndarray]:
             return _collect(root, raw, most_bytes(path))
     except FileNotFoundError:
         raise UserError(f"{path}: no such file") from None
-    except Exception as error:  # whatever a hostile pickle brings up
-        reason = " ".join(str(error).split()) or type(error).__name__
-        raise UserError(f"{path}: is no PyTorch file that can be used ({reason})") from None
+    except Exception as error:  # a hostile pickle can raise anything
+        raise unreadable(path, "a PyTorch file", error) from None
 
 
-def _collect(root: Any, raw: Callable[[Storage], bytes], most: int) -> dict[str, np.ndarray]:
-    most = min(most, MAX_BYTES)
-    found, left = {}, most
+def _collect(root: Any, raw: Callable[[Storage], bytes], limit: int) -> dict[str, np.ndarray]:
+    limit = min(limit, MAX_BYTES)
+    weights, remaining = {}, limit
     for name, tensor in _tensors(_unwrap(root)):
         array = _materialise(tensor, raw)
-        left -= array.nbytes
-        if left < 0:  # many may be views of the same few numbers
-            raise ValueError(f"tensors of more than {most:,} bytes")
-        found[name] = array
-    if not found:
+        remaining -= array.nbytes
+        if remaining < 0:  # many tensors may be views of the same few numbers
+            raise ValueError(f"its tensors take more than {limit:,} bytes")
+        weights[name] = array
+    if not weights:
         raise ValueError("it holds no tensor")
     for prefix in PREFIXES:
-        if all(name.startswith(prefix) for name in found):
-            found = {name.removeprefix(prefix): array for name, array in found.items()}
-    return found
+        if all(name.startswith(prefix) for name in weights):
+            weights = {name.removeprefix(prefix): array for name, array in weights.items()}
+    return weights

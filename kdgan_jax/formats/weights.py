@@ -1,4 +1,4 @@
-"""The weights of a network, with what rebuilds the network: what readers of files return."""
+"""A network's weights and the description that rebuilds the network: what file readers return."""
 
 import functools
 import hashlib
@@ -11,17 +11,19 @@ import numpy as np
 
 from kdgan_jax import models
 
+Params = dict[str, Any]  # a tree: parameters, or what stands for them, by module and name
+
 
 @dataclass(frozen=True)
 class Weights:
-    """A generator by its name and arguments, and its weights.
+    """A generator, by name and arguments, and its weights.
 
     Attributes:
       name: the generator's name in `kdgan_jax.models.GENERATORS`.
       kwargs: its arguments.
       scale: its enlargement.
       params: its weights, a tree of float32 arrays on the host or a device.
-      about: what is known of it: source, licence, how it was made.
+      about: facts about it, such as source, licence and how it was made.
     """
 
     name: str
@@ -37,34 +39,34 @@ class Weights:
 
     @property
     def spec(self) -> dict[str, Any]:
-        """What rebuilds the network, as JSON values."""
+        """The description that rebuilds the network, as JSON values."""
         return {"name": self.name, "kwargs": self.kwargs, "scale": self.scale}
 
     @property
     def parameters(self) -> int:
-        """Number of trainable numbers."""
+        """The number of parameters."""
         return models.parameters(self.params)
 
     @functools.cached_property
     def digest(self) -> str:
-        """A hash of the weights and of the network that they belong to."""
-        found = hashlib.sha256(json.dumps(self.spec, sort_keys=True).encode())
+        """The SHA-256 of the network's description and its weights."""
+        digest = hashlib.sha256(json.dumps(self.spec, sort_keys=True).encode())
         for leaf in jax.tree.leaves(self.params):
-            found.update(np.asarray(leaf).tobytes())
-        return found.hexdigest()
+            digest.update(np.asarray(leaf).tobytes())
+        return digest.hexdigest()
 
     def folded(self) -> Self:
-        """Returns the network for deployment: fewer layers that compute the same, where it can be.
+        """Returns the network for deployment: fewer layers that compute the same.
 
-        A network without `fold`, or with nothing to fold, is returned as it is.
+        A network that cannot be folded is returned unchanged.
         """
-        found = self.module.fold(self.params) if hasattr(self.module, "fold") else None
-        return self if found is None else replace(self, kwargs=found[0], params=found[1])
+        folded = self.module.fold(self.params) if hasattr(self.module, "fold") else None
+        return self if folded is None else replace(self, kwargs=folded[0], params=folded[1])
 
     def with_params(self, params: Any) -> Self:
         """Returns the same network with other weights."""
         return replace(self, params=params)
 
     def with_about(self, **about: str) -> Self:
-        """Returns the same weights with more known of them."""
+        """Returns the same weights with these facts added."""
         return replace(self, about=self.about | about)

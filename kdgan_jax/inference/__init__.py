@@ -1,1 +1,1 @@
-"""Trained models: loading them from wherever they lie, and running them on pictures."""
+"""Trained models: loading them from any supported file, and running them on pictures."""

@@ -1,6 +1,6 @@
-"""Models from paths: runs and their checkpoints, our own files, and what others have published.
+"""Models by path: runs and their checkpoints, the package's own files, and published weights.
 
-A few small ones come with the package and go by name.
+A few small models come with the package and have names.
 """
 
 import contextlib
@@ -17,7 +17,7 @@ from kdgan_jax.runtime.files import sha256
 from kdgan_jax.workdir import checkpoint
 
 WEIGHTS = "ema", "raw"
-# Phases of runs before version 0.2, whose checkpoints do not say which network they are of.
+# Phases of runs before version 0.2, whose checkpoints do not name their network.
 OLD_PHASES = "teacher", "distill", "adversarial"
 # Students that come with the package, by name.
 SHIPPED = {p.stem: p for p in sorted((Path(__file__).parents[1] / "weights").glob("*.safetensors"))}
@@ -31,59 +31,65 @@ def load(
     scale: int | None = None,
     fold: bool = True,
 ) -> Model:
-    """Returns the trained model at `path`, on the host; it runs on whatever device is there.
+    """Returns the trained model at `path`, with its weights on the host.
+
+    The path may end in the role, the weights, or both: "runs/kd:teacher", "runs/kd:raw",
+    "runs/kd:teacher:raw".
 
     Args:
       path: a name of `SHIPPED`, the workdir of a run (`runs/kd`), one of its checkpoints
-        (`runs/kd/checkpoints/distill/1500`), the origin's SavedModel, a file of our own
-        (`.safetensors`), or a published one (`imported.READERS`).
-      role: of a workdir: a phase ("distill"), or a network ("student"), which is the one of the
-        last phase that trains it and has a checkpoint.
-      ema: the averaged weights, which are those evaluated; False gives the raw ones.
+        (`runs/kd/checkpoints/distill/1500`), the origin's SavedModel, a file of the package's own
+        format (`.safetensors`), or a published one (`imported.READERS`).
+      role: for a workdir, a phase ("distill") or a network ("student"). A network's model is that
+        of the last phase that trains it and has a checkpoint.
+      ema: whether to take the averaged weights, which evaluation uses, or the raw ones.
       scale: for published files that serve several scales.
-      fold: whether a network with branches for training comes as what it is folded into.
-
-    A path may name role and weights itself: "runs/kd:teacher", "runs/kd:raw",
-    "runs/kd:teacher:raw".
+      fold: whether to fold a network whose branches are for training only.
 
     Raises:
-      UserError: there is no such path, role or checkpoint, or the checkpoint is damaged.
+      UserError: the path, the role or a checkpoint does not exist, or the file is damaged.
     """
-    folder, words = _split(str(path))
-    single = folder.is_file() or origin.is_origin(folder) or _is_checkpoint(folder)
+    location, words = _split(str(path))
+    is_checkpoint = _is_checkpoint(location)
+    is_single = location.is_file() or origin.is_origin(location) or is_checkpoint
     for word in words:
-        if single and not (word in WEIGHTS and _is_checkpoint(folder)):
-            raise UserError(f"{path}: {folder} is a single model; leave out {':' + word!r}")
+        if is_single and not (word in WEIGHTS and is_checkpoint):
+            raise UserError(f"{path}: {location} is a single model; leave out {':' + word!r}")
         if word in WEIGHTS:
             ema = word == "ema"
         else:
             role = word
-    if str(path) in SHIPPED and not folder.exists():
+    if str(path) in SHIPPED and not location.exists():
         return Model.of(native.load(SHIPPED[str(path)]))
-    if imported.is_foreign(folder):
-        return Model.of(imported.load(folder, scale=scale))
-    if folder.is_file():
-        return Model.of(native.load(folder))
-    if origin.is_origin(folder):
-        return Model.of(origin.load(folder))
-    found = folder if _is_checkpoint(folder) else _newest(folder, role)
-    if found is not None:
-        model = _load_checkpoint(found, ema)
-        return model.folded() if fold else model
-    what = f"holds no checkpoint of {role!r}" if folder.is_dir() else "no such file or folder"
-    hint = "give the --workdir of a run, one of its checkpoints, a file of weights, or a name"
-    hint += f" ({', '.join(SHIPPED)})"
-    roles = _roles(folder)
+    if imported.is_foreign(location):
+        return Model.of(imported.load(location, scale=scale))
+    if location.is_file():
+        return Model.of(native.load(location))
+    if origin.is_origin(location):
+        return Model.of(origin.load(location))
+    folder = location if is_checkpoint else _newest(location, role)
+    if folder is None:
+        raise _not_found(str(path), location, role)
+    model = _load_checkpoint(folder, ema)
+    return model.folded() if fold else model
+
+
+def _not_found(path: str, location: Path, role: str) -> UserError:
+    """Returns the error that `location` holds no model, with the names that would work."""
+    problem = f"holds no checkpoint of {role!r}" if location.is_dir() else "no such file or folder"
+    roles = _roles(location)
     if roles:
-        known = list(dict.fromkeys(name for pair in roles.items() for name in pair))
-        hint = f"there is '{folder}:{known[0]}' (all: {', '.join(known)})"
-        raise UserError(f"{folder}: {what}; {hint}{suggest(role, known)}")
-    raise UserError(f"{folder}: {what}; {hint}{suggest(str(path), list(SHIPPED))}")
+        names = list(dict.fromkeys(name for pair in roles.items() for name in pair))
+        hint = f"give for example '{location}:{names[0]}' (all: {', '.join(names)})"
+        return UserError(f"{location}: {problem}; {hint}{suggest(role, names)}")
+    hint = "give the --workdir of a run, one of its checkpoints, a file of weights, or a name"
+    names = list(SHIPPED)
+    return UserError(f"{location}: {problem}; {hint} ({', '.join(names)}){suggest(path, names)}")
 
 
 def _roles(workdir: Path) -> dict[str, str]:
-    """Returns the network that each phase of a run trains, of those with a checkpoint, in order."""
-    found = []
+    """Returns the phases of a run that have checkpoints, in order, and the network of each."""
+    phases = []
     root = checkpoint.phase_folder(workdir, "")
     for folder in root.iterdir() if root.is_dir() else ():
         steps = checkpoint.steps(folder)
@@ -93,26 +99,26 @@ def _roles(workdir: Path) -> dict[str, str]:
         if folder.name in OLD_PHASES:
             number = OLD_PHASES.index(folder.name)
             network = "teacher" if folder.name == "teacher" else "student"
-        # What is damaged or strange says nothing: its phase can be named all the same.
+        # A phase whose checkpoints are all damaged keeps its own name as that of its network.
         for step in reversed(steps):
             with contextlib.suppress(AttributeError, OverflowError, TypeError, ValueError):
                 facts = checkpoint.meta(folder / str(step))
                 number = int(facts.get("number", number))
                 network = str(facts.get("network", network))
                 break
-        found.append((number, folder.name, network))
-    return {phase: network for _, phase, network in sorted(found, key=lambda row: row[:2])}
+        phases.append((number, folder.name, network))
+    return {phase: network for _, phase, network in sorted(phases, key=lambda row: row[:2])}
 
 
 def _newest(workdir: Path, role: str) -> Path | None:
-    """Returns the newest whole checkpoint of a phase, or of the last phase of a network."""
+    """Returns the newest intact checkpoint of a phase, or of the last phase of a network."""
     roles = _roles(workdir)
     phases = [role] if role in roles else [p for p, network in roles.items() if network == role]
     for phase in reversed(phases):
         folder = checkpoint.phase_folder(workdir, phase)
-        newest = checkpoint.newest(folder, log.warning)
-        if newest is not None:
-            return folder / str(newest)
+        step = checkpoint.newest(folder, log.warning)
+        if step is not None:
+            return folder / str(step)
     return None
 
 
@@ -121,7 +127,7 @@ def _is_checkpoint(folder: Path) -> bool:
 
 
 def _split(path: str) -> tuple[Path, list[str]]:
-    """Returns a path and the words after it: "runs/kd:teacher:raw" gives teacher and raw."""
+    """Returns a path and the words after it: "runs/kd:teacher:raw" has "teacher" and "raw"."""
     words: list[str] = []
     while ":" in path and not Path(path).exists():
         path, _, word = path.rpartition(":")
@@ -133,7 +139,7 @@ def _load_checkpoint(folder: Path, ema: bool) -> Model:
     checkpoint.verify(folder)
     try:
         facts = checkpoint.meta(folder)
-        # Before version 0.2 there was one network of parameters in a checkpoint.
+        # Before version 0.2 a checkpoint held the parameters of one network.
         raw = "params" if "params" in facts.get("items", ()) else "generator.params"
         item, spec = "ema" if ema else raw, facts["model"]
         _, shapes = foreign.described(
@@ -142,8 +148,11 @@ def _load_checkpoint(folder: Path, ema: bool) -> Model:
     except (LookupError, TypeError, ValueError) as error:
         if isinstance(error, UserError) and str(folder) in str(error):
             raise
-        raise UserError(f"{folder / 'meta.json'}: describes no network here ({error})") from None
-    # They say what is wanted, and take no memory.
+        raise UserError(
+            f"{folder / 'meta.json'}: does not describe a known network ({error}); give another"
+            " checkpoint"
+        ) from None
+    # Arrays of the right shape and dtype that take no memory.
     target = jax.tree.map(lambda leaf: np.broadcast_to(leaf.dtype.type(0), leaf.shape), shapes)
     params = checkpoint.load(folder, {item: target})[item]
     about = {

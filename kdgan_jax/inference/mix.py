@@ -1,6 +1,6 @@
-"""Models between models: weighted means of the weights of one architecture.
+"""Weighted means of the weights of several models of one architecture.
 
-Between a network trained for PSNR and the same one after an adversarial phase, this trades
+Between a network trained for PSNR and the same network after an adversarial phase, a mean trades
 sharpness for fidelity without training (network interpolation; Wang et al., "ESRGAN", 2018,
 section 3.4).
 """
@@ -15,19 +15,22 @@ from kdgan_jax.runtime.errors import UserError
 
 
 def average(models: Sequence[Model], weights: Sequence[float] | None = None) -> Model:
-    """Returns the model whose every weight is the mean of those of `models`.
+    """Returns the model whose parameters are the weighted means of those of `models`.
 
     Args:
-      models: of one architecture with the same arguments and scale.
-      weights: one per model, of sum 1; None takes all alike.
+      models: at least one; all with the same architecture, arguments and scale.
+      weights: one per model, with sum 1; None weights all equally.
 
     Raises:
-      UserError: the models differ in more than their weights.
+      UserError: the models differ in more than their parameters.
     """
     first = models[0]
     for other in models[1:]:
         if other.spec != first.spec:
-            raise UserError(f"models differ: {first.spec} and {other.spec}; mix only what is alike")
+            raise UserError(
+                f"models differ: {first.spec} and {other.spec}; give models of one architecture"
+                " with the same arguments and scale"
+            )
     weights = weights or [1 / len(models)] * len(models)
     params = jax.tree.map(
         lambda *leaves: np.asarray(

@@ -5,33 +5,33 @@ import math
 from collections.abc import Callable
 from typing import Any
 
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from kdgan_jax import models
-from kdgan_jax.formats.weights import Weights
+from kdgan_jax.formats.weights import Params, Weights
 from kdgan_jax.inference import tiles
-from kdgan_jax.inference.ensemble import checked
+from kdgan_jax.inference.ensemble import checked_image
 from kdgan_jax.runtime import devices
 from kdgan_jax.runtime.console import log
 from kdgan_jax.runtime.errors import UserError
 
 TILE = 128  # side of a tile in LR pixels, if the network's receptive radius allows it
-# Tiles of that side that an accelerator gets at once: one alone does not keep it busy.
-BATCH = 8
-# What the hungriest network that must see all (Fast-SRGAN) takes for every LR pixel, on a CPU.
+BATCH = 8  # tiles of that side that an accelerator gets at once; one alone does not keep it busy
+# Memory per LR pixel on a CPU of Fast-SRGAN, the largest of the networks that see the whole image.
 WHOLE_IMAGE_BYTES = 8400
 
 
 @functools.lru_cache(maxsize=32)
-def _compiled(module: Any, rounded: bool) -> Callable[[Any, np.ndarray], Any]:
+def _compiled(module: nn.Module, rounded: bool) -> Callable[[Params, np.ndarray], jax.Array]:
     """Returns (params, LR (n, h, w, 3) uint8) -> SR, compiled once per module and shape.
 
-    SR is uint8 if `rounded`, else float32 as the network gives it.
+    SR is uint8 if `rounded`, otherwise the network's float32.
     """
 
-    def predict(params: Any, lr: Any) -> Any:
+    def predict(params: Params, lr: jax.Array) -> jax.Array:
         with jax.default_matmul_precision("highest"):  # GPUs would round to 10 bits
             sr, _ = models.apply(module, {"params": params}, lr.astype(jnp.float32) / 255)
         return jnp.floor(jnp.clip(sr, 0, 1) * 255 + 0.5).astype(jnp.uint8) if rounded else sr
@@ -40,7 +40,7 @@ def _compiled(module: Any, rounded: bool) -> Callable[[Any, np.ndarray], Any]:
 
 
 def _batch(tiling: tiles.Tiling) -> int:
-    """Returns how many tiles go through at once: on accelerators, fewer of larger ones."""
+    """Returns how many tiles run at once: 1 on a CPU, on accelerators about `BATCH * TILE**2`."""
     return 1 if devices.on_cpu() else max(1, BATCH * TILE**2 // tiling.tile**2)
 
 
@@ -54,29 +54,36 @@ class Model(Weights):
 
     @functools.cached_property
     def on_device(self) -> Any:
-        """The weights as device arrays, which are copied there once."""
+        """The weights as device arrays, copied there once."""
         return jax.device_put(self.params)
 
     def tiling(self, size: tuple[int, int]) -> tiles.Tiling:
         """Returns how an image of `size` (h, w) is cut.
 
-        A network whose output depends on the whole image gets it whole, unless that might not fit
+        A network whose output depends on the whole image gets it whole, unless it might not fit
         into memory.
         """
         module = self.module
         if not getattr(module, "whole_image", False):
             margin, grid = module.receptive_radius, getattr(module, "grid", 1)
             return tiles.Tiling(-(-max(TILE, 4 * margin) // grid) * grid, margin, grid)
-        most = math.isqrt(devices.memory() // 2 // WHOLE_IMAGE_BYTES)
-        return tiles.WHOLE if size[0] * size[1] <= most**2 else tiles.Tiling(most, most // 8)
+        largest = math.isqrt(devices.memory() // 2 // WHOLE_IMAGE_BYTES)
+        if size[0] * size[1] <= largest**2:
+            return tiles.WHOLE
+        return tiles.Tiling(largest, largest // 8)
 
     def upscale(
         self, image: np.ndarray, *, on_tile: Callable[[], None] = lambda: None
     ) -> np.ndarray:
         """Returns `image` (h, w, 3) uint8 enlarged to (h * scale, w * scale, 3) uint8.
 
-        Large images go through in tiles, with the same result as whole. A network whose output
-        depends on the whole image gets it whole, or with a warning if it might not fit.
+        Large images are cut into tiles, with the same result as the whole image. A network whose
+        output depends on the whole image is run on tiles, with a warning, only if the image might
+        not fit into memory.
+
+        Args:
+          image: RGB.
+          on_tile: called after every tile.
 
         Raises:
           ValueError: the image is not uint8 RGB.
@@ -85,24 +92,25 @@ class Model(Weights):
         return self._run(image, True, on_tile)
 
     def predict(self, image: np.ndarray) -> np.ndarray:
-        """Returns what `upscale` rounds: float32, 1 for white, not clipped."""
+        """Returns the result of `upscale` before rounding: float32, 1 for white, not clipped."""
         return self._run(image, False, lambda: None)
 
     def _run(self, image: np.ndarray, rounded: bool, on_tile: Callable[[], None]) -> np.ndarray:
-        image = checked(image)
+        image = checked_image(image)
+        height, width = image.shape[:2]
         smallest = getattr(self.module, "smallest", 1)
-        if min(image.shape[:2]) < smallest:
+        if min(height, width) < smallest:
             raise UserError(
-                f"an image of {image.shape[1]}x{image.shape[0]} is too small for {self.name}; sides"
-                f" must be at least {smallest} pixels"
+                f"an image of {width}x{height} is too small for {self.name}; sides must be at least"
+                f" {smallest} pixels"
             )
-        size = image.shape[:2]
-        tiling = self.tiling(size)
+        tiling = self.tiling((height, width))
         if getattr(self.module, "whole_image", False) and tiling != tiles.WHOLE:
             log.warning(
-                "%dx%d pixels may not fit into memory; %s, whose output depends on the whole image,"
-                " gets it in tiles of %d, whose seams may show",
-                *size[::-1],
+                "an image of %dx%d may not fit into memory, so %s runs on tiles of %d pixels; its"
+                " output depends on the whole image, so seams may show",
+                width,
+                height,
                 self.name,
                 tiling.tile,
             )

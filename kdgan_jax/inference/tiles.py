@@ -1,9 +1,9 @@
-"""Running a network over an image of any size in tiles of one size.
+"""Running a network on an image of any size, in tiles of one size.
 
-A network that sees only a neighbourhood gives, inside a tile and further from the tile's seams
-than its receptive radius, exactly what it gives on the whole image. The outermost tiles are flush
-with the image's edges, so the padding that the network sees there is the image's own. One tile
-size means one compilation, and features of few tiles in memory, beside the image and its result.
+Inside a tile, farther from its seams than the receptive radius, a network that sees only a
+neighbourhood gives exactly what it gives on the whole image. The outermost tiles are flush with the
+image's edges, so the network pads there as it would pad the image. One tile size means one
+compilation, and memory holds the features of few tiles beside the image and the result.
 """
 
 import sys
@@ -14,7 +14,7 @@ import numpy as np
 
 
 class Span(NamedTuple):
-    """One tile along one axis: where it starts, how long it is, which part of it is kept."""
+    """A tile along one axis: its first pixel, its length, and the part of it that is kept."""
 
     start: int
     size: int
@@ -26,9 +26,9 @@ class Tiling(NamedTuple):
     """How an image is cut.
 
     Attributes:
-      tile: side of a tile in pixels; more than 2 * margin, and a multiple of `grid`.
-      margin: receptive radius of the network, in the same pixels.
-      grid: tiles start at its multiples, for a network that gathers squares of so many pixels.
+      tile: side of a tile in pixels; a multiple of `grid`, and at least 2 * margin + grid.
+      margin: receptive radius of the network in pixels.
+      grid: tiles start at multiples of it, for a network that gathers squares of this side.
     """
 
     tile: int
@@ -40,16 +40,22 @@ WHOLE = Tiling(sys.maxsize, 0)
 
 
 def spans(size: int, tiling: Tiling) -> list[Span]:
-    """Returns the tiles that cover `size` pixels; kept parts are disjoint and cover all.
+    """Returns the tiles that cover `size` pixels; their kept parts cover each pixel once.
 
-    All are of one size, but the last is smaller where the grid does not let it end at the edge.
+    All tiles have one size; only the last is smaller if the grid does not let it end at the edge.
+
+    Raises:
+      ValueError: the tile has no room inside its margins.
     """
     tile, margin, grid = tiling
     if size <= tile:
         return [Span(0, size, 0, size)]
     stride = (tile - 2 * margin) // grid * grid
     if stride < 1:
-        raise ValueError(f"tile={tile} must be more than twice the margin {margin}")
+        raise ValueError(
+            f"tile={tile} is too small for margin={margin} and grid={grid}; it must be at least"
+            f" {2 * margin + grid}"
+        )
     last = -(-(size - tile) // grid) * grid
     starts = [*range(0, last, stride), last]
     seams = [0, *(start + margin for start in starts[1:]), size]
@@ -66,14 +72,14 @@ def positions(shape: tuple[int, int], tiling: Tiling) -> Iterator[tuple[Span, Sp
             yield rows, columns
 
 
-def _batches(places: Iterable[tuple[Span, Span]], batch: int) -> Iterator[list[tuple[Span, Span]]]:
-    """Yields tiles of one size, at most `batch` at a time."""
-    alike: dict[tuple[int, int], list[tuple[Span, Span]]] = {}
-    for rows, columns in places:
-        alike.setdefault((rows.size, columns.size), []).append((rows, columns))
-    for tiles in alike.values():
-        for start in range(0, len(tiles), batch):
-            yield tiles[start : start + batch]
+def _batches(tiles: Iterable[tuple[Span, Span]], batch: int) -> Iterator[list[tuple[Span, Span]]]:
+    """Yields lists of at most `batch` tiles of equal size."""
+    by_size: dict[tuple[int, int], list[tuple[Span, Span]]] = {}
+    for rows, columns in tiles:
+        by_size.setdefault((rows.size, columns.size), []).append((rows, columns))
+    for equal in by_size.values():
+        for start in range(0, len(equal), batch):
+            yield equal[start : start + batch]
 
 
 def run(
@@ -92,19 +98,19 @@ def run(
       lr: the image.
       scale: the network's factor.
       tiling: how `lr` is cut.
-      batch: n, of an image that is cut at all; 1 of one that is not.
+      batch: n, unless the image is a single tile; then n is 1.
       on_tile: called after every tile.
     """
-    out: np.ndarray | None = None
-    places = list(positions(lr.shape[:2], tiling))
-    batch = batch if len(places) > 1 else 1
-    for group in _batches(places, batch):
+    sr: np.ndarray | None = None
+    tiles = list(positions(lr.shape[:2], tiling))
+    batch = batch if len(tiles) > 1 else 1
+    for group in _batches(tiles, batch):
         parts = [lr[r.start : r.start + r.size, c.start : c.start + c.size] for r, c in group]
-        # Repeats fill the last batch up: one of another size would be compiled anew.
+        # Repeats fill the last batch: another batch size would need another compilation.
         results = predict(np.stack(parts + parts[-1:] * (batch - len(parts))))
-        if out is None:
+        if sr is None:
             height, width = lr.shape[0] * scale, lr.shape[1] * scale
-            out = np.empty((height, width, results.shape[-1]), results.dtype)
+            sr = np.empty((height, width, results.shape[-1]), results.dtype)
         for (rows, columns), result in zip(group, results, strict=False):
             top, left = rows.start + rows.keep_from, columns.start + columns.keep_from
             kept = result[
@@ -112,7 +118,7 @@ def run(
                 columns.keep_from * scale : columns.keep_to * scale,
             ]
             bottom, right = top * scale + kept.shape[0], left * scale + kept.shape[1]
-            out[top * scale : bottom, left * scale : right] = kept
+            sr[top * scale : bottom, left * scale : right] = kept
             on_tile()
-    assert out is not None
-    return out
+    assert sr is not None
+    return sr

@@ -1,7 +1,8 @@
-"""Losses: pure functions of arrays, one value per image; weights and means are the step's.
+"""Losses: pure functions of arrays that return one value per image.
 
-A new loss is a file and a line in `TERMS`; a new regulariser of the discriminator one in
-`REGULARIZERS`; a new course of a weight one in `SCHEDULES`.
+The train step weights and averages the values. To add a loss, write a file and add a line to
+`TERMS`. `REGULARIZERS` lists the regularisers of a discriminator, and `SCHEDULES` how a loss's
+weight changes over steps; they are extended in the same way.
 """
 
 from kdgan_jax.losses.adversarial import CrossEntropy, Hinge, LeastSquares, Relativistic
@@ -11,7 +12,7 @@ from kdgan_jax.losses.gradient_penalty import R1
 from kdgan_jax.losses.perceptual import Perceptual
 from kdgan_jax.losses.pixel import L1, L2, RMSE, Charbonnier
 from kdgan_jax.losses.schedules import Between, Constant, Cosine, Linear
-from kdgan_jax.losses.term import Context, Game, Output, Regularizer, Term
+from kdgan_jax.losses.term import Adversarial, Context, Output, Regularizer, Term
 
 TERMS: dict[str, type[Term]] = {
     "l1": L1,
@@ -33,8 +34,8 @@ __all__ = [
     "REGULARIZERS",
     "SCHEDULES",
     "TERMS",
+    "Adversarial",
     "Context",
-    "Game",
     "Output",
     "Regularizer",
     "Term",

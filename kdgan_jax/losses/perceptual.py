@@ -1,20 +1,20 @@
-"""Perceptual distance in feature space (Johnson et al. 2016; before ReLU as in ESRGAN)."""
+"""Perceptual loss (Johnson et al. 2016), on features before ReLU as in ESRGAN."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import jax.numpy as jnp
 from jax import Array
 
 from kdgan_jax.losses.pixel import l1
-from kdgan_jax.losses.term import Context, Term
+from kdgan_jax.losses.term import Context, Params, Term
 from kdgan_jax.models.extractors.vgg import LAYERS
 from kdgan_jax.runtime.errors import UserError, pick
 
 
 def feature_distance(a: Sequence[Array], b: Sequence[Array]) -> Array:
-    """Mean over layers of the mean absolute difference per image, (B,).
+    """Returns the mean absolute difference per image, averaged over layers, (B,).
 
     Args:
       a: one (B, h, w, C) array per layer.
@@ -25,10 +25,10 @@ def feature_distance(a: Sequence[Array], b: Sequence[Array]) -> Array:
 
 @dataclass(frozen=True)
 class Perceptual(Term):
-    """`feature_distance` to the target in VGG16's features, before ReLU.
+    """`feature_distance` to the target in features of VGG16, before ReLU.
 
     Attributes:
-      layers: out of `kdgan_jax.models.extractors.vgg.LAYERS`.
+      layers: names from `kdgan_jax.models.extractors.vgg.LAYERS`.
     """
 
     needs: ClassVar[tuple[str, ...]] = ("vgg",)
@@ -36,18 +36,18 @@ class Perceptual(Term):
     layers: tuple[str, ...] = ("conv3_3",)
 
     def check(self, hr_patch: int, field: str) -> None:
-        """Raises a UserError if a layer is unknown, or nothing of a patch is left there."""
+        """Raises a UserError if a layer is unknown, or pooling leaves nothing of a patch there."""
         for layer in self.layers:
             pick(dict.fromkeys(LAYERS), layer, f"{field}: layers")
         deepest = max((int(layer[4]) for layer in self.layers), default=0)
         if not deepest or hr_patch < 2 ** (deepest - 1):
             raise UserError(
-                f"{field}: layers={self.layers} must name layers of which a patch of {hr_patch}"
-                " leaves something after pooling"
+                f"{field}: layers={self.layers} must name at least one layer, and none that lies"
+                f" behind too much pooling for a patch of {hr_patch}"
             )
 
-    def __call__(self, params: Mapping[str, Any], context: Context) -> Array:
+    def __call__(self, params: Params, context: Context) -> Array:
         """Returns the distance per image, (B,)."""
-        extract = context.extract["vgg"]
+        extract = context.extractors["vgg"]
         target = context.images[self.target]
         return feature_distance(extract(context.sr, self.layers), extract(target, self.layers))

@@ -1,6 +1,6 @@
-"""Factors of a loss's weight over steps; each maps a step (int32) to a number, float32.
+"""Schedules of a loss's weight: functions from a step (int32) to a factor (float32).
 
-Steps are counted from 0 in every phase.
+Every phase counts its steps from 0.
 """
 
 from dataclasses import dataclass
@@ -20,7 +20,7 @@ class Constant:
 
 @dataclass(frozen=True)
 class Linear:
-    """From `first` at step `begin` to `last` at step `end`, in a straight line."""
+    """From `first` at step `begin` to `last` at step `end`, along a straight line."""
 
     first: float = 0.0
     last: float = 1.0
@@ -49,17 +49,17 @@ class Cosine:
 
 @dataclass(frozen=True)
 class Between:
-    """1 from step `begin` on and before step `end`, else 0; `end` -1 is never."""
+    """1 from step `begin` until before step `end`, else 0; with `end` -1 it never ends."""
 
     begin: int = 0
     end: int = -1
 
     def __call__(self, step: Array) -> Array:
         """Returns the factor at `step`."""
-        before = jnp.asarray(True) if self.end < 0 else step < self.end
-        return ((step >= self.begin) & before).astype(jnp.float32)
+        not_ended = jnp.asarray(True) if self.end < 0 else step < self.end
+        return ((step >= self.begin) & not_ended).astype(jnp.float32)
 
 
 def _progress(step: Array, begin: int, end: int) -> Array:
-    """Returns how much of the way from `begin` to `end` is done, from 0 to 1."""
+    """Returns the fraction of the way from `begin` to `end`, from 0 to 1."""
     return jnp.clip((step - begin) / max(1, end - begin), 0, 1)

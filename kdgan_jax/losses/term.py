@@ -1,59 +1,63 @@
-"""What a loss is: a pure function of what one training step has at hand, to one value per image.
+"""The interface of losses: pure functions of one training step, with one value per image.
 
-`TERMS` in this package is the one table of them. A term's options are the fields of its dataclass;
-what it needs beside images it says in `needs`; parameters that train with the generator it makes
-in `init`. Nothing outside the table knows a term by its name.
+`TERMS` in this package lists all losses; no other code knows one by its name. The fields of a
+loss's dataclass are its options in a config. `needs` says what it uses besides images, and `init`
+makes the parameters that it trains together with the generator.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, NamedTuple, Protocol
 
 from jax import Array
 
-Mean = Callable[[Any], Any]  # of a tree over devices
-Features = Mapping[str, Array]
+Params = Mapping[str, Any]  # a tree of arrays
+Features = Mapping[str, Array]  # by name, (B, h, w, C) each
+Mean = Callable[[Any], Any]  # the mean of every leaf of a tree over devices
+Discriminator = Callable[[Array], Array]  # images (B, H, W, 3) to logits, (B,) or (B, h, w)
+FeatureExtractor = Callable[[Array, Sequence[str]], list[Array]]  # (images, layers) to features
 
 
-class Run(Protocol):
-    """A network as a function of images."""
+class Generator(Protocol):
+    """A generator as a function of images."""
 
     def __call__(
         self, images: Array, features: Features | None = None
     ) -> tuple[Array, dict[str, Array]]:
-        """Returns (SR, features by name) of `images`; given features replace its own."""
+        """Returns (SR, features by name); `features` replace those of the same names."""
 
 
 class Output(NamedTuple):
-    """A network and what it makes of a batch.
+    """A generator and its output for a batch.
 
     Attributes:
-      image: what it reads, (B, h, w, 3).
+      image: its input, (B, h, w, 3).
       sr: its image, (B, H, W, 3).
-      features: its named features.
-      run: the network itself, for other images, or from one of its features on.
+      features: by name.
+      apply: the generator as a function, for other images or for replaced features.
     """
 
     image: Array
     sr: Array
     features: dict[str, Array]
-    run: Run
+    apply: Generator
 
 
 class Context(NamedTuple):
-    """What a term may see of a step; images are float32 in [0, 1].
+    """What a term can use in a step; images are float32 in [0, 1].
 
     Attributes:
       step: number of the update, int32.
-      keys: a PRNG key for each sample, (B,): the same on any number of devices, and after a resume.
+      keys: a PRNG key for each sample, (B,). They do not depend on the number of devices, and a
+        resumed run has the same ones.
       lr: (B, h, w, 3).
-      images: what the generator's image may be compared with, by name, (B, H, W, 3): "hr" where
-        the photos have it, and the image of every teacher. No gradient flows into them.
-      generator: the network that is trained. Gradients flow through all of it.
-      teachers: by name. Gradients flow through `run` into what it is given, not into weights.
+      images: targets for the generator's image by name, (B, H, W, 3): "hr" if the photos have it,
+        and the image of every teacher. No gradient flows into them.
+      generator: the network being trained. Gradients flow through all of it.
+      teachers: by name. Gradients flow through `apply` into its input but not into the weights.
       ema: the generator with its averaged weights.
-      judge: the discriminator, images to logits (B,) or (B, h, w); None where there is none.
-      extract: fixed extractors by name: (images, layers) to a list of features.
+      discriminator: None in a phase without one.
+      extractors: fixed feature extractors by name.
       mean: mean over devices.
     """
 
@@ -63,9 +67,9 @@ class Context(NamedTuple):
     images: Mapping[str, Array]
     generator: Output
     teachers: Mapping[str, Output]
-    ema: Run
-    judge: Callable[[Array], Array] | None
-    extract: Mapping[str, Callable[..., list[Array]]]
+    ema: Generator
+    discriminator: Discriminator | None
+    extractors: Mapping[str, FeatureExtractor]
     mean: Mean
 
     @property
@@ -76,61 +80,62 @@ class Context(NamedTuple):
 
 @dataclass(frozen=True)
 class Term:
-    """A loss, with nothing but a target; its fields are its options.
+    """The base class of losses; the fields of a loss are its options.
 
     Attributes:
-      target: name of the image that it compares with: "hr", or a teacher's.
+      target: name of the image to compare with: "hr" or a teacher.
     """
 
     needs: ClassVar[tuple[str, ...]] = ()  # "discriminator", or names of extractors
-    of_image: ClassVar[bool] = True  # it compares with the target's image
-    of_teacher: ClassVar[bool] = False  # the target must be a teacher
+    of_image: ClassVar[bool] = True  # whether it compares with the target's image
+    of_teacher: ClassVar[bool] = False  # whether the target must be a teacher
 
     target: str = "hr"
 
     def check(self, hr_patch: int, field: str) -> None:
-        """Raises a UserError if the options cannot be; `field` says where they stand."""
+        """Raises a UserError if an option is invalid; `field` is the config field with them."""
 
     def init(self, key: Array, context: Context) -> dict[str, Any]:
-        """Returns parameters that train with the generator; of `context` shapes alone count."""
+        """Returns parameters to train with the generator; only `context`'s shapes matter."""
         return {}
 
-    def __call__(self, params: Mapping[str, Any], context: Context) -> Array:
-        """Returns the loss per image, (B,), unweighted."""
-        raise TypeError(f"{type(self).__name__} does not say what it computes")
+    def __call__(self, params: Params, context: Context) -> Array:
+        """Returns the unweighted loss per image, (B,)."""
+        raise TypeError(f"{type(self).__name__} does not define __call__")
 
 
 @dataclass(frozen=True)
-class Game(Term):
-    """An adversarial loss: the generator's side is a term, the discriminator's its `opponent`."""
+class Adversarial(Term):
+    """An adversarial loss, with a side for the generator and one for the discriminator."""
 
     needs: ClassVar[tuple[str, ...]] = ("discriminator",)
 
-    def generator(self, real: Array, fake: Array, mean: Mean) -> Array:
-        """Returns the generator's loss on logits, elementwise."""
-        raise TypeError(f"{type(self).__name__} has no generator's side")
+    def generator_loss(self, real: Array, fake: Array, mean: Mean) -> Array:
+        """Returns the generator's loss of logits, elementwise."""
+        raise TypeError(f"{type(self).__name__} does not define generator_loss")
 
-    def opponent(self, real: Array, fake: Array, mean: Mean) -> Array:
-        """Returns the discriminator's loss on logits, elementwise."""
-        raise TypeError(f"{type(self).__name__} has no discriminator's side")
+    def discriminator_loss(self, real: Array, fake: Array, mean: Mean) -> Array:
+        """Returns the discriminator's loss of logits, elementwise."""
+        raise TypeError(f"{type(self).__name__} does not define discriminator_loss")
 
-    def __call__(self, params: Mapping[str, Any], context: Context) -> Array:
-        """Returns the generator's loss per image, (B,); `target` are the real images."""
-        assert context.judge is not None
-        real, fake = context.judge(context.images[self.target]), context.judge(context.sr)
-        return per_image(self.generator(real, fake, context.mean))
+    def __call__(self, params: Params, context: Context) -> Array:
+        """Returns the generator's loss per image, (B,); the target gives the real images."""
+        discriminator = context.discriminator
+        assert discriminator is not None
+        real, fake = discriminator(context.images[self.target]), discriminator(context.sr)
+        return per_image(self.generator_loss(real, fake, context.mean))
 
 
 class Regularizer(Protocol):
-    """What is added to the discriminator's loss."""
+    """A regulariser, which is added to the discriminator's loss."""
 
     def __call__(
-        self, judge: Callable[[Array], Array], real: Array, fake: Array, keys: Array
+        self, discriminator: Discriminator, real: Array, fake: Array, keys: Array
     ) -> Array:
-        """Returns one value per image, (B,), unweighted.
+        """Returns one unweighted value per image, (B,).
 
         Args:
-          judge: the discriminator that is trained, images to logits.
+          discriminator: the one being trained.
           real: real images, (B, H, W, 3).
           fake: the generator's images, (B, H, W, 3).
           keys: a PRNG key for each sample, (B,).

@@ -1,18 +1,28 @@
-"""Networks: pure functions of (parameters, image), described by name and keyword arguments.
+"""Networks: pure functions of parameters and images, described by a name and arguments.
 
 A generator maps LR (B, h, w, 3) in [0, 1] to (SR (B, h * scale, w * scale, 3), features), where
-features is a dict of named intermediate arrays for distillation. It has `scale` and
-`receptive_radius`. Its variables are parameters alone; `fold`, where it has one, makes the network
-for deployment of the one that was trained.
+features is a dict of intermediate arrays for distillation. Its only variables are parameters. It
+has `scale` and `receptive_radius`: the LR pixels on each side that one output pixel depends on.
+
+A generator may also have:
+
+- `whole_image`: whether every output pixel may depend on the whole image; it cannot be tiled then;
+- `smallest`: the smallest side of an LR image in pixels;
+- `grid`: tiles must start at multiples of this number of LR pixels;
+- `dtype`: the dtype in which its convolutions compute;
+- `fold`: returns the smaller network for deployment that computes the same;
+- `detect`, `torch_key`, `as_published`, `serves_scales`: how its published files are recognised,
+  read and written.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 from jax import Array
+from jax.typing import DTypeLike
 
 from kdgan_jax.config import spec
 from kdgan_jax.models.blocks.layers import FEATURES
@@ -39,6 +49,7 @@ from kdgan_jax.models.generators.srcnn import SRCNN
 from kdgan_jax.models.generators.srresnet import SRResNet
 from kdgan_jax.models.generators.vapsr import VapSR
 from kdgan_jax.models.generators.vdsr import VDSR
+from kdgan_jax.models.types import Features, Mean, Params
 from kdgan_jax.runtime.errors import UserError, pick, suggest
 
 GENERATORS: dict[str, Any] = {
@@ -65,12 +76,12 @@ GENERATORS: dict[str, Any] = {
 }
 DISCRIMINATORS: dict[str, Any] = {"origin": OriginDiscriminator, "vgg": VGGDiscriminator}
 SCALES = 2, 3, 4
-DTYPES: dict[str, Any] = {"float32": jnp.float32, "bfloat16": jnp.bfloat16}
+DTYPES: dict[str, DTypeLike] = {"float32": jnp.float32, "bfloat16": jnp.bfloat16}
 
 
 def as_named_now(options: Mapping[str, Any]) -> dict[str, Any]:
-    """Returns a network's options, with the name that its width had before 0.3 replaced."""
-    return {"channels" if name == "features" else name: v for name, v in options.items()}
+    """Returns a network's options with the name of before 0.3, `features`, as `channels`."""
+    return {"channels" if name == "features" else name: value for name, value in options.items()}
 
 
 def generator(
@@ -80,62 +91,68 @@ def generator(
     field: str = "generator",
     dtype: str = "float32",
 ) -> Any:
-    """Returns the generator module `name` of `GENERATORS` at `scale`.
+    """Returns the generator `name`, a Linen module.
 
     Args:
-      name: of the architecture.
-      kwargs: its arguments.
-      scale: its enlargement.
+      name: key of `GENERATORS`.
+      kwargs: the module's arguments, except `scale` and `dtype`.
+      scale: upscaling factor, one of `SCALES`.
       field: where the user wrote name and arguments, for messages.
-      dtype: out of `DTYPES`, that its convolutions compute in; parameters, images and results are
-        float32 always.
+      dtype: key of `DTYPES`: the dtype in which convolutions compute. Parameters, images and
+        results are always float32.
 
     Raises:
-      UserError: there is no such name, argument, scale or dtype, or not for this architecture.
+      UserError: the name, an argument, the scale or the dtype is unknown, or the architecture does
+        not support it.
     """
     if scale not in SCALES:
         raise UserError(f"scale={scale} is not supported; choose one of {SCALES}")
-    computed = pick(DTYPES, dtype, "dtype")
-    more = {"dtype": computed} if hasattr(pick(GENERATORS, name, field), "dtype") else {}
-    if not more and dtype != "float32":
-        able = [other for other, module in GENERATORS.items() if hasattr(module, "dtype")]
+    fixed: dict[str, Any] = {"scale": scale}
+    compute_dtype = pick(DTYPES, dtype, "dtype")
+    if hasattr(pick(GENERATORS, name, field), "dtype"):
+        fixed["dtype"] = compute_dtype
+    elif dtype != "float32":
+        choices = [other for other, module in GENERATORS.items() if hasattr(module, "dtype")]
         raise UserError(
             f"{field}: {name!r} computes in float32 only; for {dtype} choose one of"
-            f" {', '.join(able)}"
+            f" {', '.join(choices)}"
         )
-    return spec.build(GENERATORS, name, as_named_now(kwargs), field, scale=scale, **more)
+    return spec.build(GENERATORS, name, as_named_now(kwargs), field, **fixed)
 
 
 def discriminator(
     name: str,
     options: Mapping[str, Any],
     *,
-    mean: Callable[[Any], Any] = identity,
+    mean: Mean = identity,
     dtype: str = "float32",
     field: str = "config.discriminator",
 ) -> Any:
-    """Returns the discriminator module `name` of `DISCRIMINATORS`.
+    """Returns the discriminator `name`, a Linen module.
 
     Args:
-      name: of the architecture.
-      options: its arguments.
-      mean: mean over the devices that a batch lies on.
-      dtype: out of `DTYPES`, that its convolutions compute in; parameters, images and logits are
-        float32 always.
+      name: key of `DISCRIMINATORS`.
+      options: the module's arguments, except `mean` and `dtype`.
+      mean: averages a tree of arrays over the devices that share a batch.
+      dtype: key of `DTYPES`: the dtype in which convolutions compute. Parameters, images and
+        logits are always float32.
       field: where the user wrote name and options, for messages.
 
     Raises:
-      UserError: there is no such name, option or dtype.
+      UserError: the name, an option or the dtype is unknown.
     """
-    computed = pick(DTYPES, dtype, "dtype")
+    compute_dtype = pick(DTYPES, dtype, "dtype")
     options = as_named_now(options)
-    return spec.build(DISCRIMINATORS, name, options, field, mean=mean, dtype=computed)
+    return spec.build(DISCRIMINATORS, name, options, field, mean=mean, dtype=compute_dtype)
 
 
 def init(module: nn.Module, key: Array, size: int) -> dict[str, Any]:
-    """Returns fresh variables, {"params": ...} and other collections that the module has.
+    """Returns fresh variables for RGB images: {"params": ...} and the module's other collections.
 
-    Images have `size` x `size` pixels, or as many as it needs.
+    Args:
+      module: a generator or a discriminator.
+      key: a JAX key.
+      size: side of the images in pixels; raised to the module's smallest side if necessary.
     """
     size = max(size, getattr(module, "smallest", 1))
     return dict(jax.jit(module.init)(key, jnp.zeros((1, size, size, 3))))
@@ -146,32 +163,38 @@ def apply(
     variables: Mapping[str, Any],
     images: Array,
     features: Mapping[str, Array] | None = None,
-) -> tuple[Array, dict[str, Array]]:
-    """Returns (SR, features) of a generator, all of them or from some of its features on.
+) -> tuple[Array, Features]:
+    """Returns (SR, features) of a generator.
 
     Args:
       module: the generator.
       variables: {"params": ...}.
       images: LR (B, h, w, 3) float32 in [0, 1].
-      features: arrays to go on with in place of the features of these names. They are what is
-        returned for them, and jit leaves out what only the replaced ones needed.
+      features: arrays that replace the generator's features of these names, in the computation and
+        in the result. Under jit, what only the replaced features need is not computed.
 
     Raises:
-      UserError: it has no feature of such a name.
-      ValueError: an array is of another shape than the feature.
+      UserError: the generator has no feature of a given name.
+      ValueError: a replacement has another shape than its feature.
     """
-    given = dict(features or {})
-    sr, found = module.apply({**variables, FEATURES: given} if given else variables, images)
-    for name in given:
-        feature(found, name, "the network")
-    return sr, found
+    if features:
+        variables = {**variables, FEATURES: dict(features)}
+    sr, outputs = module.apply(variables, images)
+    for name in features or {}:
+        feature(outputs, name, "the network")
+    return sr, outputs
 
 
 def feature(features: Mapping[str, Array], name: str, network: str) -> Array:
     """Returns `features[name]`.
 
+    Args:
+      features: features of one network.
+      name: name of the feature.
+      network: what to call the network in messages.
+
     Raises:
-      UserError: there is no such feature; `network` says of what.
+      UserError: there is no such feature.
     """
     if name not in features:
         raise UserError(
@@ -181,6 +204,6 @@ def feature(features: Mapping[str, Array], name: str, network: str) -> Array:
     return features[name]
 
 
-def parameters(params: Any) -> int:
-    """Returns the number of trainable numbers in `params`."""
+def parameters(params: Params) -> int:
+    """Returns the number of elements of all arrays in `params`."""
     return sum(leaf.size for leaf in jax.tree.leaves(params))

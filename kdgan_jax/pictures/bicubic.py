@@ -1,8 +1,8 @@
-"""MATLAB's bicubic `imresize` for integer factors, to the bit.
+"""MATLAB's bicubic `imresize` for integer factors, bit for bit.
 
-The recipe (kernel, antialiasing, symmetric border, rounding after each pass) is MATLAB's; it
-reproduces MATLAB-made files with no differing pixel. Networks that enlarge their input first use
-`matrix`, the same weights without the rounding.
+Kernel, antialiasing, symmetric border and rounding after each pass are MATLAB's; files that MATLAB
+wrote are reproduced without a differing pixel. Networks that enlarge their input first use
+`matrix`, which has the same weights but does not round.
 """
 
 import functools
@@ -19,7 +19,7 @@ def _cubic(t: np.ndarray) -> np.ndarray:
 
 
 @functools.lru_cache(maxsize=256)
-def _taps(size: int, scale: float) -> tuple[np.ndarray, np.ndarray]:
+def _weights(size: int, scale: float) -> tuple[np.ndarray, np.ndarray]:
     """Returns weights (n, P) float64 and 0-based source indices (n, P) along one axis."""
     n = int(np.ceil(size * scale))
     width = 4 / min(scale, 1.0)
@@ -36,10 +36,10 @@ def _taps(size: int, scale: float) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _resize_rows(image: np.ndarray, scale: float) -> np.ndarray:
-    weights, source = _taps(image.shape[0], scale)
+    weights, source = _weights(image.shape[0], scale)
     total = np.zeros((len(weights), *image.shape[1:]))
-    for tap in range(weights.shape[1]):
-        total += weights[:, tap, None, None] * image[source[:, tap]]
+    for column in range(weights.shape[1]):
+        total += weights[:, column, None, None] * image[source[:, column]]
     return np.clip(np.floor(total + 0.5), 0, 255).astype(np.uint8)  # half up, not half to even
 
 
@@ -70,7 +70,7 @@ def upscale(lr: np.ndarray, scale: int) -> np.ndarray:
 @functools.lru_cache(maxsize=256)
 def matrix(size: int, scale: int) -> np.ndarray:
     """Returns the float32 matrix (size * scale, size) that enlarges one axis, unrounded."""
-    weights, source = _taps(size, float(scale))
+    weights, source = _weights(size, float(scale))
     dense = np.zeros((len(weights), size))
     np.add.at(dense, (np.arange(len(weights))[:, None], source), weights)
     return dense.astype(np.float32)

@@ -1,6 +1,7 @@
-"""Pictures from and to files: the one place where pixels are decoded and encoded.
+"""Reads pictures from files and writes them: the one place that decodes and encodes pixels.
 
-What is read is 8-bit sRGB: 16 bits are rounded, embedded colour profiles applied, EXIF turns made.
+Pictures are read as 8-bit sRGB: 16-bit samples are rounded, embedded colour profiles and EXIF
+orientations are applied.
 """
 
 import contextlib
@@ -13,10 +14,10 @@ import threading
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
-from PIL import Image, ImageCms, UnidentifiedImageError
+from PIL import Image, ImageCms, ImageFile, UnidentifiedImageError
 
 from kdgan_jax.pictures import samples
 from kdgan_jax.runtime.errors import UserError
@@ -25,13 +26,14 @@ from kdgan_jax.runtime.files import replacing
 log = logging.getLogger("kdgan_jax")
 
 SUFFIXES = {".png", ".jpg", ".jpeg", ".webp", ".avif", ".bmp", ".tif", ".tiff", ".gif", ".ppm"}
-# What a file may hold, whatever its name: Pillow has more, one of which runs a program (EPS).
+# The formats that are read, whatever a file's name. Pillow knows more; one (EPS) runs a program.
 FORMATS = "PNG", "JPEG", "WEBP", "AVIF", "BMP", "TIFF", "GIF", "PPM"
-BYTES_PER_PIXEL = 32  # that reading takes at most; there are up to `Image.MAX_IMAGE_PIXELS`
-# Scans of a JPEG of that many pixels, and more of smaller ones: each is a pass over all of them.
+BYTES_PER_PIXEL = 32  # most that reading takes; a picture has up to `Image.MAX_IMAGE_PIXELS`
+# Most scans of a JPEG with that many pixels; smaller ones may have more. Each passes over all
+# pixels.
 MOST_SCANS = 40  # 10 are usual
-MOST_COMMENTS = 1000  # in a PPM of decimal numbers: at each Pillow copies the rest
-_LONGEST_EXIF = 2**20  # bytes, behind the pixels of a PNG
+MOST_COMMENTS = 1000  # of a plain PPM: Pillow copies the rest of the file at each
+_LONGEST_EXIF = 2**20  # bytes, where it follows the pixels of a PNG
 
 _ORIENTATION = 0x0112  # the EXIF tag
 _TURNS = {
@@ -46,10 +48,10 @@ _TURNS = {
 
 
 class Picture(NamedTuple):
-    """A decoded picture: what networks see, and what its file needs to be kept in kind."""
+    """A decoded picture: the colours that networks see, and what writes it back in kind."""
 
     rgb: np.ndarray  # (H, W, 3) uint8
-    alpha: np.ndarray | None  # (H, W, 1) uint8, where the file has transparency
+    alpha: np.ndarray | None  # (H, W, 1) uint8, if the file has transparency
     grey: bool
 
 
@@ -69,7 +71,7 @@ def find(folder: str | Path) -> list[Path]:
     )
     if not paths:
         raise UserError(
-            f"{root}: holds no image; supported are {', '.join(sorted(SUFFIXES))} at any depth"
+            f"{root}: holds no image at any depth; supported are {', '.join(sorted(SUFFIXES))}"
         )
     return paths
 
@@ -79,14 +81,14 @@ def _warn_once(message: str) -> None:
     log.warning("%s", message)
 
 
-_filters = threading.Lock()  # those of warnings are the process's, and photos are read by threads
+_filters = threading.Lock()  # warning filters belong to the process; threads read photos
 
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """Keeps Pillow's warnings of damage and of size to itself: they name no file.
+    """Silences Pillow's warnings of damage and of size, which name no file.
 
-    What they are about is either left out of the picture's description, or refused.
+    Damaged metadata is ignored, and pictures that are too large are refused.
     """
     with _filters, warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -95,44 +97,49 @@ def _quiet() -> Iterator[None]:
 
 @contextlib.contextmanager
 def _naming(path: Path) -> Iterator[None]:
-    """Makes errors of Pillow a UserError that names the file."""
+    """Turns Pillow's errors into a UserError that names the file."""
     try:
         yield
     except UserError:
         raise
+    except samples.Unsupported as error:
+        raise UserError(f"{path}: {error}") from None
     except MemoryError:
-        raise UserError(f"{path}: takes more memory than there is") from None
+        raise UserError(f"{path}: takes more memory than there is; reduce or remove it") from None
     except Exception as error:  # damage makes Pillow raise struct.error, IndexError, EOFError, ...
         reason = " ".join(str(error).split()) or type(error).__name__
-        raise UserError(f"{path}: truncated or damaged ({reason})") from None
+        raise UserError(f"{path}: truncated or damaged ({reason}); replace or remove it") from None
 
 
-def _open(path: Path) -> Any:  # an ImageFile, whose plugins have attributes of their own
-    if not path.is_file():  # a pipe would be waited for
-        raise UserError(f"{path}: {'is no file' if path.exists() else 'no such file'}")
+def _open(path: Path) -> ImageFile.ImageFile:
+    if not path.is_file():  # opening a pipe would wait for a writer
+        raise UserError(f"{path}: {'not a file' if path.exists() else 'no such file'}")
     try:
-        with _quiet():  # above the limit Pillow warns, above twice it refuses
+        with _quiet():  # Pillow warns above its limit, and refuses above twice that
             image = Image.open(path, formats=FORMATS)
         if image.width * image.height > (Image.MAX_IMAGE_PIXELS or float("inf")):
             image.close()
             raise Image.DecompressionBombError
         return image
     except UnidentifiedImageError:
-        raise UserError(f"{path}: cannot be read as an image: its format is not known") from None
+        raise UserError(
+            f"{path}: cannot be read as an image (unknown format); replace or remove it"
+        ) from None
     except Image.DecompressionBombError:
         raise UserError(
-            f"{path}: more than {Image.MAX_IMAGE_PIXELS:,} pixels, refused before decoding"
+            f"{path}: more than {Image.MAX_IMAGE_PIXELS:,} pixels are not decoded; reduce or"
+            " remove it"
         ) from None
 
 
-def _orientation(image: Any) -> int:
+def _orientation(image: ImageFile.ImageFile) -> int:
     """Returns the EXIF orientation still to be applied, without decoding the pixels."""
-    if image.format == "TIFF":  # Pillow turns these itself
+    if image.format == "TIFF":  # Pillow applies it
         return 1
     with _quiet():
         exif = Image.Image.getexif(image)  # PNG's own getexif would decode the whole image
-    if image.format == "PNG" and _ORIENTATION not in exif and image.tile:
-        file = image.fp  # the chunk may stand after the pixels, whose chunks are walked over
+    if image.format == "PNG" and _ORIENTATION not in exif and image.tile and image.fp:
+        file = image.fp  # the chunk may follow the pixels; their chunks are skipped
         file.seek(image.tile[0].offset - 8)
         while len(head := file.read(8)) == 8:
             length, kind = struct.unpack(">I4s", head)
@@ -144,44 +151,49 @@ def _orientation(image: Any) -> int:
 
 
 def size(path: str | Path) -> tuple[int, int]:
-    """Returns (height, width) as `read` will give them, from the file's header alone.
+    """Returns the (height, width) that `read` will give, from the file's header alone.
 
     Raises:
-      UserError: names the file that is missing or no image.
+      UserError: the file is missing or is not an image; names it.
     """
     with _naming(Path(path)), _open(Path(path)) as image:
         width, height = image.size
         return (width, height) if _orientation(image) in (5, 6, 7, 8) else (height, width)
 
 
-_MARKER = re.compile(
-    rb"\xff([\x02-\xcf\xd9-\xfe])"
-)  # of a JPEG; others have no length, or are data
+# A marker of a JPEG that is followed by a length, or its end; others are data.
+_MARKER = re.compile(rb"\xff([\x02-\xcf\xd9-\xfe])")
 
 
 def _scans(data: bytes) -> int:
-    """Returns how many scans the first image of a JPEG has; phones append films and more to it."""
-    found, place = 0, 2
+    """Returns the number of scans of a JPEG's first image; phones append films and images."""
+    number, place = 0, 2
     while (marker := _MARKER.search(data, place)) and marker[1] != b"\xd9":
-        found += marker[1] == b"\xda"
+        number += marker[1] == b"\xda"
         place = marker.end() + int.from_bytes(data[marker.end() : marker.end() + 2], "big")
-    return found
+    return number
 
 
-def _refuse_endless(image: Any, path: Path) -> None:
-    """Raises a ValueError if decoding takes far longer than bytes and pixels let expect."""
+def _refuse_slow(image: ImageFile.ImageFile, path: Path) -> None:
+    """Refuses files that take far longer to decode than their bytes and pixels suggest."""
     codec = image.tile[0][0] if image.tile else ""
     if codec == "jpeg":
         scans, most = _scans(path.read_bytes()), Image.MAX_IMAGE_PIXELS or float("inf")
         if scans * image.width * image.height > MOST_SCANS * most:
-            raise ValueError(f"{scans} scans of {image.width}x{image.height} pixels; save it anew")
+            raise UserError(
+                f"{path}: {scans} scans of {image.width}x{image.height} pixels take too long to"
+                " decode; save it again or remove it"
+            )
     if codec == "ppm_plain" and path.read_bytes().count(b"#") > MOST_COMMENTS:
-        raise ValueError(f"more than {MOST_COMMENTS} comments; save it anew")
+        raise UserError(
+            f"{path}: more than {MOST_COMMENTS} comments take too long to decode; save it again or"
+            " remove it"
+        )
 
 
 @functools.lru_cache(maxsize=16)  # photos of one camera share a profile
 def _transform(icc: bytes, mode: str) -> tuple[str, ImageCms.ImageCmsTransform | None]:
-    """Returns the mode that a profile is for and its way to sRGB, None where that changes nothing.
+    """Returns a profile's mode and its transform to sRGB, None if that changes nothing.
 
     Raises:
       Exception: of several kinds; the profile is broken or not for images of this `mode`.
@@ -194,7 +206,7 @@ def _transform(icc: bytes, mode: str) -> tuple[str, ImageCms.ImageCmsTransform |
     transform = ImageCms.buildTransform(
         profile, ImageCms.createProfile("sRGB"), source, "RGB", intent, flags
     )
-    # sRGB has many profiles and names; what they share is that they move no colour.
+    # sRGB profiles differ in bytes and names; all of them leave colours where they are.
     steps = np.minimum(np.arange(9) * 32, 255).astype(np.uint8)
     probe = Image.fromarray(np.stack(np.meshgrid(steps, steps, steps), axis=-1).reshape(27, 27, 3))
     if source != "CMYK":
@@ -213,7 +225,7 @@ def _srgb(colour: Image.Image, icc: bytes | None, path: Path) -> np.ndarray:
             if transform:
                 moved = np.asarray(ImageCms.applyTransform(colour.convert(mode), transform))
                 return np.repeat(moved[..., 1:2], 3, axis=2) if colour.mode == "L" else moved
-        except Exception as error:  # whatever a damaged profile brings up, the pixels are there
+        except Exception as error:  # whatever a damaged profile raises, the pixels are readable
             _warn_once(f"{path}: its colour profile cannot be used and is ignored ({error})")
     return np.asarray(colour.convert("RGB"))
 
@@ -221,16 +233,16 @@ def _srgb(colour: Image.Image, icc: bytes | None, path: Path) -> np.ndarray:
 def read(path: str | Path) -> Picture:
     """Returns the picture in `path` as 8-bit sRGB, turned as its EXIF orientation says.
 
-    Of several pictures in a file the first one is read, and that is said once.
+    Of a file with several pictures only the first is read; a warning says so once.
 
     Raises:
-      UserError: names the file that is missing, truncated, no image, or too large to be decoded.
+      UserError: the file is missing, truncated, not an image, or too large to decode; names it.
     """
     path = Path(path)
     with _naming(path), _open(path) as image:
-        if getattr(image, "is_animated", False) and image.format != "MPO":  # phones' JPEG
+        if getattr(image, "is_animated", False) and image.format != "MPO":  # JPEGs of phones
             _warn_once(f"{path}: holds several pictures or frames; only the first is read")
-        _refuse_endless(image, path)
+        _refuse_slow(image, path)
         icc, orientation = image.info.get("icc_profile"), _orientation(image)
         picture = samples.to_8_bits(image, lambda: _open(path))
         if orientation in _TURNS:

@@ -3,9 +3,14 @@
 Arrays are NumPy or JAX, channels last, RGB in [0, 1]; Y then lies in [16/255, 235/255].
 """
 
-from typing import Any
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
+
+if TYPE_CHECKING:
+    import jax  # checking photos does not import it
+
+Array = TypeVar("Array", np.ndarray, "jax.Array")
 
 # Rows give Y, Cb, Cr of R, G, B (ITU-R BT.601-7, scaled to 8 bits: 219 and 224 steps).
 YCBCR_FROM_RGB = (
@@ -19,21 +24,22 @@ YCBCR_OFFSET = np.array([16.0, 128.0, 128.0], np.float64) / 255
 RGB_FROM_YCBCR = np.linalg.inv(YCBCR_FROM_RGB)
 
 
-def _offset(like: Any) -> Any:
-    return YCBCR_OFFSET.astype(like.dtype).reshape((1,) * (like.ndim - 1) + (3,))
+def _offset(ycbcr: "np.ndarray | jax.Array") -> np.ndarray:
+    """Returns the offset in the dtype of `ycbcr`, with as many axes."""
+    return YCBCR_OFFSET.astype(ycbcr.dtype).reshape((1,) * (ycbcr.ndim - 1) + (3,))
 
 
-def _mix(colours: Any, matrix: np.ndarray) -> Any:
+def _mix(colours: Array, matrix: np.ndarray) -> Array:
     """Applies `matrix` to the last axis; not by @, which GPUs compute in reduced precision."""
     return (colours[..., None, :] * matrix.astype(colours.dtype)).sum(axis=-1)
 
 
-def rgb_to_ycbcr(rgb: Any) -> Any:
+def rgb_to_ycbcr(rgb: Array) -> Array:
     """Returns YCbCr (..., 3) of `rgb` (..., 3) in [0, 1], in the dtype of `rgb`."""
     return _mix(rgb, YCBCR_FROM_RGB) + _offset(rgb)
 
 
-def ycbcr_to_rgb(ycbcr: Any) -> Any:
+def ycbcr_to_rgb(ycbcr: Array) -> Array:
     """Returns RGB (..., 3) of `ycbcr` (..., 3), the inverse of `rgb_to_ycbcr`."""
     return _mix(ycbcr - _offset(ycbcr), RGB_FROM_YCBCR)
 

@@ -1,1 +1,1 @@
-"""What every room stands on: errors, files, messages, devices, processes."""
+"""The ground floor: errors, files, messages, devices, processes."""

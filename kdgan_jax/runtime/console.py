@@ -1,4 +1,4 @@
-"""What a command says while it runs: messages and a progress bar, on stderr."""
+"""Output of a running command, on stderr: messages and a progress bar."""
 
 import contextlib
 import datetime
@@ -12,21 +12,21 @@ log = logging.getLogger("kdgan_jax")
 
 
 def setup() -> None:
-    """Sends the program's own messages to stderr, bare, and only warnings of other packages."""
+    """Sends this package's messages and other packages' warnings to stderr, as bare text."""
     logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stderr, force=True)
     log.setLevel(logging.INFO)
-    # Orbax's tasks repeat, at the very end and with tracebacks, what has been said of a full disk.
+    # When a disk is full, Orbax's tasks repeat the error at exit, with tracebacks.
     logging.getLogger("asyncio").setLevel(logging.CRITICAL)
 
 
 class Progress:
-    """A bar with elapsed time and ETA on a terminal; elsewhere a line every 30 seconds."""
+    """Shows a bar with elapsed time and ETA on a terminal, else a line every 30 seconds."""
 
-    interval = 30.0
+    interval = 30.0  # seconds between lines
 
     def __init__(self, title: str, total: int, start: int = 0) -> None:
         self.title, self.total, self.start, self.done = title, total, start, start
-        self._began = self._said = time.monotonic()
+        self._began = self._last_line = time.monotonic()
         self._note = ""
         self._bar: Any = None
         try:
@@ -50,29 +50,29 @@ class Progress:
             self._bar.start()
 
     def advance(self, note: str = "", number: int = 1) -> None:
-        """Counts `number` more; `note` is shown at the end of the line until the next one."""
+        """Counts `number` items as done; a `note` stays at the end of the line until the next."""
         self.done += number
         if self._bar:
             self._bar.update(self._task, advance=number, **({"note": note} if note else {}))
             return
         now = time.monotonic()
         self._note = note or self._note
-        if self.done < self.total and now < self._said + self.interval:
+        if self.done < self.total and now < self._last_line + self.interval:
             return
-        self._said, spent = now, now - self._began
-        left = spent / (self.done - self.start) * (self.total - self.done)
+        self._last_line, elapsed = now, now - self._began
+        remaining = elapsed / (self.done - self.start) * (self.total - self.done)
         log.info(
             "%s: %d of %d, %s elapsed, ETA %s  %s",
             self.title,
             self.done,
             self.total,
-            datetime.timedelta(seconds=round(spent)),
-            datetime.timedelta(seconds=round(left)),
+            datetime.timedelta(seconds=round(elapsed)),
+            datetime.timedelta(seconds=round(remaining)),
             self._note,
         )
 
     def skip(self, number: int) -> None:
-        """Counts `number` that were done at an earlier time."""
+        """Counts `number` items as done earlier, which says nothing about today's pace."""
         self.start += number
         self.done += number
         if self._bar:

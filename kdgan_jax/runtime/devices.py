@@ -1,7 +1,7 @@
-"""The one module that knows of devices: how many there are, and how a step is spread over them.
+"""The only module that knows about devices: how many to use, and how a step runs on all of them.
 
-A step is written for one device's share of the batch. It gets `mean` from here, and state that is
-the same on every device; only batches are split.
+A train step is written for one device's share of the batch. It averages over devices with `mean`.
+Its state is the same on every device; only batches are split.
 """
 
 import functools
@@ -21,17 +21,18 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from kdgan_jax.runtime.errors import UserError
 
 AXIS = "devices"
-State = Any
-Batch = Any  # a tree of arrays, whose first axis is that of samples
-Step = Callable[[State, Any, Any], tuple[State, Any]]
+Tree = Any  # a PyTree of arrays
+State = Tree
+Batch = Tree  # the first axis of every array is that of samples
+Step = Callable[[State, Tree, Batch], tuple[State, Tree]]
 
-
-# A busy machine brings CPU devices to a collective minutes apart; XLA's default kills after 40 s.
+# On a busy machine CPU devices may reach a collective minutes apart; by default XLA aborts after
+# 40 s.
 TIMEOUTS = {
     "xla_cpu_collective_call_terminate_timeout_seconds": "600",
     "xla_cpu_collective_call_warn_stuck_timeout_seconds": "120",
 }
-# What XLA hands to YNNPACK on a CPU: convolutions, unless this is empty.
+# Which operations XLA passes to YNNPACK on a CPU: convolutions by default, none if empty.
 YNN = "xla_cpu_experimental_ynn_fusion_type"
 
 
@@ -41,10 +42,10 @@ def cores() -> int:
 
 
 @functools.cache
-def _knows(flag: str) -> bool:
-    """Returns whether this jaxlib's XLA has a flag; one that it lacks ends the process.
+def _xla_has(flag: str) -> bool:
+    """Returns whether this jaxlib's XLA has a flag; XLA ends the process on an unknown one.
 
-    Looks for the name in the library's bytes: asking XLA would start a backend.
+    Searches the library's bytes for the name, since asking XLA would start a backend.
     """
     files = [file for file in Path(jaxlib.__file__).parent.iterdir() if file.is_file()]
     library = max(files, key=lambda file: file.stat().st_size)
@@ -52,53 +53,52 @@ def _knows(flag: str) -> bool:
         return text.find(flag.encode()) >= 0
 
 
-def wide_vectors() -> bool:
-    """Returns whether the CPU has AVX-512; False where that cannot be told."""
+def has_avx512() -> bool:
+    """Returns whether the CPU has AVX-512; False if that is unknown."""
     file = Path("/proc/cpuinfo")
     return file.is_file() and "avx512f" in file.read_text()
 
 
-def without_ynn(version: str, training: bool, wide: bool) -> bool:
+def without_ynn(version: str, training: bool, avx512: bool) -> bool:
     """Returns whether convolutions are faster without YNNPACK.
 
-    Upscaling is with jaxlib 0.10, whose YNNPACK uses one core (1.8 times as fast without); with
-    0.11 and 0.12 it is 2 to 6 % slower without. Train steps on one device per core are 7 to 12 %
-    slower without it on a CPU with AVX-512 (Zen 4), and up to 19 % faster on another, slower one,
-    which is taken to lack AVX-512.
+    Upscaling is 1.8 times as fast without it on jaxlib 0.10, whose YNNPACK uses one core, and 2 to
+    6 % slower on 0.11 and 0.12. Training on one device per core is 7 to 12 % slower without it on a
+    CPU with AVX-512 (Zen 4), and up to 19 % faster on a slower CPU, assumed to lack AVX-512.
 
     Args:
       version: of jaxlib.
-      training: whether train steps are made; else pictures are upscaled.
-      wide: whether the CPU has AVX-512.
+      training: True for train steps, False for upscaling.
+      avx512: whether the CPU has AVX-512.
     """
     major, minor = (int(part) for part in version.split(".")[:2])
-    return not wide if training else (major, minor) < (0, 11)
+    return not avx512 if training else (major, minor) < (0, 11)
 
 
-def flags(training: bool, named: str) -> str:
-    """Returns what XLA_FLAGS is to be where it is `named`: what that names is left alone."""
-    if named and not named.lstrip().startswith("-"):
-        return named  # a file of flags
-    without = without_ynn(jaxlib.__version__, training, wide_vectors())
+def flags(training: bool, xla_flags: str) -> str:
+    """Returns `xla_flags`, the value of XLA_FLAGS, with the flags added that it does not set."""
+    if xla_flags and not xla_flags.lstrip().startswith("-"):
+        return xla_flags  # the name of a file with flags
+    without = without_ynn(jaxlib.__version__, training, has_avx512())
     wanted = TIMEOUTS | ({YNN: ""} if without else {})
-    added = [f"--{k}={v}" for k, v in wanted.items() if k not in named and _knows(k)]
-    return " ".join([named, *added]).strip()
+    added = [f"--{k}={v}" for k, v in wanted.items() if k not in xla_flags and _xla_has(k)]
+    return " ".join([xla_flags, *added]).strip()
 
 
 def configure(training: bool = False) -> None:
-    """Prepares JAX for a command, before its first use: devices, XLA's flags, a compilation cache.
+    """Prepares JAX for a command before its first use: devices, XLA flags, a compilation cache.
 
-    There is one CPU device per core: two per-core devices take about half the time of one device
-    on two cores. What the environment already names is left alone. The flags are those of CPUs
-    and change nothing on an accelerator.
+    Each core becomes a CPU device: on two cores, two devices take about half the time of one.
+    Settings from the environment take precedence. The flags concern CPUs and have no effect on an
+    accelerator.
 
     Args:
-      training: whether the command makes train steps; else it upscales.
+      training: True for a command that trains, False for one that upscales.
     """
     if "JAX_NUM_CPU_DEVICES" not in os.environ:
         jax.config.update("jax_num_cpu_devices", cores())
-    named = os.environ.get("XLA_FLAGS", "")
-    if (wanted := flags(training, named)) != named:
+    current = os.environ.get("XLA_FLAGS", "")
+    if (wanted := flags(training, current)) != current:
         os.environ["XLA_FLAGS"] = wanted
     if jax.config.values["jax_compilation_cache_dir"] is None:
         cache = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "kdgan_jax"
@@ -106,58 +106,59 @@ def configure(training: bool = False) -> None:
 
 
 def compiler_options() -> dict[str, str]:
-    """Returns the options for `jax.jit(..., compiler_options=...)` of what upscales.
+    """Returns the `compiler_options` of `jax.jit` for a function that upscales.
 
-    They do for one function what `configure` does for a command, so that a program that only
-    loads a model keeps its environment. There are none where XLA_FLAGS names the same.
+    They do for one function what `configure` does for a command, so a program that only loads a
+    model keeps its environment. The result is empty if XLA_FLAGS sets the same option.
     """
     if YNN in os.environ.get("XLA_FLAGS", "") or not on_cpu():
         return {}
-    if not without_ynn(jaxlib.__version__, False, wide_vectors()) or not _knows(YNN):
+    if not without_ynn(jaxlib.__version__, False, has_avx512()) or not _xla_has(YNN):
         return {}
     return {YNN: ""}
 
 
 def count(requested: int, batches: tuple[int, ...]) -> int:
-    """Returns how many devices to train on.
+    """Returns how many devices to train on, over all processes.
+
+    Every process uses the same number of its own devices.
 
     Args:
-      requested: `config.devices`; 0 means all, or on a CPU as many as divide the batches. Each
-        process uses the same number of its own.
-      batches: the global batch sizes that must divide.
+      requested: `config.devices`; 0 means all, or on a CPU the most that divide every batch.
+      batches: global batch sizes, which the result divides.
 
     Raises:
-      UserError: more devices than there are, fewer than 0, not as many in each process, or a
-        batch that does not divide.
+      UserError: the number is negative or above what exists, the processes cannot share it
+        equally, or it does not divide a batch.
     """
-    there, processes = jax.device_count(), jax.process_count()
-    if jax.local_device_count() * processes != there:
+    available, processes = jax.device_count(), jax.process_count()
+    if jax.local_device_count() * processes != available:
         raise UserError(
-            f"process {jax.process_index()} has {jax.local_device_count()} of the {there} devices"
-            f" of {processes} processes; give each the same number"
+            f"process {jax.process_index()} has {jax.local_device_count()} of the {available}"
+            f" devices of {processes} processes; give each process the same number"
         )
-    if not 0 <= requested <= there:
+    if not 0 <= requested <= available:
         raise UserError(
-            f"config.devices={requested}, but there are {there}; use 0 for all of them"
-            " (on a CPU JAX_NUM_CPU_DEVICES sets their number)"
+            f"config.devices={requested}, but there are {available} devices; use 0 for all of them"
+            " (on a CPU, JAX_NUM_CPU_DEVICES sets their number)"
         )
     if requested % processes:
         raise UserError(
             f"config.devices={requested} is not divisible by the {processes} processes; choose a"
             f" multiple of {processes}, or 0 for all"
         )
-    wanted = requested or there
+    number = requested or available
     if not requested and on_cpu():
-        fitting = range(processes, there + 1, processes)
-        dividing = [n for n in fitting if all(batch % n == 0 for batch in batches)]
-        wanted = max(dividing, default=processes)
+        candidates = range(processes, available + 1, processes)
+        dividing = [n for n in candidates if all(batch % n == 0 for batch in batches)]
+        number = max(dividing, default=processes)
     for batch in batches:
-        if batch % wanted:
+        if batch % number:
             raise UserError(
-                f"batch={batch} is not divisible by the {wanted} devices; choose a multiple of"
-                f" {wanted}, or set config.devices"
+                f"batch={batch} is not divisible by the {number} devices; choose a multiple of"
+                f" {number}, or set config.devices"
             )
-    return wanted
+    return number
 
 
 def describe(number: int) -> str:
@@ -168,25 +169,25 @@ def describe(number: int) -> str:
 
 
 def memory() -> int:
-    """Returns the bytes of memory of one device; on a CPU those of the machine."""
+    """Returns the memory of one device in bytes; on a CPU, that of the machine or container."""
     stats = jax.local_devices()[0].memory_stats() or {}
     if "bytes_limit" in stats:
         return int(stats["bytes_limit"])
-    found = 8 * 2**30
+    machine = 8 * 2**30
     if hasattr(os, "sysconf") and "SC_PHYS_PAGES" in os.sysconf_names:
-        found = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    limit = Path("/sys/fs/cgroup/memory.max")  # of a container
-    words = limit.read_text().strip() if limit.is_file() else ""
-    return min(found, int(words)) if words.isdecimal() else found
+        machine = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    file = Path("/sys/fs/cgroup/memory.max")
+    container = file.read_text().strip() if file.is_file() else ""
+    return min(machine, int(container)) if container.isdecimal() else machine
 
 
-def mean(tree: Any) -> Any:
-    """Returns the mean over devices of every leaf; for use inside a step made by `parallel`."""
+def mean(tree: Tree) -> Tree:
+    """Returns the mean of every leaf over devices; for use in a step of `parallel`."""
     return jax.lax.pmean(tree, AXIS)
 
 
-def _used(number: int) -> list[jax.Device]:
-    """Returns the `number` devices of a run: the first few of every process, in their order."""
+def _first_devices(number: int) -> list[jax.Device]:
+    """Returns `number` devices: the first ones of every process, in the order of processes."""
     processes = jax.process_count()
     return [
         device
@@ -195,69 +196,74 @@ def _used(number: int) -> list[jax.Device]:
     ]
 
 
-def _place(tree: Any, number: int, spec: PartitionSpec) -> Any:
-    sharding = NamedSharding(Mesh(np.array(_used(number)), AXIS), spec)
+def _place(tree: Tree, number: int, spec: PartitionSpec) -> Tree:
+    sharding = NamedSharding(Mesh(np.array(_first_devices(number)), AXIS), spec)
     if sharding.is_fully_addressable:
         return jax.device_put(tree, sharding)
 
-    def ours(leaf: Any) -> jax.Array:  # device_put would compare all of it between the processes
+    def local(leaf: Any) -> jax.Array:  # device_put would compare all data between processes
         host = np.asarray(leaf)
         return jax.make_array_from_callback(host.shape, sharding, lambda index: host[index])
 
-    return jax.tree.map(ours, tree)
+    return jax.tree.map(local, tree)
 
 
-def replicate(tree: Any, number: int) -> Any:
-    """Returns `tree`, the same in all processes, placed whole on each of the `number` devices."""
+def replicate(tree: Tree, number: int) -> Tree:
+    """Returns `tree`, which all processes pass alike, with a copy on each of `number` devices."""
     return _place(tree, number, PartitionSpec())
 
 
 def split(array: Any, number: int) -> jax.Array:
-    """Returns `array` (number, ...), the same in all processes, placed with an entry on each."""
+    """Returns `array` (number, ...), which all processes pass alike, with one entry per device."""
     return _place(array, number, PartitionSpec(AXIS))
 
 
 def shard(batch: Batch, number: int) -> Batch:
-    """Returns this process's share (N, ...) of a batch as (its devices, N / its devices, ...)."""
-    here = number // jax.process_count()
-    return jax.tree.map(lambda v: v.reshape(here, -1, *v.shape[1:]), batch)
+    """Returns this process's share (N, ...) of a batch as (local devices, N / local devices, ...).
+
+    Args:
+      batch: this process's samples.
+      number: of devices in all processes.
+    """
+    local = number // jax.process_count()
+    return jax.tree.map(lambda v: v.reshape(local, -1, *v.shape[1:]), batch)
 
 
-def whole(given: Any) -> Any:
-    """Returns what `split` or `shard` made as NumPy arrays (number, ...), in all processes."""
+def gather(tree: Tree) -> Tree:
+    """Returns what `split` or `shard` made as NumPy arrays (devices, ...), in all processes."""
     if jax.process_count() == 1:
-        return to_host(given)
-    return to_host(multihost_utils.process_allgather(given, tiled=True))
+        return to_host(tree)
+    return to_host(multihost_utils.process_allgather(tree, tiled=True))
 
 
 def on_cpu() -> bool:
-    """Returns whether the devices are cores of this machine."""
+    """Returns whether JAX runs on the CPU."""
     return jax.default_backend() == "cpu"
 
 
-def to_host(tree: Any) -> Any:
-    """Returns `tree` as NumPy arrays; needs no device to be read again."""
+def to_host(tree: Tree) -> Tree:
+    """Returns `tree` as NumPy arrays in host memory."""
     return jax.tree.map(np.asarray, jax.device_get(tree))
 
 
 def parallel(step: Step, number: int) -> Step:
     """Returns `step(state, frozen, batch)` compiled for `number` devices of all processes.
 
-    `state` is donated. Entries of `batch` are made by `shard` or `split`. What comes out can be
-    read in every process. On a CPU the call blocks until it is done: two collective steps in
-    flight deadlock there.
+    `state` is donated. `shard` or `split` makes the entries of `batch`. Every process can read the
+    results. On a CPU the call blocks until it is done, since two collective steps in flight would
+    deadlock.
     """
     compiled = jax.pmap(
         step,
         axis_name=AXIS,
         in_axes=(None, None, 0),
         out_axes=(None, None),
-        devices=_used(number),
+        devices=_first_devices(number),
         donate_argnums=(0,),
     )
     blocking = on_cpu()
 
-    def call(state: State, frozen: Any, batch: Batch) -> tuple[State, Any]:
+    def call(state: State, frozen: Tree, batch: Batch) -> tuple[State, Tree]:
         result = compiled(state, frozen, batch)
         return jax.block_until_ready(result) if blocking else result
 

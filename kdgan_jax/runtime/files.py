@@ -1,4 +1,4 @@
-"""Files that are never half written: made under a temporary name, then renamed."""
+"""Files that are never half written: they are written under a temporary name, then renamed."""
 
 import contextlib
 import hashlib
@@ -11,10 +11,10 @@ from typing import Any
 
 @contextlib.contextmanager
 def replacing(path: str | Path) -> Iterator[Path]:
-    """Yields a temporary path beside `path`, which takes its place unless an error is raised."""
+    """Yields a temporary path that replaces `path` at the end, unless an exception is raised."""
     path = Path(path)
     temporary = path.with_name(f".{path.name}.part")
-    temporary.unlink(missing_ok=True)  # a link would be written through
+    temporary.unlink(missing_ok=True)  # writing would follow a symbolic link
     try:
         yield temporary
         os.replace(temporary, path)
@@ -37,15 +37,15 @@ def read_json(path: str | Path) -> dict[str, Any]:
     """Returns the JSON object in a file.
 
     Raises:
-      ValueError: there is no such file, it cannot be read, or it holds something else.
+      ValueError: the file is missing, cannot be read, or does not hold a JSON object.
     """
     path = Path(path)
-    try:  # a pipe would be waited for
+    try:  # is_file: reading a named pipe would block
         value = json.loads(path.read_text() if path.is_file() else "")
     except (OSError, RecursionError) as error:
         raise ValueError(str(error)) from None
     if not isinstance(value, dict):
-        raise ValueError("no JSON object")
+        raise ValueError("not a JSON object")
     return value
 
 

@@ -1,7 +1,7 @@
-"""Several processes in one run, on one host or many: who is there, who writes, what all agree on.
+"""Several processes in one run, on one host or on many: joining, waiting, exchanging, agreeing.
 
-All of it is JAX's own distributed runtime. Without `joined` a program is one process, and every
-function here says so at once.
+All of it rests on JAX's distributed runtime. Without `joined` the program is a single process, and
+the functions here return at once.
 """
 
 import contextlib
@@ -22,42 +22,45 @@ from kdgan_jax.runtime.errors import Stopped, UserError
 
 Item = TypeVar("Item")
 
-# Seconds without a sign of life after which a process counts as dead and the others are ended.
-# JAX's default of 100 is more than the minute in which a run is to say that it has failed.
+# Seconds without a heartbeat after which a process counts as dead and the others are ended. JAX's
+# default of 100 exceeds the minute within which a run is to report its failure.
 HEARTBEAT = 20
-JOINING = 300  # seconds that processes may come after each other
-PATIENCE = 1.0  # seconds that the first leaves after others who fail of the same: JAX aborts them
-LOST = "Gloo ", "gloo", "NCCL", "nccl"  # in errors of a collective that lacks a process
+JOINING = 300  # seconds to wait for the other processes at the start
+# Seconds that process 0 waits before it exits with an error: JAX aborts the others when it does,
+# and they may have the same error to print.
+PATIENCE = 1.0
+LOST = "Gloo ", "gloo", "NCCL", "nccl"  # in the errors of a collective that lacks a process
 ENVIRONMENT = "JAX_COORDINATOR_ADDRESS", "JAX_NUM_PROCESSES", "JAX_PROCESS_ID"
 
 
-def _given(
+def _initialize_arguments(
     coordinator: str | None, count: int | None, place: int | None
 ) -> tuple[dict[str, Any], str]:
     """Returns arguments of `jax.distributed.initialize`, and where they come from."""
     flags = {"--coordinator": coordinator, "--num_processes": count, "--process_id": place}
     environment = {name: os.environ.get(name) for name in ENVIRONMENT}
-    for where, found in ("flags", flags), ("the environment", environment):
-        missing = [name for name, value in found.items() if value in (None, "")]
-        if len(missing) == len(found):
+    for where, values in ("flags", flags), ("the environment", environment):
+        missing = [name for name, value in values.items() if value in (None, "")]
+        if len(missing) == len(values):
             continue
         if missing:
             raise UserError(
-                f"--distributed: {', '.join(found.keys() - set(missing))} is given without"
+                f"--distributed: {', '.join(values.keys() - set(missing))} is given without"
                 f" {', '.join(missing)}; give all three, or none on a cluster that JAX knows"
             )
-        address, *words = found.values()
+        address, *words = values.values()
         try:
-            of, this = (int(str(word)) for word in words)
+            total, process = (int(str(word)) for word in words)
         except ValueError:
-            names = " and ".join(list(found)[1:])
+            names = " and ".join(list(values)[1:])
             raise UserError(f"--distributed: {names} must be numbers") from None
-        if not 0 <= this < of or ":" not in str(address):
+        if not 0 <= process < total or ":" not in str(address):
             raise UserError(
-                f"--distributed: process {this} of {of} at {address!r} ({where}) cannot be; count"
-                " processes from 0, and give the first one's host and port as HOST:PORT"
+                f"--distributed: process {process} of {total} at {address!r} ({where}) is not"
+                " possible; count processes from 0, and give the first one's address as HOST:PORT"
             )
-        return {"coordinator_address": address, "num_processes": of, "process_id": this}, where
+        arguments = {"coordinator_address": address, "num_processes": total, "process_id": process}
+        return arguments, where
     return {}, "SLURM" if "SLURM_JOB_ID" in os.environ else "the cluster"
 
 
@@ -65,23 +68,23 @@ def _given(
 def joined(
     coordinator: str | None = None, count: int | None = None, place: int | None = None
 ) -> Iterator[str]:
-    """Joins the other processes of a run, before JAX is used; yields a line on what was found.
+    """Joins the other processes of a run, before JAX is used; yields a line for the log.
 
-    A process that fails alone leaves at once: it must not wait for the others, who wait for it.
-    The runtime ends them within `HEARTBEAT` seconds or so, and this one with its own last words
-    (SIGABRT) if the others have not come within `JOINING` seconds.
+    A process that fails exits at once: it must not wait for the others, which wait for it. JAX's
+    runtime ends them within about `HEARTBEAT` seconds. If the others do not appear within `JOINING`
+    seconds, the runtime aborts this process with its own message (SIGABRT).
 
     Args:
-      coordinator: "host:port" of the first process. All three None: from the environment variables
-        of `ENVIRONMENT`, else from a cluster that JAX knows (SLURM, Open MPI, ...).
+      coordinator: "host:port" of process 0. If all three are None, they come from the variables
+        `ENVIRONMENT`, else from a cluster that JAX knows (SLURM, Open MPI, ...).
       count: of processes.
-      place: of this one, from 0.
+      place: of this process, from 0.
 
     Raises:
-      UserError: they are not to be found.
+      UserError: the arguments are incomplete or wrong, or there are none and no cluster is found.
     """
-    arguments, where = _given(coordinator, count, place)
-    log.info("waiting for the other processes, %d s at most", JOINING)
+    arguments, where = _initialize_arguments(coordinator, count, place)
+    log.info("waiting up to %d s for the other processes", JOINING)
     try:
         jax.distributed.initialize(
             **arguments,
@@ -100,17 +103,17 @@ def joined(
             f"process {index()} of {number()} (from {where}),"
             f" {jax.local_device_count()} of {jax.device_count()} devices"
         )
-        together("the end")
+        barrier("the end")
     except Stopped:
-        raise  # all of them leave, after the same step
+        raise  # all processes stop after the same step
     except BaseException as error:
         if isinstance(error, UserError):
             print(f"error: {error}", file=sys.stderr)
         elif any(word in str(error) for word in LOST):
-            what = str(error).splitlines()[0]
+            reason = str(error).splitlines()[0]
             print(
-                f"error: another process is gone or out of reach ({what}); its own last lines say"
-                " why; the same command goes on from the newest checkpoint",
+                f"error: another process has ended or cannot be reached ({reason}); see its own"
+                " last lines; the same command continues from the newest checkpoint",
                 file=sys.stderr,
             )
         else:
@@ -128,7 +131,7 @@ def number() -> int:
 
 
 def index() -> int:
-    """Returns which of them this one is, from 0."""
+    """Returns the place of this process, from 0."""
     return jax.process_index()
 
 
@@ -138,27 +141,27 @@ def several() -> bool:
 
 
 def first() -> bool:
-    """Returns whether this process is the one that writes files and speaks."""
+    """Returns whether this is process 0, which alone writes files and log messages."""
     return index() == 0
 
 
-def together(name: str) -> None:
+def barrier(name: str) -> None:
     """Waits until all processes are here; `name` must be the same in all."""
     if several():
         multihost_utils.sync_global_devices(name)
 
 
 def exchange(value: Any) -> list[Any]:
-    """Returns the JSON `value` of every process, in their order; in every process.
+    """Returns the JSON `value` of every process, in their order, in every process.
 
-    Floats keep all their bits, which they would not as arrays (float32).
+    Floats keep all their bits, which JAX's arrays (float32) would not.
     """
     if not several():
         return [value]
-    ours = np.frombuffer(json.dumps(value).encode(), np.uint8)
-    lengths = multihost_utils.process_allgather(np.int32(len(ours)))
+    local = np.frombuffer(json.dumps(value).encode(), np.uint8)
+    lengths = multihost_utils.process_allgather(np.int32(len(local)))
     padded = np.zeros(lengths.max(), np.uint8)
-    padded[: len(ours)] = ours
+    padded[: len(local)] = local
     everyone = multihost_utils.process_allgather(padded)
     return [
         json.loads(row[:length].tobytes()) for row, length in zip(everyone, lengths, strict=True)
@@ -166,12 +169,12 @@ def exchange(value: Any) -> list[Any]:
 
 
 def share(items: Sequence[Item]) -> list[Item]:
-    """Returns those of `items` that are this process's to work on; `collect` brings them back."""
+    """Returns the `items` that this process is to work on; `collect` gathers the results."""
     return list(items[index() :: number()])
 
 
 def collect(values: Sequence[Any]) -> list[Any]:
-    """Returns what all processes have made of their `share`, as JSON, in the order of the items."""
+    """Returns the JSON results of all processes' `share`s, in the order of the items."""
     shares = exchange(list(values))
     total = sum(len(row) for row in shares)
     return [shares[i % len(shares)][i // len(shares)] for i in range(total)]
@@ -181,7 +184,8 @@ def agree(value: Any, what: str) -> None:
     """Checks that the JSON `value` is the same in all processes.
 
     Raises:
-      UserError: in all of them; names `what` and the first process that differs.
+      UserError: the values differ; raised in all processes, with `what` and the first process
+        that differs.
     """
     values = exchange(value)
     for place, other in enumerate(values):
@@ -193,9 +197,9 @@ def agree(value: Any, what: str) -> None:
 
 
 def preempted(call: int) -> bool:
-    """Returns whether the run is to end now, since a process got SIGTERM; all get the same answer.
+    """Returns whether the run is to stop now because a process got SIGTERM; the same in all.
 
     Args:
-      call: how often this has been asked, counted in the same way by all.
+      call: the number of this call, counted alike in all processes.
     """
     return multihost_utils.reached_preemption_sync_point(call)

@@ -1,1 +1,1 @@
-"""Training: one pure step, the loop over it, and the run that strings the phases together."""
+"""Training: the pure step, the loop around it, and the run of all phases."""

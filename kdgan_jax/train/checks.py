@@ -1,14 +1,14 @@
-"""The entrance of a config: it is checked here once, and handed on as typed parts."""
+"""Checks a whole config once, when a command starts, and returns it as typed parts."""
 
 import dataclasses
 import math
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar, cast
 
 from kdgan_jax import losses, models
 from kdgan_jax.config import BACKENDS, LR_SCALING, LR_SCHEDULES, SAMPLING, default, spec, to_json
-from kdgan_jax.config import phase as default_phase
+from kdgan_jax.config import phase as phase_description
 from kdgan_jax.config.settings import (
     BatchConfig,
     DataConfig,
@@ -26,24 +26,25 @@ from kdgan_jax.train import optim
 from kdgan_jax.workdir import checkpoint
 from kdgan_jax.workdir.metrics import NO_LOSSES
 
+Part = TypeVar("Part", DataConfig, LoopConfig)
 IMAGES = "lr", "hr"  # what a teacher may read
-TAKEN = *NO_LOSSES, "discriminator"  # columns of the log, which no label can be
+TAKEN = *NO_LOSSES, "discriminator"  # columns of the log, which cannot be labels of losses
 
 
 def checked(config: Any) -> RunConfig:
-    """Checks values and how they fit together, before any work, and returns them as parts.
+    """Checks all values of a config and how they fit together, and returns its parts.
 
     Args:
       config: a ConfigDict of `kdgan_jax.config.default`, or one read back from JSON.
 
     Raises:
-      UserError: names the field, its value, the constraint and what to do.
+      UserError: a value is invalid; the message has the field, the value and what is allowed.
     """
     if config.scale not in models.SCALES:
         raise UserError(
             f"config.scale={config.scale} is not supported; choose one of {models.SCALES}"
         )
-    _choices(config)
+    _check_choices(config)
     if not config.data.source:
         raise UserError(
             "config.data.source is empty; name folders of photos, 'tfds:NAME' or 'embedded'"
@@ -55,13 +56,13 @@ def checked(config: Any) -> RunConfig:
         raise UserError(f"config.steps_per_call={config.steps_per_call} must be 0 or more")
     if config.steps_per_call > 1 and config.data.backend == "tfdata":
         raise UserError(
-            f"config.steps_per_call={config.steps_per_call} needs config.data.backend='device': the"
-            " host gives one batch at a time"
+            f"config.steps_per_call={config.steps_per_call} needs config.data.backend='device':"
+            " the host supplies one batch at a time"
         )
     if not config.phases:
-        raise UserError(f"config.phases is empty; name some of {tuple(config.train)}")
+        raise UserError(f"config.phases is empty; choose from {tuple(config.train)}")
     if len(set(config.phases)) < len(config.phases):
-        raise UserError(f"config.phases={tuple(config.phases)} must name each phase once")
+        raise UserError(f"config.phases={tuple(config.phases)} must name each phase only once")
     return RunConfig(
         seed=config.seed,
         scale=config.scale,
@@ -73,12 +74,13 @@ def checked(config: Any) -> RunConfig:
     )
 
 
-def _part(kind: Any, fields: Any) -> Any:
-    """Returns the dataclass `kind` made of those of `fields` that it has."""
-    return kind(**{field.name: fields[field.name] for field in dataclasses.fields(kind)})
+def _part(part: type[Part], config: Any) -> Part:
+    """Returns the dataclass `part` with its fields taken from `config`."""
+    names = [field.name for field in dataclasses.fields(cast(Any, part))]
+    return part(**{name: config[name] for name in names})
 
 
-def _choices(config: Any) -> None:
+def _check_choices(config: Any) -> None:
     for field, known in {
         "data.backend": BACKENDS,
         "data.sampling": SAMPLING,
@@ -94,7 +96,7 @@ def _choices(config: Any) -> None:
 def _phase(config: Any, name: str, number: int) -> PhaseConfig:
     field = f"config.train.{name}"
     settings = pick(dict(config.train.items()), name, "config.phases")
-    _numbers(settings, field, config.scale)
+    _check_numbers(settings, field, config.scale)
     earlier = tuple(config.phases[:number])
     networks = {n: v for n, v in config.items() if hasattr(v, "keys") and "network" in v}
     description = pick(networks, settings.network, f"{field}.network")
@@ -104,14 +106,14 @@ def _phase(config: Any, name: str, number: int) -> PhaseConfig:
         field=f"config.{settings.network}.network",
         dtype=config.dtype,
     )
-    used = _losses(settings, field)
-    targets = {one.target for one in used.values()}
+    used_losses = _losses(settings, field)
+    targets = {loss.target for loss in used_losses.values()}
     teachers = {
-        label: _teacher(one, earlier, config, f"{field}.teachers.{label}")
-        for label, one in settings.teachers.items()
-        if label in targets  # what no loss looks at need not be there
+        label: _teacher(teacher, earlier, config, f"{field}.teachers.{label}")
+        for label, teacher in settings.teachers.items()
+        if label in targets  # a teacher that no loss uses need not exist
     }
-    _model_path(settings.start, earlier, config, f"{field}.start")
+    _check_model_path(settings.start, earlier, config, f"{field}.start")
     factor = optim.rate_factor(config.optim.lr_scaling, settings.batch, settings.reference_batch)
     scaling = f"{config.optim.lr_scaling} in batch {settings.batch} over {settings.reference_batch}"
     optimizer = OptimizerConfig(
@@ -132,8 +134,8 @@ def _phase(config: Any, name: str, number: int) -> PhaseConfig:
         checkpoint="" if settings.start else description.checkpoint,
         start=settings.start,
         teachers=teachers,
-        losses=used,
-        discriminator=_discriminator(settings, used, optimizer, config.dtype, field),
+        losses=used_losses,
+        discriminator=_discriminator(settings, used_losses, optimizer, config.dtype, field),
         batches=BatchConfig(settings.steps, settings.batch, settings.hr_patch),
         optimizer=optimizer,
         ema_decay=settings.ema_decay,
@@ -142,8 +144,8 @@ def _phase(config: Any, name: str, number: int) -> PhaseConfig:
     )
 
 
-def _numbers(settings: Any, field: str, scale: int) -> None:
-    """Checks the numbers of a phase."""
+def _check_numbers(settings: Any, field: str, scale: int) -> None:
+    """Checks the numbers of a phase's description."""
     for name in ("steps", "batch", "reference_batch", "hr_patch"):
         if settings[name] < 1:
             raise UserError(f"{field}.{name}={settings[name]} must be at least 1")
@@ -171,10 +173,10 @@ def _numbers(settings: Any, field: str, scale: int) -> None:
         if not 0 <= value <= highest:
             raise UserError(f"{field}.{name}={value} must be from 0 to {highest}")
     for name, length in {"betas": 2, "milestones": len(settings.milestones)}.items():
-        values = tuple(settings[name])  # words may be typed, too
-        numbers = all(isinstance(x, int | float) and 0 <= x < 1 for x in values)
-        if len(values) != length or not numbers:
-            raise UserError(f"{field}.{name}={values} must be {length} numbers from 0 to below 1")
+        values = tuple(settings[name])  # the command line also accepts words
+        all_valid = all(isinstance(x, int | float) and 0 <= x < 1 for x in values)
+        if len(values) != length or not all_valid:
+            raise UserError(f"{field}.{name}={values} must be {length} numbers from 0 and below 1")
     if settings.hr_patch % scale:
         raise UserError(
             f"{field}.hr_patch={settings.hr_patch} is not divisible by config.scale={scale};"
@@ -183,53 +185,56 @@ def _numbers(settings: Any, field: str, scale: int) -> None:
     pick(dict.fromkeys(LR_SCHEDULES), settings.schedule, f"{field}.schedule")
 
 
-def _model_path(name: str, earlier: tuple[str, ...], config: Any, field: str) -> None:
-    """Refuses the name of a phase that does not run before; what is no phase is a path."""
+def _check_model_path(name: str, earlier: tuple[str, ...], config: Any, field: str) -> None:
+    """Raises a UserError if `name` is a phase that does not run earlier; other names are paths."""
     if name in config.train and name not in earlier:
         raise UserError(
-            f"{field}={name!r} is a phase that does not run before this one (before it run:"
-            f" {', '.join(earlier) or 'none'}); add it to config.phases, or name an earlier one or"
-            " a file"
+            f"{field}={name!r} is a phase that does not run before this one (earlier phases:"
+            f" {', '.join(earlier) or 'none'}); add it to config.phases before this one, or name"
+            " an earlier phase or a file"
         )
 
 
 def _teacher(settings: Any, earlier: tuple[str, ...], config: Any, field: str) -> TeacherConfig:
     if not settings.model:
         raise UserError(f"{field}.model is empty; name an earlier phase or a file")
-    _model_path(settings.model, earlier, config, f"{field}.model")
+    _check_model_path(settings.model, earlier, config, f"{field}.model")
     pick(dict.fromkeys(IMAGES), settings.reads, f"{field}.reads")
     return TeacherConfig(settings.model, settings.reads)
 
 
 def _losses(settings: Any, field: str) -> dict[str, LossConfig]:
-    """Returns the losses of a phase whose weight is not 0."""
+    """Returns the losses of a phase whose weight is not 0, by label."""
     teachers, used = dict(settings.teachers.items()), {}
-    for label, one in settings.losses.items():
+    for label, description in settings.losses.items():
         where = f"{field}.losses.{label}"
         if label in TAKEN:
-            raise UserError(f"{where}: the log needs the name {label!r}; choose another label")
-        parsed = _loss(one, where)
-        term = spec.build(losses.TERMS, *parsed.kind, f"{where}.kind", target=parsed.target)
-        term.check(settings.hr_patch, f"{where}.kind")
-        if not parsed.weight:
-            continue
-        if term.of_teacher and parsed.target not in teachers:
             raise UserError(
-                f"{where}.target={parsed.target!r} must be a teacher of the phase"
+                f"{where}: the label {label!r} is a column of the log; choose another label"
+            )
+        loss = _loss(description, where)
+        term = spec.build(losses.TERMS, *loss.kind, f"{where}.kind", target=loss.target)
+        term.check(settings.hr_patch, f"{where}.kind")
+        if not loss.weight:
+            continue
+        if term.of_teacher and loss.target not in teachers:
+            raise UserError(
+                f"{where}.target={loss.target!r} must be a teacher of the phase"
                 f" ({', '.join(teachers) or 'it has none'}); name one in {field}.teachers"
             )
         if not term.of_teacher:
-            pick(dict.fromkeys(("hr", *teachers)), parsed.target, f"{where}.target")
-        if term.of_image and parsed.target in teachers and teachers[parsed.target].reads == "hr":
+            pick(dict.fromkeys(("hr", *teachers)), loss.target, f"{where}.target")
+        if term.of_image and loss.target in teachers and teachers[loss.target].reads == "hr":
             raise UserError(
-                f"{where}.target={parsed.target!r} reads HR and makes images of another size; use"
-                f" its features, or set {field}.teachers.{parsed.target}.reads to 'lr'"
+                f"{where}.target={loss.target!r} is a teacher that reads HR, so its images have"
+                f" another size; use its features, or set {field}.teachers.{loss.target}.reads"
+                " to 'lr'"
             )
-        used[label] = parsed
+        used[label] = loss
     if not used:
         raise UserError(
-            f"{field}: every loss weight is 0; set the weight of one of"
-            f" {', '.join(settings.losses) or 'its losses (it has none)'}"
+            f"{field}.losses: the phase needs a loss whose weight is not 0 (its losses:"
+            f" {', '.join(settings.losses) or 'none'})"
         )
     return used
 
@@ -247,38 +252,43 @@ def _discriminator(
     settings: Any, used: dict[str, LossConfig], optimizer: OptimizerConfig, dtype: str, field: str
 ) -> DiscriminatorConfig | None:
     """Returns the discriminator of a phase with an adversarial loss, else None."""
-    games = [n for n, one in used.items() if "discriminator" in losses.TERMS[one.kind.name].needs]
-    if not games:
+    adversarial = [
+        label
+        for label, loss in used.items()
+        if "discriminator" in losses.TERMS[loss.kind.name].needs
+    ]
+    if not adversarial:
         return None
-    if len(games) > 1:
+    if len(adversarial) > 1:
         raise UserError(
-            f"{field}.losses: {' and '.join(games)} are adversarial, and there is one"
+            f"{field}.losses: {' and '.join(adversarial)} are adversarial, but there is only one"
             " discriminator; keep one of them"
         )
-    own, where = settings.discriminator, f"{field}.discriminator"
-    network = spec.parse(own.network, f"{where}.network")
+    description, where = settings.discriminator, f"{field}.discriminator"
+    network = spec.parse(description.network, f"{where}.network")
     models.discriminator(network.name, network.options, field=f"{where}.network", dtype=dtype)
     regularizers = {}
-    for label, one in own.regularizers.items():
+    for label, regularizer in description.regularizers.items():
         if label in TAKEN or label in used:
             raise UserError(
-                f"{where}.regularizers.{label}: the name is taken; choose another label"
+                f"{where}.regularizers.{label}: the label is taken by a loss or a column of the"
+                " log; choose another label"
             )
-        parsed = _loss(one, f"{where}.regularizers.{label}")
-        spec.build(losses.REGULARIZERS, *parsed.kind, f"{where}.regularizers.{label}.kind")
-        if parsed.weight:
-            regularizers[label] = parsed
+        loss = _loss(regularizer, f"{where}.regularizers.{label}")
+        spec.build(losses.REGULARIZERS, *loss.kind, f"{where}.regularizers.{label}.kind")
+        if loss.weight:
+            regularizers[label] = loss
     return DiscriminatorConfig(
         network=network,
-        game=games[0],
-        optimizer=dataclasses.replace(optimizer, learning_rate=own.learning_rate),
-        warmup_steps=own.warmup_steps,
+        adversarial_loss=adversarial[0],
+        optimizer=dataclasses.replace(optimizer, learning_rate=description.learning_rate),
+        warmup_steps=description.warmup_steps,
         regularizers=regularizers,
     )
 
 
-# May differ between the starts of a run: they do not change what it computes. (Photos may move: a
-# run records which they are.)
+# Fields that may differ between the starts of a run, since they do not change its results. Photos
+# may move to another folder; the run records which they are.
 FREE = (
     "log_every",
     "evaluate_every",
@@ -294,63 +304,66 @@ FREE = (
 
 
 def check_workdir(run: RunConfig, path: Path) -> None:
-    """Checks a run against the config saved at `path` by an earlier start, if there is one.
+    """Checks a run against the config that an earlier start saved at `path`, if there is one.
 
-    More steps may be asked of a phase that no later one has started from: its schedule is then
-    that of the new number, from the step on where it is.
+    A phase's number of steps may grow as long as no later phase has started. From then on the
+    phase follows the schedule of the new number.
 
     Raises:
-      UserError: they differ; names the fields and both values; or the file is damaged, or of a
-        version whose runs cannot be resumed.
+      UserError: the configs differ (the message has the fields and both values), the file is
+        damaged, or it is from a version whose runs cannot be resumed.
     """
     if not path.is_file():
         return
     saved = _saved(path)
     _refuse_old(path, saved)
-    usual = _flat(to_json(default()))
-    for name, described in run.saved["train"].items():
-        usual |= _flat(to_json(default_phase(losses={})), f"config.train.{name}")
-        # Nothing was scaled by it before it was there.
-        usual[f"config.train.{name}.reference_batch"] = described["reference_batch"]
-    # What a label stands for has no default.
+    defaults = _flat(to_json(default()))
+    for name, description in run.saved["train"].items():
+        defaults |= _flat(to_json(phase_description(losses={})), f"config.train.{name}")
+        # Runs from before this field existed did not scale their learning rates.
+        defaults[f"config.train.{name}.reference_batch"] = description["reference_batch"]
+    # Losses, teachers and regularisers have no defaults: their labels are the user's choice.
     labels = {"losses", "teachers", "regularizers"}
-    usual = {field: value for field, value in usual.items() if not labels & {*field.split(".")}}
-    same_config(run.saved, path, usual, (*FREE, *_more_steps(run, path.parent, _flat(saved))))
+    defaults = {
+        field: value for field, value in defaults.items() if not labels & {*field.split(".")}
+    }
+    same_config(run.saved, path, defaults, (*FREE, *_more_steps(run, path.parent, _flat(saved))))
 
 
 def same_config(
-    config: Mapping[str, Any], path: Path, usual: Mapping[str, Any], free: Iterable[str] = ()
+    config: Mapping[str, Any], path: Path, defaults: Mapping[str, Any], free: Iterable[str] = ()
 ) -> None:
-    """Checks a config, as JSON values, against the one saved at `path`, if there is one.
+    """Checks a config against the one that an earlier start saved at `path`, if there is one.
 
-    A field that was not there yet when the run was started had the effect of its default.
+    A field that did not exist when the run was started is taken to have had its default.
 
     Args:
-      config: as it is now.
-      path: of the earlier one.
-      usual: defaults by whole field, such as "config.seed".
+      config: of this start, as JSON values.
+      path: of the earlier start's file.
+      defaults: by full name, such as "config.seed".
       free: fields, without "config.", that may differ.
 
     Raises:
-      UserError: they differ; names the fields and both values; or the file is damaged.
+      UserError: the configs differ (the message has the fields and both values), or the file is
+        damaged.
     """
     if not path.is_file():
         return
-    saved, ours = _flat(_saved(path)), _flat(config)
-    for field in ours.keys() & usual.keys():
-        saved.setdefault(field, usual[field])
+    saved, current = _flat(_saved(path)), _flat(config)
+    for field in current.keys() & defaults.keys():
+        saved.setdefault(field, defaults[field])
     for field in free:
         saved.pop(f"config.{field}", None)
-        ours.pop(f"config.{field}", None)
+        current.pop(f"config.{field}", None)
     changed = [
-        f"{key}: {saved.get(key)!r} there, {ours.get(key)!r} now"
-        for key in sorted(saved.keys() | ours.keys())
-        if saved.get(key) != ours.get(key)
+        f"{key}: {saved.get(key)!r} there, {current.get(key)!r} now"
+        for key in sorted(saved.keys() | current.keys())
+        if saved.get(key) != current.get(key)
     ]
     if changed:
         raise UserError(
-            f"{path.parent} holds a run of another config ({'; '.join(changed)}); choose another"
-            " --workdir, or the same config"
+            f"{path.parent} holds a run with another config ({'; '.join(changed)}); choose another"
+            " --workdir, or use the same config"
         )
 
 
@@ -359,42 +372,44 @@ def _saved(path: Path) -> dict[str, Any]:
         return dict(files.read_json(path).items())
     except (AttributeError, ValueError) as error:
         raise UserError(
-            f"{path}: is no config of a run ({error}); bring it back, or choose another --workdir"
+            f"{path}: cannot be read as the config of a run ({error}); restore it, or choose"
+            " another --workdir"
         ) from None
 
 
 def _refuse_old(path: Path, saved: dict[str, Any]) -> None:
-    """Refuses to resume a run whose networks were described in another form."""
+    """Raises a UserError if the config is from a version that described networks otherwise."""
     student = saved.get("student")
     if not isinstance(student, dict) or not {"name", "kwargs"} & student.keys():
         return
     try:
         versions = files.read_json(path.with_name("run.json"))["starts"][-1]["versions"]
-        by = f"kdgan_jax {versions['kdgan_jax']}"
+        version = f"kdgan_jax {versions['kdgan_jax']}"
     except (LookupError, TypeError, ValueError):
-        by = "a version of kdgan_jax before 0.2"
+        version = "a version of kdgan_jax before 0.2"
     raise UserError(
-        f"{path.parent}: was made by {by}, whose runs this version cannot resume; go on with that"
-        " version, or choose another --workdir (load, evaluate and convert still read it)"
+        f"{path.parent}: was made by {version}, whose runs this version cannot resume; use that"
+        " version, or choose another --workdir (load, evaluate and convert can still read it)"
     )
 
 
 def _more_steps(run: RunConfig, workdir: Path, saved: dict[str, Any]) -> list[str]:
-    """Returns the fields of steps that may be higher now than they were."""
-    found = []
+    """Returns the `steps` fields of phases that may now have more steps than were saved."""
+    fields = []
     for phase in reversed(run.phases):
         field = f"train.{phase.name}.steps"
         before = saved.get(f"config.{field}")
         if isinstance(before, int) and before < phase.steps:
-            found.append(field)
+            fields.append(field)
         if checkpoint.steps(checkpoint.phase_folder(workdir, phase.name)):
-            break  # the phases before it have had their last word
-    return found
+            break  # this phase has started, so the ones before it are final
+    return fields
 
 
 def _flat(tree: Mapping[str, Any], prefix: str = "config") -> dict[str, Any]:
-    rows: dict[str, Any] = {}
+    """Returns the values of nested dicts by full name, such as "config.data.source"."""
+    values: dict[str, Any] = {}
     for key, value in tree.items():
         name = f"{prefix}.{key}"
-        rows.update(_flat(value, name) if isinstance(value, dict) else {name: value})
-    return rows
+        values.update(_flat(value, name) if isinstance(value, dict) else {name: value})
+    return values

@@ -1,75 +1,76 @@
-"""What a run is given, looked at before hours are spent: photos, and models made elsewhere."""
+"""A run's inputs, which are checked before training starts: photos, and models made elsewhere."""
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from kdgan_jax.config.settings import PhaseConfig, RunConfig
-from kdgan_jax.data import photos as sources
 from kdgan_jax.data.buffers import Buffers
+from kdgan_jax.data.photos import Photos, gather
 from kdgan_jax.inference.load import load
 from kdgan_jax.inference.model import Model
 from kdgan_jax.runtime import files
 from kdgan_jax.runtime.errors import UserError
 from kdgan_jax.train import loop
-from kdgan_jax.train.phase import EXTRACTORS, Phase, check
+from kdgan_jax.train.phase_setup import EXTRACTORS, PhaseSetup, check_features
 
-Given = Mapping[str, Model]  # models made elsewhere, by the field of the config that names them
+ExternalModels = Mapping[str, Model]  # models made elsewhere, by the config field that names them
 
 
-def photos(run: RunConfig) -> tuple[Buffers | None, sources.Photos]:
-    """Returns the run's photos, and those to train on decoded, if a file has them so."""
+def photos(run: RunConfig) -> tuple[Buffers | None, Photos]:
+    """Returns the run's photos, after the training photos decoded if a prepared file has them."""
     if not run.data.prepared:
-        return None, sources.gather(run.data, run.scale, run.largest_patch)
+        return None, gather(run.data, run.scale, run.largest_patch)
     from kdgan_jax.data import prepared
 
     return prepared.open_for(run.data, run.scale, run.largest_patch)
 
 
-def listed(chosen: sources.Photos) -> dict[str, Any]:
-    """Returns which photos a run has, for its `photos.json`."""
+def photo_list(run_photos: Photos) -> dict[str, Any]:
+    """Returns names and sizes of a run's photos, as `photos.json` holds them."""
     return {
-        side: [[photo.name, *photo.size] for photo in some]
-        for side, some in chosen._asdict().items()
+        part: [[photo.name, *photo.size] for photo in photos]
+        for part, photos in run_photos._asdict().items()
     }
 
 
-def same_photos(path: Path, ours: dict[str, Any]) -> None:
-    """Records the photos of a run at its first start; later they must be the same.
+def record_photos(path: Path, current: dict[str, Any]) -> None:
+    """Writes a run's `photo_list` to `path` at its first start; later starts must have the same.
 
     Raises:
-      UserError: they are others, so batches and held-out photos would be, too.
+      UserError: the photos or their order differ, which would change batches and evaluations; or
+        the file is damaged.
     """
     if path.is_file():
         try:
-            saved = {side: list(files.read_json(path)[side]) for side in ours}
+            saved = {part: list(files.read_json(path)[part]) for part in current}
         except (ValueError, KeyError, TypeError) as error:
             raise UserError(
-                f"{path}: does not say which photos the run has ({error!r}); bring it back, or"
-                " choose another --workdir"
+                f"{path}: does not list the run's photos ({error!r}); restore it, or choose"
+                " another --workdir"
             ) from None
-        for side in ours:
-            changed = [row for row in ours[side] if row not in saved[side]]
-            changed += [row for row in saved[side] if row not in ours[side]]
-            if not changed:  # the order counts, too
-                pairs = zip(ours[side], saved[side], strict=True)
-                changed = [row for row, other in pairs if row != other]
+        for part in current:
+            changed = [row for row in current[part] if row not in saved[part]]
+            changed += [row for row in saved[part] if row not in current[part]]
+            if not changed:  # then compare the order
+                pairs = zip(current[part], saved[part], strict=True)
+                changed = [row for row, saved_row in pairs if row != saved_row]
             if changed:
                 raise UserError(
                     f"{path}: the photos have changed since the run was started ({len(changed)}"
-                    f" of {side!r}, such as {changed[0][0]!r}); bring them back, or choose another"
+                    f" of {part!r}, such as {changed[0][0]!r}); restore them, or choose another"
                     " --workdir"
                 )
-    files.write_json(path, ours)
+    files.write_json(path, current)
 
 
-class Named(NamedTuple):
+class ModelReference(NamedTuple):
     """A model that the config names.
 
     Attributes:
-      path: an earlier phase, or what `load` takes.
-      role: of a workdir, where the path names none.
-      fold: whether the model comes folded. What a phase starts from trains all its branches.
+      path: an earlier phase, or a path that `load` takes.
+      role: the model to take from a workdir if the path does not say.
+      fold: whether to fold its branches. They stay if the model is to be trained.
     """
 
     path: str
@@ -77,92 +78,99 @@ class Named(NamedTuple):
     fold: bool
 
 
-def named(phase: PhaseConfig, run: RunConfig) -> dict[str, Named]:
-    """Returns the models that a phase is given, by field; those of the run's phases are none."""
-    ours = [other.name for other in run.phases]
-    fields = {
-        f"config.{phase.network}.checkpoint": Named(phase.checkpoint, phase.network, False),
-        f"config.train.{phase.name}.start": Named(phase.start, phase.network, False),
+def external_references(phase: PhaseConfig, run: RunConfig) -> dict[str, ModelReference]:
+    """Returns the models that a phase uses and no phase of the run trains, by config field."""
+    trained_here = [other.name for other in run.phases]
+    references = {
+        f"config.{phase.network}.checkpoint": ModelReference(
+            phase.checkpoint, phase.network, False
+        ),
+        f"config.train.{phase.name}.start": ModelReference(phase.start, phase.network, False),
     }
     for label, teacher in phase.teachers.items():
         field = f"config.train.{phase.name}.teachers.{label}.model"
-        fields[field] = Named(teacher.model, "teacher", True)
-    return {field: one for field, one in fields.items() if one.path and one.path not in ours}
+        references[field] = ModelReference(teacher.model, "teacher", True)
+    return {
+        field: reference
+        for field, reference in references.items()
+        if reference.path and reference.path not in trained_here
+    }
 
 
-def given(run: RunConfig, workdir: Path) -> Given:
-    """Returns the models that phases which are not finished need from elsewhere.
+def external_models(run: RunConfig, workdir: Path) -> ExternalModels:
+    """Returns the models made elsewhere that unfinished phases need.
 
     Raises:
-      UserError: one cannot be used, or is another one than the run has begun with.
+      UserError: a model is unusable, or differs from the one that the run started with.
     """
     recorded = _recorded(workdir / "given.json")
-    found: dict[str, Model] = {}
+    needed: dict[str, Model] = {}
     for phase in run.phases:
         finished = loop.finished(workdir, phase.name, phase.steps)
-        for field, one in named(phase, run).items():
+        for field, reference in external_references(phase, run).items():
             try:
-                model = _load(field, one, run.scale)
+                model = _load(field, reference, run.scale)
             except UserError:
                 if finished:
-                    continue  # it has served its purpose
+                    continue  # the model is no longer needed
                 raise
             if recorded.get(field, model.digest) != model.digest:
                 raise UserError(
-                    f"{field}={one.path!r} has changed since {workdir} took it over; bring it back,"
-                    " or choose another --workdir"
+                    f"{field}={reference.path!r} has changed since the run in {workdir} first used"
+                    " it; restore it, or choose another --workdir"
                 )
             if not finished:
-                found[field] = model
-    return found
+                needed[field] = model
+    return needed
 
 
-def _load(field: str, one: Named, scale: int) -> Model:
-    model = load(one.path, one.role, scale=scale, fold=one.fold)
+def _load(field: str, reference: ModelReference, scale: int) -> Model:
+    model = load(reference.path, reference.role, scale=scale, fold=reference.fold)
     if model.scale != scale:
         raise UserError(
-            f"{field}={one.path!r} is of scale {model.scale}, config.scale is {scale}; choose a"
-            " model of the run's scale"
+            f"{field}={reference.path!r} has scale {model.scale}, but config.scale is {scale};"
+            f" choose a model of scale {scale}"
         )
     return model
 
 
 def _recorded(path: Path) -> dict[str, str]:
+    """Returns the digests that `record_models` wrote, by config field."""
     if not path.is_file():
         return {}
     try:
         return dict(files.read_json(path))
     except (TypeError, ValueError) as error:
         raise UserError(
-            f"{path}: does not say which models the run has been given ({error!r}); bring it back,"
-            " or choose another --workdir"
+            f"{path}: does not list the models that the run uses ({error!r}); restore it, or"
+            " choose another --workdir"
         ) from None
 
 
-def record_given(path: Path, models: Given) -> None:
-    """Adds hashes of the given models to the file at `path`, where a later start looks."""
-    kept = _recorded(path)
-    ours = kept | {field: model.digest for field, model in models.items()}
-    if ours != kept:
-        files.write_json(path, ours)
+def record_models(path: Path, models: ExternalModels) -> None:
+    """Adds the models' digests to the file at `path`, which later starts compare with."""
+    recorded = _recorded(path)
+    updated = recorded | {field: model.digest for field, model in models.items()}
+    if updated != recorded:
+        files.write_json(path, updated)
 
 
-def make_phase(
+def set_up_phase(
     phase: PhaseConfig,
     run: RunConfig,
     workdir: Path,
-    models: Given,
+    models: ExternalModels,
     devices: int,
     trained: Callable[[str, bool], Model],
-) -> Phase:
-    """Returns a phase with its networks: given ones, those of earlier phases, or a fresh one.
+) -> PhaseSetup:
+    """Returns a phase with its networks: external ones, those of earlier phases, or a fresh one.
 
     Args:
       phase: of the run.
-      run: of which it is a phase.
+      run: the whole run.
       workdir: of the run.
-      models: of `given`.
-      devices: to train on.
+      models: from `external_models`.
+      devices: number of devices to train on.
       trained: (name of an earlier phase, whether to fold) to its model.
     """
 
@@ -171,34 +179,36 @@ def make_phase(
 
     field = f"config.train.{phase.name}"
     if phase.start:
-        own = model(f"{field}.start", phase.start, False)
+        generator = model(f"{field}.start", phase.start, False)
     else:
-        fresh = Model(phase.spec.name, phase.spec.options, run.scale, None)
-        own = models.get(f"config.{phase.network}.checkpoint", fresh)
+        untrained = Model(phase.spec.name, phase.spec.options, run.scale, None)
+        generator = models.get(f"config.{phase.network}.checkpoint", untrained)
     teachers = {
         name: model(f"{field}.teachers.{name}.model", teacher.model, True)
         for name, teacher in phase.teachers.items()
     }
-    return Phase(phase, run.seed, workdir, own, teachers, devices)
+    return PhaseSetup(phase, run.seed, workdir, generator, teachers, devices)
 
 
-def check_phases(run: RunConfig, workdir: Path, models: Given) -> None:
-    """Checks that the losses of all phases find in their networks what they name.
+def check_phases(run: RunConfig, workdir: Path, models: ExternalModels) -> None:
+    """Checks that the networks have the features that the losses of all phases name.
 
     Raises:
-      UserError: they do not, or weights of an extractor are missing.
+      UserError: a feature does not exist or has another size, or an extractor's weights are
+        missing.
     """
-    there: dict[str, Model] = {}  # without params: not trained yet
+    by_phase: dict[str, Model] = {}  # without params if not trained yet
 
     def trained(name: str, fold: bool) -> Model:
-        return there[name].folded() if fold and there[name].params is not None else there[name]
+        model = by_phase[name]
+        return model.folded() if fold and model.params is not None else model
 
     for phase in run.phases:
-        if loop.finished(workdir, phase.name, phase.steps):  # what it was given may be gone
-            there[phase.name] = load(workdir, phase.name, fold=False)
+        if loop.finished(workdir, phase.name, phase.steps):  # its external models may be gone
+            by_phase[phase.name] = load(workdir, phase.name, fold=False)
             continue
-        one = make_phase(phase, run, workdir, models, 1, trained)
-        for name in one.extractors:
+        setup = set_up_phase(phase, run, workdir, models, 1, trained)
+        for name in setup.extractors:
             EXTRACTORS[name].check()
-        check(one)
-        there[phase.name] = one.model.with_params(None)
+        check_features(setup)
+        by_phase[phase.name] = setup.model.with_params(None)

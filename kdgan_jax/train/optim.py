@@ -1,4 +1,4 @@
-"""Optimisers out of a phase's config."""
+"""Optimisers and learning-rate schedules from a phase's config."""
 
 import math
 
@@ -8,14 +8,14 @@ from kdgan_jax.config.settings import OptimizerConfig
 
 
 def rate_factor(rule: str, batch: int, reference: int) -> float:
-    """Returns what learning rates are multiplied by.
+    """Returns the factor of the learning rates for a batch size.
 
     Args:
-      rule: "none": 1. "linear": batch / reference, found for SGD with momentum after a warm-up
-        (Goyal et al. 2017). "sqrt": its square root, which keeps the variance of the updates
-        (Krizhevsky 2014, Hoffer et al. 2017), and is what fits Adam (Malladi et al. 2022).
-      batch: images of an update, over all devices.
-      reference: those that the learning rates are written for.
+      rule: "none" for 1. "linear" for batch / reference, derived for SGD with momentum after a
+        warm-up (Goyal et al. 2017). "sqrt" for its square root, which keeps the variance of the
+        updates (Krizhevsky 2014, Hoffer et al. 2017) and suits Adam (Malladi et al. 2022).
+      batch: images in an update, over all devices.
+      reference: images in an update for which the learning rates are written.
     """
     ratio = batch / reference
     return {"none": 1.0, "linear": ratio, "sqrt": math.sqrt(ratio)}[rule]
@@ -25,17 +25,17 @@ def schedule(settings: OptimizerConfig, updates: int) -> optax.Schedule:
     """Returns the learning rate by update: linear warm-up, then constant, cosine or halving.
 
     Args:
-      settings: what the schedule is; its peak is the rate for the batch as it is.
-      updates: how many there are in all.
+      settings: of the schedule; its peak is learning_rate * factor.
+      updates: their total number.
     """
     peak = settings.learning_rate * settings.factor
-    after = max(1, updates - settings.warmup_steps)
+    after_warmup = max(1, updates - settings.warmup_steps)
     if settings.schedule == "cosine":
-        main = optax.cosine_decay_schedule(peak, after, settings.final_fraction)
+        main = optax.cosine_decay_schedule(peak, after_warmup, settings.final_fraction)
     elif settings.schedule == "halving":
-        # Fractions of all updates; the schedule after the warm-up counts from its end.
-        marks = {int(f * updates) - settings.warmup_steps: 0.5 for f in settings.milestones}
-        main = optax.piecewise_constant_schedule(peak, marks)
+        # Milestones are fractions of all updates, but `main` counts from the end of the warm-up.
+        halvings = {int(f * updates) - settings.warmup_steps: 0.5 for f in settings.milestones}
+        main = optax.piecewise_constant_schedule(peak, halvings)
     else:
         main = optax.constant_schedule(peak)
     if not settings.warmup_steps:
@@ -45,7 +45,7 @@ def schedule(settings: OptimizerConfig, updates: int) -> optax.Schedule:
 
 
 def adam(settings: OptimizerConfig, updates: int) -> optax.GradientTransformation:
-    """Returns Adam with the `schedule` of the settings, after clipping where it is set."""
+    """Returns Adam with the settings' `schedule`, after gradient clipping if it is on."""
     b1, b2 = settings.betas
     optimizer = optax.adam(schedule(settings, updates), b1=b1, b2=b2)
     if settings.clip_norm:

@@ -1,4 +1,4 @@
-"""A whole run: its phases one after the other, then the evaluation; resumable throughout."""
+"""A whole run: all phases in order, then the evaluation; it can be resumed at any point."""
 
 import contextlib
 import errno
@@ -9,90 +9,96 @@ from typing import Any
 import numpy as np
 
 from kdgan_jax.config.settings import RunConfig
-from kdgan_jax.data import photos as sources
 from kdgan_jax.data.buffers import Buffers
+from kdgan_jax.data.photos import Photo, Photos, decode, load_pair
 from kdgan_jax.evaluation import measure, metrics, plots, report, sheets
 from kdgan_jax.inference.load import load
 from kdgan_jax.inference.model import Model
 from kdgan_jax.runtime import console, devices, files, processes
-from kdgan_jax.runtime.errors import UserError
-from kdgan_jax.train import checks, feed, inputs, loop
+from kdgan_jax.runtime.errors import UserError, missing
+from kdgan_jax.train import checks, inputs, loop
+from kdgan_jax.train.feed import feed_factory
 from kdgan_jax.train.stopping import Stop, listening
 from kdgan_jax.workdir import lock, record
 from kdgan_jax.workdir.metrics import read_metrics
 
-SHEET_PHOTOS = 4
-# What a disk says that is full or may not be written to.
-NO_ROOM = errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM
+SHEET_PHOTOS = 4  # held-out photos in comparison.png
+# Errors of a disk that is full or read-only.
+NOT_WRITABLE = errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM
 
 
 def run(config: Any, workdir: str | Path) -> None:
-    """Makes the run that `config` describes in `workdir`, or goes on with it.
+    """Starts the run that `config` describes in `workdir`, or resumes it.
 
-    Leaves checkpoints, `config.json`, `metrics.jsonl`, `events/`, and at the end `results.md`,
+    Writes checkpoints, `config.json`, `metrics.jsonl` and `events/`, and at the end `results.md`,
     `results.json`, `comparison.png` and `curves.png`.
 
+    Args:
+      config: a ConfigDict of `kdgan_jax.config.default`.
+      workdir: the run's folder.
+
     Raises:
-      UserError: something is wrong with the config, the data or what lies in `workdir`; raised
-        before training starts wherever it can be known then.
+      UserError: the config, the data or the contents of `workdir` are wrong; wherever possible
+        this is found before training starts.
+      Stopped: the run was asked to stop; it can be resumed.
     """
     workdir = Path(workdir)
     try:
         _start(checks.checked(config), workdir)
     except OSError as error:
-        if error.errno not in NO_ROOM:
+        if error.errno not in NOT_WRITABLE:
             raise
         raise UserError(
-            f"{workdir}: cannot be written to ({error}); its checkpoints are as they were: mend"
-            " that, and start again to go on"
+            f"{workdir}: cannot be written to ({error}); its checkpoints are intact; free some"
+            " space or allow writing, and run the same command to resume"
         ) from None
 
 
 def _start(config: RunConfig, workdir: Path) -> None:
-    """Begins the run, or goes on with it, unless it is complete."""
+    """Starts or resumes the run, or logs its results if it is complete."""
     processes.agree(config.saved, "config")
     checks.check_workdir(config, workdir / "config.json")
     finished = [loop.finished(workdir, phase.name, phase.steps) for phase in config.phases]
-    there = (workdir / "results.json").is_file()
-    processes.agree([finished, there], "state of the run")
-    if all(finished) and there:
+    has_results = (workdir / "results.json").is_file()
+    processes.agree([finished, has_results], "state of the run")
+    if all(finished) and has_results:
         console.log.info("%s: the run is complete; its results:", workdir)
         console.log.info("%s", (workdir / "results.md").read_text())
         return
 
     with listening() as stop:
         number = devices.count(config.devices, config.batches)
-        models = inputs.given(config, workdir)
+        models = inputs.external_models(config, workdir)
         inputs.check_phases(config, workdir, models)
         prepared, photos = inputs.photos(config)
-        with _alone(config, workdir, models, photos):
+        with _locked_workdir(config, workdir, models, photos):
             _run(config, workdir, models, prepared, photos, number, stop)
 
 
 @contextlib.contextmanager
-def _alone(
-    config: RunConfig, workdir: Path, models: inputs.Given, photos: sources.Photos
+def _locked_workdir(
+    config: RunConfig, workdir: Path, models: inputs.ExternalModels, photos: Photos
 ) -> Iterator[None]:
-    """Holds the workdir, with the run's config, photos and given models written in it.
+    """Locks the workdir and records the run's config, photos and external models in it.
 
-    The first process does so, and the others wait for it.
+    The first process does this while the others wait.
     """
-    listed = inputs.listed(photos)
-    processes.agree(listed, "set of photos")
+    photo_list = inputs.photo_list(photos)
+    processes.agree(photo_list, "set of photos")
     processes.agree({field: model.digest for field, model in models.items()}, "set of models")
-    with contextlib.ExitStack() as held:
+    with contextlib.ExitStack() as stack:
         if processes.first():
             try:
                 workdir.mkdir(parents=True, exist_ok=True)
             except OSError as error:
-                raise UserError(f"--workdir={workdir}: cannot be made ({error})") from None
-            held.enter_context(lock.alone(workdir))
-            # Once more: another start may have begun a run there since.
+                raise UserError(f"--workdir={workdir}: cannot be created ({error})") from None
+            stack.enter_context(lock.alone(workdir))
+            # Check again: another start may have created a run here in the meantime.
             checks.check_workdir(config, workdir / "config.json")
-            inputs.same_photos(workdir / "photos.json", listed)
-            inputs.record_given(workdir / "given.json", models)
+            inputs.record_photos(workdir / "photos.json", photo_list)
+            inputs.record_models(workdir / "given.json", models)
             files.write_json(workdir / "config.json", dict(config.saved))
-        processes.together("the workdir is ours")
+        processes.barrier("the workdir is locked")
         path = workdir / "config.json"
         processes.agree(path.is_file() and files.sha256(path), "workdir")
         yield
@@ -101,22 +107,22 @@ def _alone(
 def _run(
     config: RunConfig,
     workdir: Path,
-    models: inputs.Given,
+    models: inputs.ExternalModels,
     prepared: Buffers | None,
-    photos: sources.Photos,
+    photos: Photos,
     number: int,
     stop: Stop,
 ) -> None:
-    """Runs all phases and the evaluation; the caller holds the workdir."""
+    """Runs all phases and the evaluation; the caller holds the workdir's lock."""
     console.log.info(
         "%d photos to train on, %d held out; training on %s",
         len(photos.train),
         len(photos.holdout),
         devices.describe(number),
     )
-    decoded = sources.decode(
+    decoded = decode(
         photos.holdout,
-        lambda photo: sources.load(photo, config.scale),
+        lambda photo: load_pair(photo, config.scale),
         config.data.max_bad_fraction,
         "the held-out photos",
     )
@@ -137,32 +143,32 @@ def _run(
 def _train(
     config: RunConfig,
     workdir: Path,
-    models: inputs.Given,
-    photos: list[sources.Photo],
+    models: inputs.ExternalModels,
+    photos: list[Photo],
     prepared: Buffers | None,
     holdout: list[measure.Example],
     number: int,
     stop: Stop,
 ) -> None:
-    """Runs the phases that are not finished yet."""
+    """Trains the phases that are not finished yet."""
 
     def trained(name: str, fold: bool) -> Model:
         return load(workdir, name, fold=fold)
 
-    source = None
-    for own in config.phases:
-        if loop.finished(workdir, own.name, own.steps):
-            console.log.info("%s: finished earlier", own.name)
+    make_feed = None
+    for phase in config.phases:
+        if loop.finished(workdir, phase.name, phase.steps):
+            console.log.info("%s: finished earlier", phase.name)
             continue
-        phase = inputs.make_phase(own, config, workdir, models, number, trained)
-        if own.checkpoint:
-            loop.adopt(phase)
+        setup = inputs.set_up_phase(phase, config, workdir, models, number, trained)
+        if phase.checkpoint:
+            loop.adopt(setup)
             continue
-        if source is None:
-            source = feed.source(config.data, config.scale, photos, prepared, number)
+        if make_feed is None:
+            make_feed = feed_factory(config.data, config.scale, photos, prepared, number)
         loop.train(
-            phase,
-            source(phase.batch_seed, own.batches),
+            setup,
+            make_feed(setup.batch_seed, phase.batches),
             lambda candidate: _mean_psnr(candidate, holdout),
             config.loop,
             stop,
@@ -171,15 +177,16 @@ def _train(
 
 
 def _mean_psnr(model: Model, holdout: list[measure.Example]) -> float:
-    ours = processes.share(holdout)
-    values = [metrics.psnr_y(model.upscale(e.lr), e.hr, model.scale) for e in ours]
+    """Returns the mean Y-PSNR in dB; all processes evaluate their share of the photos."""
+    share = processes.share(holdout)
+    values = [metrics.psnr_y(model.upscale(e.lr), e.hr, model.scale) for e in share]
     return float(np.mean(processes.collect(values)))
 
 
 def row_names(config: RunConfig) -> dict[str, str]:
-    """Returns the name of each phase's model in tables, by phase.
+    """Returns the name of each phase's model in the tables, by phase.
 
-    The first phase of a network has the network's name; later ones say theirs as well.
+    The model of a network's first phase is named after the network; later ones add the phase.
     """
     names: dict[str, str] = {}
     for phase in config.phases:
@@ -189,22 +196,22 @@ def row_names(config: RunConfig) -> dict[str, str]:
 
 
 def _report(config: RunConfig, workdir: Path, holdout: list[measure.Example], device: str) -> None:
-    """Evaluates bicubic and every phase's model on the held-out photos; writes what is left."""
+    """Evaluates bicubic and every phase's model on the held-out photos, and writes the results."""
     names = ["psnr_y", "ssim_y", "psnr_rgb"]
     try:
         metrics.check(["lpips_alex"])
         names.append("lpips_alex")
     except UserError as error:
-        console.log.warning("no LPIPS is measured: %s", error)
+        console.log.warning("LPIPS is not measured: %s", error)
     upscalers = [measure.from_baseline("bicubic", config.scale)]
     upscalers += [
         measure.from_model(name, load(workdir, phase)) for phase, name in row_names(config).items()
     ]
-    ours = processes.share(holdout)
-    with console.progress("evaluation", len(upscalers) * len(ours)) as bar:
+    share = processes.share(holdout)
+    with console.progress("evaluation", len(upscalers) * len(share)) as bar:
         measured = measure.images(
             upscalers,
-            ours,
+            share,
             dataset="held out",
             scale=config.scale,
             metrics=names,
@@ -218,15 +225,15 @@ def _report(config: RunConfig, workdir: Path, holdout: list[measure.Example], de
     try:
         lines = []
         for example in holdout[:SHEET_PHOTOS]:
-            made = {u.name: u.upscale(example.lr) for u in upscalers}
-            lines.append(sheets.line(example, made, per_image, scale=config.scale))
+            upscaled = {u.name: u.upscale(example.lr) for u in upscalers}
+            lines.append(sheets.line(example, upscaled, per_image, scale=config.scale))
         sheets.sheet(workdir / "comparison.png", lines)
-        trained = read_metrics(workdir / "metrics.jsonl")
-        if trained:  # else all that the run has is a teacher that was given
-            plots.curves(workdir / "curves.png", trained)
+        training_rows = read_metrics(workdir / "metrics.jsonl")
+        if training_rows:  # there are none if all models were trained elsewhere
+            plots.curves(workdir / "curves.png", training_rows)
     except ImportError:
-        console.log.warning("matplotlib is not installed: no comparison sheet and curves are made")
+        console.log.warning("%s", missing("matplotlib", "drawing comparison.png and curves.png"))
     report.write(workdir, rows, per_image, device=device, versions=record.versions())
     console.log.info("%s", (workdir / "results.md").read_text())
-    shown = [name for name in ("results.md", "comparison.png") if (workdir / name).is_file()]
-    console.log.info("Results are in %s: see %s.", workdir, " and ".join(shown))
+    written = [name for name in ("results.md", "comparison.png") if (workdir / name).is_file()]
+    console.log.info("Results are in %s: see %s.", workdir, " and ".join(written))

@@ -10,18 +10,21 @@ import numpy as np
 import optax
 from jax import Array
 
+from kdgan_jax.losses.term import Params
+
 GENERATOR, ADAPTERS, DISCRIMINATOR = "generator", "adapters", "discriminator"
-Optimizers = Mapping[str, optax.GradientTransformation]  # by the names of what trains
+Optimizers = Mapping[str, optax.GradientTransformation]  # by the name of what they train
 
 
 @flax.struct.dataclass
 class Trained:
-    """One thing that trains.
+    """A network, or the parameters of the losses, with its optimiser.
 
     Attributes:
-      params: its parameters.
-      others: its other variables by collection, such as the vectors of a spectral norm; a dict.
-      optimizer: the state of its optimiser.
+      params: a tree of arrays.
+      others: variables that are not parameters, by Flax collection, such as the vectors of a
+        spectral norm; a dict.
+      optimizer: the optimiser's state.
     """
 
     params: Any
@@ -30,20 +33,20 @@ class Trained:
 
     @property
     def variables(self) -> dict[str, Any]:
-        """What a Flax module is applied with."""
+        """The variables of a Flax module."""
         return {"params": self.params, **self.others}
 
 
 @flax.struct.dataclass
 class TrainState:
-    """State of one phase.
+    """The state of a phase.
 
     Attributes:
       step: number of updates made, int32.
-      key: the phase's PRNG key, as raw uint32 words; nothing is drawn from it twice.
-      networks: what trains, by name: the generator; adapters of losses and the discriminator where
-        the phase has them.
-      ema: the exponential moving average of the generator's parameters: what is evaluated and
+      key: the phase's PRNG key as raw uint32 words; it is the same at every step.
+      networks: what is trained, by name: the generator and, if the phase has them, the losses'
+        adapters and the discriminator.
+      ema: exponential moving average of the generator's parameters, which is evaluated and
         exported.
     """
 
@@ -53,18 +56,19 @@ class TrainState:
     ema: Any
 
 
-def create(key: Array, variables: Mapping[str, Any], optimizers: Optimizers) -> TrainState:
+def create(key: Array, variables: Mapping[str, Params], optimizers: Optimizers) -> TrainState:
     """Returns the state before the first update; the EMA starts as a copy of the parameters.
 
     Args:
-      key: of the phase.
-      variables: {"params": ..., other collections} of everything that trains, by name.
+      key: the phase's PRNG key.
+      variables: {"params": ..., other collections} of everything that is trained, by name.
       optimizers: by the same names.
     """
     networks = {}
-    for name, own in variables.items():
-        others = {kind: tree for kind, tree in own.items() if kind != "params"}
-        networks[name] = Trained(own["params"], others, optimizers[name].init(own["params"]))
+    for name, collections in variables.items():
+        params = collections["params"]
+        others = {kind: tree for kind, tree in collections.items() if kind != "params"}
+        networks[name] = Trained(params, others, optimizers[name].init(params))
     return TrainState(
         step=jnp.zeros((), jnp.int32),
         key=jax.random.key_data(key),
@@ -74,7 +78,7 @@ def create(key: Array, variables: Mapping[str, Any], optimizers: Optimizers) -> 
 
 
 def to_items(state: TrainState) -> dict[str, Any]:
-    """Returns host state as the items of a checkpoint, so that each can be read alone."""
+    """Returns a state on the host as the items of a checkpoint, which can be read one by one."""
     items = {"ema": state.ema, "loop": {"step": np.asarray(state.step), "key": state.key}}
     for name, trained in state.networks.items():
         items[f"{name}.params"] = trained.params
@@ -84,7 +88,7 @@ def to_items(state: TrainState) -> dict[str, Any]:
 
 
 def from_items(items: Mapping[str, Any]) -> TrainState:
-    """Returns the state of which `to_items` made `items`."""
+    """Returns the state that `to_items` turned into `items`."""
     names = [name.removesuffix(".params") for name in items if name.endswith(".params")]
     networks = {
         name: Trained(*(items[f"{name}.{part}"] for part in ("params", "others", "optimizer")))

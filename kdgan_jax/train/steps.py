@@ -1,13 +1,13 @@
-"""One update of all that trains in a phase: a pure function.
+"""One update of everything that a phase trains, as a pure function.
 
-It is written for one device's share of the batch; `mean` averages over devices. Under plain
-`jax.jit` with the identity it is a step on one device.
+The step is written for one device's share of the batch; `mean` averages over devices. With the
+identity as `mean`, it runs on one device under plain `jax.jit`.
 """
 
 import functools
 import zlib
 from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple
+from typing import Any, Generic, NamedTuple, TypeVar, cast
 
 import jax
 import jax.numpy as jnp
@@ -15,7 +15,17 @@ import optax
 from jax import Array
 
 from kdgan_jax.data.batches import Batch
-from kdgan_jax.losses.term import Context, Game, Mean, Output, per_image
+from kdgan_jax.losses.term import (
+    Adversarial,
+    Context,
+    FeatureExtractor,
+    Mean,
+    Output,
+    Params,
+    Regularizer,
+    Term,
+    per_image,
+)
 from kdgan_jax.models.blocks.normalization import identity
 from kdgan_jax.runtime.errors import UserError
 from kdgan_jax.train.state import (
@@ -28,125 +38,135 @@ from kdgan_jax.train.state import (
 )
 
 Metrics = dict[str, Array]  # scalars by name
-Step = Callable[[TrainState, Any, Any], tuple[TrainState, Metrics]]
-Generate = Callable[..., tuple[Array, dict[str, Array]]]  # (variables, images, features)
-Judge = Callable[[Any, Array, bool], tuple[Array, dict[str, Any]]]  # (variables, images, update)
+Frozen = Mapping[str, Any]  # {"teachers": ..., "extractors": ...}: weights by name; "photos"
+Step = Callable[[TrainState, Frozen, Any], tuple[TrainState, Metrics]]
+# (variables, images, features that replace the network's own) to (SR, features)
+ApplyGenerator = Callable[..., tuple[Array, dict[str, Array]]]
+# (variables, images, whether to update variables that are not parameters) to (logits, those)
+ApplyDiscriminator = Callable[[Any, Array, bool], tuple[Array, dict[str, Any]]]
+# (state, frozen, batch) to what `make_gradients` describes
+Gradients = Callable[
+    [TrainState, Frozen, Batch], tuple[dict[str, Any], dict[str, Any], Metrics, Array]
+]
 
 
-class Weighted(NamedTuple):
-    """A term or a regulariser, with its weight and the course of that over steps."""
+Function = TypeVar("Function", Term, Regularizer)
 
-    function: Any
+
+class Weighted(NamedTuple, Generic[Function]):
+    """A loss or a regulariser with its weight, and a factor of the weight by step."""
+
+    function: Function
     weight: float
     schedule: Callable[[Array], Any]
 
 
 class Losses(NamedTuple):
-    """What a phase minimises, by label.
+    """The losses of a phase, by label.
 
     Attributes:
-      terms: of the generator; their functions are `Term`s.
-      game: label of the adversarial one, or "".
-      regularizers: of the discriminator; their functions are `Regularizer`s.
+      terms: of the generator.
+      adversarial: label of the adversarial term, or "".
+      regularizers: of the discriminator.
     """
 
-    terms: Mapping[str, Weighted]
-    game: str = ""
-    regularizers: Mapping[str, Weighted] = {}
+    terms: Mapping[str, Weighted[Term]]
+    adversarial: str = ""
+    regularizers: Mapping[str, Weighted[Regularizer]] = {}
 
 
 class Networks(NamedTuple):
-    """The functions of a phase.
+    """The networks of a phase, as functions.
 
     Attributes:
-      generator: (variables, images, features that replace its own) to (SR, features).
-      teachers: by name, the same with the image that each reads: "lr" or "hr".
-      judge: (variables, images, whether to update other variables) to (logits, those variables).
-      extractors: by name: (weights, images, layers) to a list of features.
+      generator: the one that is trained.
+      teachers: by name, each with the image that it reads, "lr" or "hr".
+      discriminator: None in a phase without one.
+      extractors: by name, (weights, images, layers) to a list of features.
     """
 
-    generator: Generate
-    teachers: Mapping[str, tuple[Generate, str]] = {}
-    judge: Judge | None = None
+    generator: ApplyGenerator
+    teachers: Mapping[str, tuple[ApplyGenerator, str]] = {}
+    discriminator: ApplyDiscriminator | None = None
     extractors: Mapping[str, Callable[..., list[Array]]] = {}
 
 
 def ema_decay(limit: float, step: Array) -> Array:
-    """Returns min(limit, (1 + step) / (10 + step)): early weights are soon forgotten."""
+    """Returns min(limit, (1 + step) / (10 + step)), which soon forgets the first weights."""
     return jnp.minimum(limit, (1 + step) / (10 + step))
 
 
 def to_float(image: Array) -> Array:
-    """Returns an image as float32: of 8 bits in [0, 1], of floats as it is."""
+    """Returns an image as float32: uint8 is scaled to [0, 1], floats are left as they are."""
     scale = 255 if image.dtype == jnp.uint8 else 1
     return image.astype(jnp.float32) / scale
 
 
 def _keys(state: TrainState, label: str, index: Array) -> Array:
-    """Returns a key for each sample, (B,), of its number in the run and of a label alone."""
+    """Returns a PRNG key for each sample, (B,), which depends on its `index` and on `label`."""
     key = jax.random.fold_in(jax.random.wrap_key_data(state.key), zlib.crc32(label.encode()))
     return jax.vmap(lambda i: jax.random.fold_in(key, i))(index)
 
 
 def make_context(
-    networks: Networks, state: TrainState, frozen: Any, batch: Batch, mean: Mean = identity
-) -> tuple[dict[str, Array], Callable[[Any], Context]]:
-    """Returns (target images by name, generator's parameters -> what terms see of a step).
+    networks: Networks, state: TrainState, frozen: Frozen, batch: Batch, mean: Mean = identity
+) -> tuple[dict[str, Array], Callable[[Params], Context]]:
+    """Returns (target images by name, function from the generator's parameters to the context).
 
     Args:
       networks: of the phase.
-      state: the others' weights, and the averages.
+      state: holds the weights of the discriminator, and the averaged ones of the generator.
       frozen: {"teachers": variables by name, "extractors": weights by name}.
       batch: one device's share.
       mean: mean over devices.
     """
     lr = to_float(batch.lr)
     images = {name: to_float(image) for name, image in batch.targets.items()}
-    read = {"lr": lr, **images}
+    inputs = {"lr": lr, **images}
     teachers = {}
-    for name, (generate, image) in networks.teachers.items():
-        weights = frozen["teachers"][name]
-        run = functools.partial(generate, weights)
-        output = jax.lax.stop_gradient(run(read[image]))
-        teachers[name] = Output(read[image], *output, run)
-        if image == "lr":
-            images[name] = output[0]
-    judge = None
-    if networks.judge is not None:
-        judge = functools.partial(_judged, networks.judge, state.networks[DISCRIMINATOR].variables)
-    extract = {
+    for name, (apply, reads) in networks.teachers.items():
+        teacher = functools.partial(apply, frozen["teachers"][name])
+        sr, features = jax.lax.stop_gradient(teacher(inputs[reads]))
+        teachers[name] = Output(inputs[reads], sr, features, teacher)
+        if reads == "lr":
+            images[name] = sr
+    discriminator = None
+    if networks.discriminator is not None:
+        variables = state.networks[DISCRIMINATOR].variables
+        discriminator = functools.partial(_logits, networks.discriminator, variables)
+    extractors: dict[str, FeatureExtractor] = {
         name: functools.partial(function, frozen["extractors"][name])
         for name, function in networks.extractors.items()
     }
     others = state.networks[GENERATOR].others
     ema = functools.partial(networks.generator, {"params": state.ema, **others})
 
-    def context(params: Any) -> Context:
-        run = functools.partial(networks.generator, {"params": params, **others})
+    def context(params: Params) -> Context:
+        generator = functools.partial(networks.generator, {"params": params, **others})
         return Context(
             step=state.step,
             keys=_keys(state, "", batch.index),
             lr=lr,
             images=images,
-            generator=Output(lr, *run(lr), run),
+            generator=Output(lr, *generator(lr), generator),
             teachers=teachers,
             ema=ema,
-            judge=judge,
-            extract=extract,
+            discriminator=discriminator,
+            extractors=extractors,
             mean=mean,
         )
 
     return images, context
 
 
-def _judged(judge: Judge, variables: Any, images: Array) -> Array:
-    return judge(variables, images, False)[0]
+def _logits(discriminator: ApplyDiscriminator, variables: Params, images: Array) -> Array:
+    return discriminator(variables, images, False)[0]
 
 
 def _mean_of_valid(values: Array, valid: Array | None, mean: Mean) -> Array:
-    """Returns the mean of values (B,) over samples that have the target; 0 if none has.
+    """Returns the mean of values (B,) over the samples that have the target; 0 if none has.
 
-    The number of those differs between devices, so its mean is taken over all of them.
+    The number of these samples differs between devices, so it is averaged over them.
     """
     if valid is None:
         return values.mean()
@@ -156,34 +176,37 @@ def _mean_of_valid(values: Array, valid: Array | None, mean: Mean) -> Array:
 
 def make_gradients(
     networks: Networks, losses: Losses, mean: Mean = identity, warming: bool = False
-) -> Callable[..., tuple[dict[str, Any], dict[str, Any], Metrics, Array]]:
-    """Returns the function that gives the raw gradients of one batch.
+) -> Gradients:
+    """Returns the function that computes the raw gradients of one batch.
 
     Args:
-      networks: what to call.
-      losses: what to minimise.
+      networks: of the phase.
+      losses: to minimise.
       mean: mean over devices.
-      warming: whether the discriminator trains alone; no gradient of the generator is computed.
+      warming: whether the discriminator trains alone; then no gradient of the generator is
+        computed.
 
     Returns:
-      gradients(state, frozen, batch) -> (gradients by name of what trains, the discriminator's
-      other variables, metrics, whether all images that serve as targets are finite). Metrics are
-      scalars: every loss unweighted, and the total.
+      gradients(state, frozen, batch) -> (gradients by the name of what they train, the
+      discriminator's variables that are not parameters, metrics, whether all target images are
+      finite). Metrics are scalars: every unweighted loss, and the weighted total.
     """
 
-    def gradients(state: TrainState, frozen: Any, batch: Batch) -> Any:
+    def gradients(
+        state: TrainState, frozen: Frozen, batch: Batch
+    ) -> tuple[dict[str, Any], dict[str, Any], Metrics, Array]:
         images, context = make_context(networks, state, frozen, batch, mean)
         params = {n: t.params for n, t in state.networks.items() if n != DISCRIMINATOR}
 
-        def loss(params: Any) -> tuple[Array, Any]:
-            seen = context(params[GENERATOR])
+        def total_loss(params: Params) -> tuple[Array, tuple[Metrics, Array]]:
+            shared = context(params[GENERATOR])
             parts, total = {}, jnp.zeros(())
             for label, (term, weight, schedule) in losses.terms.items():
-                own = seen._replace(keys=_keys(state, label, batch.index))
-                values = term(params.get(ADAPTERS, {}).get(label, {}), own)
+                term_context = shared._replace(keys=_keys(state, label, batch.index))
+                values = term(params.get(ADAPTERS, {}).get(label, {}), term_context)
                 parts[label] = _mean_of_valid(values, batch.valid.get(term.target), mean)
                 total = total + weight * schedule(state.step) * parts[label]
-            return total, (parts | {"total": total}, seen.sr)
+            return total, (parts | {"total": total}, shared.sr)
 
         grads: dict[str, Any] = {}
         others: dict[str, Any] = {}
@@ -191,41 +214,44 @@ def make_gradients(
         if warming:
             sr = context(params[GENERATOR]).sr
         else:
-            (_, (metrics, sr)), grads = jax.value_and_grad(loss, has_aux=True)(params)
-        if losses.game:
-            grads[DISCRIMINATOR], others, more = opponent(state, images, sr, batch)
-            metrics |= more
+            (_, (metrics, sr)), grads = jax.value_and_grad(total_loss, has_aux=True)(params)
+        if losses.adversarial:
+            grads[DISCRIMINATOR], others, parts = discriminator_gradient(state, images, sr, batch)
+            metrics |= parts
         compared = {term.target for term, *_ in losses.terms.values()} & set(networks.teachers)
         finite = _finite([images[name] for name in compared if name in images and not warming])
         return mean(grads), others, mean(metrics), mean(finite.astype(jnp.float32)) == 1
 
-    def opponent(state: TrainState, images: Mapping[str, Array], sr: Array, batch: Batch) -> Any:
-        """Returns the discriminator's gradient, other variables and metrics."""
-        game: Game = losses.terms[losses.game].function
-        if game.target in batch.valid:
+    def discriminator_gradient(
+        state: TrainState, images: Mapping[str, Array], sr: Array, batch: Batch
+    ) -> tuple[Any, dict[str, Any], Metrics]:
+        """Returns the gradient, the variables that are not parameters, and the metrics."""
+        term = cast(Adversarial, losses.terms[losses.adversarial].function)
+        assert networks.discriminator is not None
+        apply = networks.discriminator
+        if term.target in batch.valid:
             raise UserError(
-                f"the loss {losses.game!r} takes {game.target!r} for real images, and some photos"
-                " have none; choose another target, or photos that all have it"
+                f"the loss {losses.adversarial!r} uses {term.target!r} as real images, which some"
+                " photos lack; choose another target, or photos that all have it"
             )
-        real_images, fake_images = images[game.target], jax.lax.stop_gradient(sr)
+        real_images, fake_images = images[term.target], jax.lax.stop_gradient(sr)
         before = state.networks[DISCRIMINATOR]
 
-        def loss(params: Any) -> tuple[Array, Any]:
-            assert networks.judge is not None
-            # One update of a spectral norm's vectors in every step, by the real images.
-            real, others = networks.judge({"params": params, **before.others}, real_images, True)
-            judge = functools.partial(_judged, networks.judge, {"params": params, **others})
-            fake = judge(fake_images)
-            value = per_image(game.opponent(real, fake, mean)).mean()
+        def loss(params: Params) -> tuple[Array, tuple[Metrics, dict[str, Any]]]:
+            # The real images update a spectral norm's vectors, once in every step.
+            real, others = apply({"params": params, **before.others}, real_images, True)
+            discriminator = functools.partial(_logits, apply, {"params": params, **others})
+            fake = discriminator(fake_images)
+            value = per_image(term.discriminator_loss(real, fake, mean)).mean()
             parts = {"discriminator": value, "logit_real": real.mean(), "logit_fake": fake.mean()}
             for label, (penalty, weight, schedule) in losses.regularizers.items():
                 keys = _keys(state, label, batch.index)
-                parts[label] = penalty(judge, real_images, fake_images, keys).mean()
+                parts[label] = penalty(discriminator, real_images, fake_images, keys).mean()
                 value = value + weight * schedule(state.step) * parts[label]
             return value, (parts, others)
 
-        (_, (parts, others)), grads = jax.value_and_grad(loss, has_aux=True)(before.params)
-        return grads, others, parts
+        (_, (parts, others)), gradient = jax.value_and_grad(loss, has_aux=True)(before.params)
+        return gradient, others, parts
 
     return gradients
 
@@ -242,25 +268,25 @@ def make_step(
 ) -> Step:
     """Returns step(state, frozen, batch) -> (new state, metrics).
 
-    An update is not made, and counted in metrics["skipped"], if a loss, a target, a gradient or a
-    new weight is not finite: only `step` goes on, so that the next update has another batch.
+    All gradients are taken at the old state (see `make_gradients`): the discriminator sees images
+    of the generator before its update.
 
-    All gradients are those at the old state (see `make_gradients`); the discriminator sees the
-    images of the generator before its update.
+    If a loss, a target, a gradient or a new weight is not finite, the update is skipped and
+    metrics["skipped"] is 1: only `step` advances, so that the next update has another batch.
 
     Args:
-      networks: what to call.
-      optimizers: by name of what trains.
-      losses: what to minimise.
-      decay: limit of the decay of the averages.
-      warmup: steps in which the discriminator trains alone; averages count from there.
-      warming: whether this is a step of that warm-up, which leaves everything else as it is.
+      networks: of the phase.
+      optimizers: by the name of what they train.
+      losses: to minimise.
+      decay: limit of the decay of the moving average.
+      warmup: steps in which the discriminator trains alone; the moving average starts after them.
+      warming: whether this is a step of that warm-up, which updates the discriminator only.
       mean: mean over devices.
     """
     gradients = make_gradients(networks, losses, mean, warming)
 
-    def step(state: TrainState, frozen: Any, batch: Batch) -> tuple[TrainState, Metrics]:
-        grads, others, metrics, finite = gradients(state, frozen, batch)
+    def step(state: TrainState, frozen: Frozen, batch: Batch) -> tuple[TrainState, Metrics]:
+        grads, others, metrics, targets_finite = gradients(state, frozen, batch)
         after = dict(state.networks)
         for name, grad in grads.items():
             before = state.networks[name]
@@ -272,45 +298,44 @@ def make_step(
         ema = state.ema
         if not warming:
             metrics["gradient_norm"] = optax.tree.norm(grads[GENERATOR])
-            share = ema_decay(decay, jnp.maximum(0, state.step - warmup))
+            kept = ema_decay(decay, jnp.maximum(0, state.step - warmup))
             params = after[GENERATOR].params
-            ema = jax.tree.map(lambda old, new: share * old + (1 - share) * new, ema, params)
-        new = TrainState(state.step + 1, state.key, after, ema)
-        good = finite & _finite((metrics, grads, after, ema))
+            ema = jax.tree.map(lambda old, new: kept * old + (1 - kept) * new, ema, params)
+        updated = TrainState(state.step + 1, state.key, after, ema)
+        good = targets_finite & _finite((metrics, grads, after, ema))
         metrics["skipped"] = 1 - good.astype(jnp.float32)
-        kept = jax.tree.map(lambda old, new: jnp.where(good, new, old), state, new)
-        return kept.replace(step=new.step), metrics
+        chosen = jax.tree.map(lambda old, new: jnp.where(good, new, old), state, updated)
+        return chosen.replace(step=updated.step), metrics
 
     return step
 
 
-def fed(step: Step, cut: Callable[[Any, Any, Array], Batch]) -> Step:
-    """Returns `step` on the batch that `cut` makes of frozen["photos"] and what a call is given."""
-    return lambda state, frozen, given: step(
-        state, frozen, cut(frozen["photos"], given, state.step)
-    )
+def with_cutting(step: Step, cut: Callable[[Any, Any, Array], Batch]) -> Step:
+    """Returns `step` on the batches that `cut` makes from frozen["photos"] and a feed's items."""
+    return lambda state, frozen, item: step(state, frozen, cut(frozen["photos"], item, state.step))
 
 
 def repeated(step: Step, count: int) -> Step:
-    """Returns `count` steps as one, with the means of their metrics that are finite.
+    """Returns a function that makes `count` steps, with the means of their finite metrics.
 
-    "skipped" stays one number for every step."""
+    Its metric "skipped" has one number per step, (count,).
+    """
     if count == 1:
         return step
 
-    def many(state: TrainState, frozen: Any, given: Any) -> tuple[TrainState, Metrics]:
+    def steps(state: TrainState, frozen: Frozen, item: Any) -> tuple[TrainState, Metrics]:
         state, metrics = jax.lax.scan(
-            lambda current, _: step(current, frozen, given), state, length=count
+            lambda current, _: step(current, frozen, item), state, length=count
         )
         means = jax.tree.map(
             lambda values: jnp.mean(values, axis=0, where=jnp.isfinite(values)), metrics
         )
         return state, means | {"skipped": metrics["skipped"]}
 
-    return many
+    return steps
 
 
 def _finite(tree: Any) -> Array:
-    """Returns whether all numbers of all arrays are finite."""
+    """Returns whether all floating-point numbers of a tree are finite."""
     floats = [x for x in jax.tree.leaves(tree) if jnp.issubdtype(x.dtype, jnp.floating)]
     return jnp.stack([jnp.asarray(True), *(jnp.isfinite(x).all() for x in floats)]).all()

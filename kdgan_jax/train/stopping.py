@@ -1,4 +1,4 @@
-"""Leaving a run on request: Ctrl-C, SIGTERM, and what a cluster sends before it takes a machine."""
+"""Stopping a run on request: by Ctrl-C, SIGTERM, or a cluster that reclaims a machine."""
 
 import contextlib
 import os
@@ -16,11 +16,15 @@ AT_ONCE = 130  # exit code after a second Ctrl-C
 
 
 class Stop:
-    """Whether the run has been asked to end.
+    """Whether the run has been asked to stop.
 
-    While steps are made the request waits until one is done and saved; at any other time there is
-    nothing to save, and it ends the run where it is. Several processes must end after the same
-    step: JAX takes SIGTERM, of any of them, and says after which; until one is made it waits.
+    During training, a request takes effect when the current step is done and saved. At any other
+    time there is nothing to save, and it ends the run immediately. Several processes must stop
+    after the same step: JAX receives SIGTERM in any of them and decides on the step, so outside
+    training a request waits for the next step.
+
+    Attributes:
+      asked: the signal that asked, if any.
     """
 
     def __init__(self) -> None:
@@ -29,7 +33,7 @@ class Stop:
         self._calls = 0
 
     def handle(self, number: int, frame: FrameType | None = None) -> None:
-        """Takes a signal."""
+        """Handles a signal."""
         if self.asked is not None:
             if number == signal.SIGINT:
                 os._exit(AT_ONCE)
@@ -42,20 +46,20 @@ class Stop:
         log.warning("Stopping after this step. Press Ctrl-C again to quit immediately.")
 
     def after_step(self) -> signal.Signals | None:
-        """Returns what ends the run now, after a step; the same in all processes."""
+        """Returns the signal that ends the run after this step, the same in all processes."""
         if not processes.several():
             return self.asked
         self._calls += 1
         return signal.SIGTERM if processes.preempted(self._calls) else None
 
     def check(self) -> None:
-        """Ends the run if a request came too late for the steps that it waited for."""
+        """Raises `Stopped` if a request came after the last step."""
         if self.asked is not None and not processes.several():
             raise Stopped(f"Stopped by {self.asked.name}. Run the same command to resume.")
 
     @contextlib.contextmanager
     def waiting(self) -> Iterator[None]:
-        """Makes requests wait; who calls this looks at `asked`."""
+        """Lets requests wait inside the block, which must look at `after_step`."""
         self._waiting = True
         try:
             yield
@@ -65,13 +69,13 @@ class Stop:
 
 @contextlib.contextmanager
 def listening() -> Iterator[Stop]:
-    """Yields a `Stop` that signals set, in the main thread; elsewhere nothing sets it."""
+    """Yields a `Stop` that signals set; outside the main thread, none do."""
     stop = Stop()
     if threading.current_thread() is not threading.main_thread():
         yield stop
         return
-    ours = [signal.SIGINT] if processes.several() else SIGNALS
-    before = {number: signal.signal(number, stop.handle) for number in ours}
+    signals = [signal.SIGINT] if processes.several() else SIGNALS
+    before = {number: signal.signal(number, stop.handle) for number in signals}
     try:
         yield stop
     finally:

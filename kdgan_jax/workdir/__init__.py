@@ -1,1 +1,1 @@
-"""The files of a run: checkpoints, metrics, the record of its starts, the lock."""
+"""The files of a run: checkpoints, metrics, the record of its starts, and the lock."""

@@ -1,13 +1,13 @@
-"""Checkpoints: orbax items under a step's folder, made whole by a rename.
+"""Checkpoints: orbax items in a step's folder, which a rename completes.
 
     checkpoints/<phase>/<step>/
-        items/      orbax: ema, loop; and of the generator, adapters of losses and the
-                    discriminator NAME.params, NAME.others, NAME.optimizer
+        items/      orbax: ema and loop; NAME.params, NAME.others and NAME.optimizer of the
+                    generator, the discriminator and the adapters of losses
         meta.json   model (name, kwargs, scale), phase, network, number, step, items, versions
-        sha256.json the hash of every file above
+        sha256.json the SHA-256 of every file above
 
 Orbax notices a missing file but not an altered one, hence the manifest. Arrays are saved from the
-host, so a checkpoint can be read on any number of devices, and one item can be read alone.
+host, so any number of devices can read a checkpoint, and each item can be read alone.
 """
 
 import contextlib
@@ -36,12 +36,12 @@ MANIFEST = "sha256.json"
 
 
 def phase_folder(workdir: str | Path, phase: str) -> Path:
-    """Returns where the checkpoints of a phase of the run in `workdir` lie."""
+    """Returns the folder with the checkpoints of a phase of the run in `workdir`."""
     return Path(workdir) / "checkpoints" / phase
 
 
 def steps(folder: str | Path) -> list[int]:
-    """Returns the steps of the complete checkpoints in `folder`, ascending."""
+    """Returns the steps of the complete checkpoints in `folder`, in ascending order."""
     folder = Path(folder)
     if not folder.is_dir():
         return []
@@ -52,33 +52,34 @@ def steps(folder: str | Path) -> list[int]:
 def save(
     folder: str | Path, step: int, items: dict[str, Any], meta: dict[str, Any], keep: int = 2
 ) -> Path:
-    """Writes the checkpoint of `step` and removes all but the `keep` newest.
+    """Writes the checkpoint of `step`, removes all but the `keep` newest, and returns its folder.
 
-    All processes of a run take part, on one file system, and return when it is there.
+    All processes of a run call this, on one file system, and return once the checkpoint is
+    complete.
 
     Args:
-      folder: where the steps' folders lie.
+      folder: the phase's folder.
       step: number of updates made.
-      items: trees of host arrays by name; an empty tree is left out.
+      items: trees of host arrays by name; empty trees are not saved.
       meta: JSON values; "model" rebuilds the network.
-      keep: how many checkpoints stay.
+      keep: number of checkpoints to keep.
 
     Raises:
-      OSError: it cannot be written; those that are there are left as they are.
+      OSError: the checkpoint cannot be written; earlier ones remain unchanged.
     """
     folder = Path(folder).absolute()
     temporary, final = folder / f".{step}.part", folder / str(step)
     filled = {name: tree for name, tree in items.items() if jax.tree.leaves(tree)}
     if processes.first():
         folder.mkdir(parents=True, exist_ok=True)
-        for left_behind in folder.glob(".*.part"):
-            shutil.rmtree(left_behind, ignore_errors=True)
+        for unfinished in folder.glob(".*.part"):
+            shutil.rmtree(unfinished, ignore_errors=True)
         temporary.mkdir()
-    processes.together(f"checkpoint {folder} {step} begins")
+    processes.barrier(f"checkpoint {folder} {step} begins")
     try:
         with _quiet():
             ocp.save_checkpointables(temporary / "items", filled)
-    except ValueError as error:  # of the library beneath orbax, in many lines
+    except ValueError as error:  # from tensorstore, in many lines
         if "os_error_code" not in str(error):
             raise
         raise OSError(str(error).splitlines()[0].rpartition(": ")[2]) from None
@@ -86,18 +87,18 @@ def save(
         write_json(temporary / "meta.json", {**meta, "step": step, "items": sorted(filled)})
         write_json(temporary / MANIFEST, _hashes(temporary))
         _replace(temporary, final, keep)
-    processes.together(f"checkpoint {folder} {step} is there")
+    processes.barrier(f"checkpoint {folder} {step} is complete")
     return final
 
 
 def _replace(temporary: Path, final: Path, keep: int) -> None:
-    """Gives a whole checkpoint its name, and removes the oldest ones."""
+    """Gives a complete checkpoint its final name and removes the oldest ones."""
     if final.exists():
         shutil.rmtree(final)
     os.replace(temporary, final)
-    # A later one is damaged, or the run would not be here: it does not count.
-    for old in [other for other in steps(final.parent) if other <= int(final.name)][:-keep]:
-        shutil.rmtree(final.parent / str(old))
+    # A later checkpoint must be damaged, since the run resumed from an earlier one; ignore it.
+    for step in [step for step in steps(final.parent) if step <= int(final.name)][:-keep]:
+        shutil.rmtree(final.parent / str(step))
 
 
 def _hashes(folder: Path) -> dict[str, str]:
@@ -109,42 +110,44 @@ def verify(checkpoint: str | Path) -> None:
     """Checks every file of a checkpoint against its manifest.
 
     Raises:
-      UserError: names the checkpoint and the file that is missing, new or altered.
+      UserError: a file is missing, new or altered; names it.
     """
     checkpoint = Path(checkpoint)
     try:
-        wanted = read_json(checkpoint / MANIFEST)
+        recorded = read_json(checkpoint / MANIFEST)
     except ValueError:
-        raise UserError(f"{checkpoint}: no checkpoint, {MANIFEST} is missing or broken") from None
-    found = _hashes(checkpoint)
-    for name in sorted(wanted.keys() | found.keys()):
-        if wanted.get(name) != found.get(name):
-            what = "missing" if name not in found else "altered"
-            said = name if name.isprintable() else ascii(name)
-            raise UserError(f"{checkpoint / said}: {what} since the checkpoint was written")
+        raise UserError(
+            f"{checkpoint}: not a checkpoint, {MANIFEST} is missing or broken"
+        ) from None
+    actual = _hashes(checkpoint)
+    for name in sorted(recorded.keys() | actual.keys()):
+        if recorded.get(name) != actual.get(name):
+            change = "altered" if name in actual else "missing"
+            printable = name if name.isprintable() else ascii(name)
+            raise UserError(f"{checkpoint / printable}: {change} since the checkpoint was written")
 
 
 def newest(folder: str | Path, warn: Callable[[str], None] = lambda message: None) -> int | None:
-    """Returns the step of the newest checkpoint in `folder` that is whole; None if there is none.
+    """Returns the step of the newest intact checkpoint in `folder`; None if there are none at all.
 
     Args:
-      folder: where the steps' folders lie.
-      warn: called with a line about each newer one that is damaged.
+      folder: the phase's folder.
+      warn: called with a message about each newer checkpoint that is damaged.
 
     Raises:
-      UserError: all are damaged.
+      UserError: there are checkpoints, but all are damaged.
     """
-    there = steps(folder)
-    for step in reversed(there):
+    saved = steps(folder)
+    for step in reversed(saved):
         try:
             verify(Path(folder) / str(step))
             return step
         except UserError as error:
-            warn(f"{error}: the one before is taken")
-    if there:
+            warn(f"{error}; using the checkpoint before it")
+    if saved:
         raise UserError(
-            f"{folder}: all its checkpoints are damaged (steps {', '.join(map(str, there))});"
-            " bring one back, or move the folder away to start over"
+            f"{folder}: all its checkpoints are damaged (steps {', '.join(map(str, saved))});"
+            " restore one, or move the folder away to start over"
         )
     return None
 
@@ -163,21 +166,21 @@ def meta(checkpoint: str | Path) -> dict[str, Any]:
 
 
 def entries(checkpoint: str | Path, item: str) -> int:
-    """Returns how many arrays an item of a checkpoint holds, as orbax lists them; 0 if it does not.
+    """Returns how many arrays an item of a checkpoint holds by orbax's own list; 0 without one.
 
-    Orbax itself is not asked: of a damaged checkpoint it has much to say, from other threads.
+    Reads the list without orbax, which reports damage in many lines and from other threads.
     """
     try:
         return len(read_json(Path(checkpoint) / "items" / item / "_METADATA")["tree_metadata"])
     except (LookupError, TypeError, ValueError):
-        return 0  # `load` says what is wrong
+        return 0  # `load` reports the problem
 
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """Keeps to itself what orbax says of files it cannot use, in many lines with tracebacks."""
+    """Silences what orbax logs and prints about files it cannot read: tracebacks of many lines."""
     loggers = [logging.getLogger(name) for name in ("absl", "asyncio")]
-    before = [logger.disabled for logger in loggers]
+    disabled = [logger.disabled for logger in loggers]
     hooks = sys.unraisablehook, threading.excepthook
     try:
         sys.unraisablehook = lambda arguments: None
@@ -185,70 +188,72 @@ def _quiet() -> Iterator[None]:
         for logger in loggers:
             logger.disabled = True
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # orbax warns of shardings that host arrays lack
+            warnings.simplefilter("ignore")  # orbax warns that host arrays have no sharding
             yield
     except Exception:
-        gc.collect()  # tasks that failed say so when they go,
-        time.sleep(0.2)  # and reads that nobody waits for any more, when they end
+        # Wait while silenced: failed tasks report when collected, abandoned reads when they end.
+        gc.collect()
+        time.sleep(0.2)
         raise
     finally:
         sys.unraisablehook, threading.excepthook = hooks
-        for logger, was in zip(loggers, before, strict=True):
-            logger.disabled = was
+        for logger, was_disabled in zip(loggers, disabled, strict=True):
+            logger.disabled = was_disabled
 
 
 def load(checkpoint: str | Path, targets: dict[str, Any]) -> dict[str, Any]:
-    """Returns the named items of a verified checkpoint as host arrays.
+    """Returns items of a checkpoint as host arrays, after verifying its files.
 
     Args:
       checkpoint: the folder of one step.
-      targets: trees of host arrays of the right structure and shapes by item; an empty tree is
-        given back as it is.
+      targets: by item, a tree of host arrays with the expected structure, shapes and dtypes; an
+        empty tree is returned unchanged.
 
     Raises:
       UserError: the checkpoint is damaged, or its arrays have other shapes or dtypes.
     """
     checkpoint = Path(checkpoint).absolute()
     verify(checkpoint)
-    wanted = {name: tree for name, tree in targets.items() if jax.tree.leaves(tree)}
+    filled = {name: tree for name, tree in targets.items() if jax.tree.leaves(tree)}
     try:
         with _quiet():
             saved = ocp.checkpointables_metadata(checkpoint / "items").metadata
-            _check_kinds(checkpoint, saved, wanted)
-            found = ocp.load_checkpointables(checkpoint / "items", wanted)
+            _check_kinds(checkpoint, saved, filled)
+            loaded = ocp.load_checkpointables(checkpoint / "items", filled)
     except UserError:
         raise
-    except Exception as error:  # of many kinds, where someone has altered files and the manifest
+    except Exception as error:  # altered files with an altered manifest can raise anything
         reason = " ".join(str(error).split())[:200] or type(error).__name__
         raise UserError(
-            f"{checkpoint}: holds another network than this config's: {reason}"
+            f"{checkpoint}: does not hold the expected network ({reason}); use the config that the"
+            " run was started with"
         ) from None
-    return {**targets, **found}
+    return {**targets, **loaded}
 
 
-def _check_kinds(checkpoint: Path, saved: Any, wanted: dict[str, Any]) -> None:
-    """Refuses arrays of other shapes and dtypes, which orbax would cast, and of absurd sizes."""
-    most = most_bytes(checkpoint)
-    for name, tree in wanted.items():
-        have = _kinds(saved[name])
-        for path, want in _kinds(tree).items():
-            if path not in have:
+def _check_kinds(checkpoint: Path, saved: Any, targets: dict[str, Any]) -> None:
+    """Refuses arrays of other shapes or dtypes, which orbax would cast, and of absurd sizes."""
+    remaining = most_bytes(checkpoint)
+    for name, tree in targets.items():
+        saved_kinds = _kinds(saved[name])
+        for path, kind in _kinds(tree).items():
+            if path not in saved_kinds:
                 raise ValueError(f"item {name!r} has no {path} that can be read")
-            if want != have[path]:
+            if kind != saved_kinds[path]:
                 raise UserError(
-                    f"{checkpoint}: item {name!r} holds {have[path]} in {path} where {want} is"
-                    " needed; the config differs from the run's"
+                    f"{checkpoint}: item {name!r} holds {saved_kinds[path]} in {path}, needed"
+                    f" {kind}; use the config that the run was started with"
                 )
         for leaf in jax.tree.leaves(saved[name]):
-            # Chunks are read whole, and may be larger than the array.
+            # A chunk is read as a whole and may be larger than the array.
             chunk = getattr(leaf.storage_metadata, "chunk_shape", None) or leaf.shape
-            most -= leaf.dtype.itemsize * max(math.prod(leaf.shape), math.prod(chunk))
-    if most < 0:
-        raise UserError(f"{checkpoint}: its arrays are larger than files of its size can hold")
+            remaining -= leaf.dtype.itemsize * max(math.prod(leaf.shape), math.prod(chunk))
+    if remaining < 0:
+        raise UserError(f"{checkpoint}: its arrays are larger than its files can hold; replace it")
 
 
 def _kinds(tree: Any) -> dict[str, str]:
-    """Returns dtype and shape of each leaf by its path, the same for tuples as for dicts."""
+    """Returns each leaf's dtype and shape by its path; tuples and dicts have the same paths."""
     leaves = jax.tree_util.tree_leaves_with_path(tree)
     return {
         jax.tree_util.keystr(path, simple=True, separator="/"): f"{leaf.dtype}{leaf.shape}"

@@ -1,4 +1,4 @@
-"""One process at a time in a folder."""
+"""A lock that allows one process at a time in a folder."""
 
 import contextlib
 import os
@@ -12,13 +12,13 @@ from kdgan_jax.runtime.errors import UserError
 
 @contextlib.contextmanager
 def alone(folder: Path) -> Iterator[None]:
-    """Holds `folder`/.lock while the block runs.
+    """Locks `folder`/.lock while the block runs.
 
-    The operating system releases it when the process ends in whatever way, so that a file left
-    behind is no lock. Where there are no such locks (Windows) nothing is held.
+    The operating system releases the lock when the process ends, however it ends, so a file that is
+    left behind does not lock the folder. On systems without such locks (Windows), does nothing.
 
     Raises:
-      UserError: another process holds it, or the folder cannot be written to.
+      UserError: another process holds the lock, or the folder cannot be written to.
     """
     try:
         import fcntl
@@ -26,20 +26,23 @@ def alone(folder: Path) -> Iterator[None]:
         yield
         return
     try:
-        opened = (folder / ".lock").open("a+")
+        lock_file = (folder / ".lock").open("a+")
     except OSError as error:
-        raise UserError(f"{folder}: cannot be written to ({error})") from None
-    with opened as file:
+        raise UserError(
+            f"{folder}: cannot be written to ({error}); change its permissions or choose another"
+            " --workdir"
+        ) from None
+    with lock_file as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             file.seek(0)
+            holder = file.read().strip() or "another process"
             raise UserError(
-                f"{folder}: is in use by {file.read().strip() or 'another process'}; wait for it,"
-                " end it, or choose another --workdir"
+                f"{folder}: is in use by {holder}; wait for it, end it, or choose another --workdir"
             ) from None
         except OSError as error:  # a file system without locks
-            log.warning("%s: cannot be locked (%s); start one process alone in it", folder, error)
+            log.warning("%s: cannot be locked (%s); run only one process in it", folder, error)
         file.truncate(0)
         file.write(f"process {os.getpid()} on {socket.gethostname()}\n")
         file.flush()

@@ -1,4 +1,4 @@
-"""The metrics of a run while it trains: JSON lines and TensorBoard events."""
+"""Training metrics of a run: JSON lines and TensorBoard events."""
 
 import contextlib
 import json
@@ -8,7 +8,7 @@ from typing import Any
 from kdgan_jax.runtime.console import log
 from kdgan_jax.runtime.files import write_text
 
-# Columns of metrics that are no losses: no loss can be called so.
+# Columns of the log that are not losses; no loss may have one of these names.
 NO_LOSSES = (
     *("phase", "step", "total", "skipped", "gradient_norm", "logit_real", "logit_fake"),
     *("seconds_per_step", "holdout_psnr_y"),
@@ -16,7 +16,7 @@ NO_LOSSES = (
 
 
 def read_metrics(path: str | Path) -> list[dict[str, Any]]:
-    """Returns the rows of a metrics file; a line cut short by a kill is left out."""
+    """Returns the rows of a metrics file; a line that a kill cut short is skipped."""
     rows = []
     if Path(path).is_file():
         for line in Path(path).read_text().splitlines():
@@ -26,15 +26,15 @@ def read_metrics(path: str | Path) -> list[dict[str, Any]]:
 
 
 class MetricLog:
-    """Appends scalars to `metrics.jsonl` and TensorBoard events of one phase of a run.
+    """Appends the scalars of one phase to `metrics.jsonl` and to its TensorBoard events.
 
-    Rows of this phase after `start` are removed first: the steps are about to be made again.
+    First removes the phase's rows after step `start`, since those steps are about to be repeated.
     """
 
     def __init__(self, workdir: Path, phase: str, start: int) -> None:
         self.path, self.phase = workdir / "metrics.jsonl", phase
         rows = read_metrics(self.path)
-        kept = [r for r in rows if r["phase"] != phase or r["step"] <= start]
+        kept = [row for row in rows if row["phase"] != phase or row["step"] <= start]
         write_text(self.path, "".join(json.dumps(row) + "\n" for row in kept))
         self._events = None
         try:
@@ -42,10 +42,10 @@ class MetricLog:
 
             self._events = SummaryWriter(str(workdir / "events" / phase), purge_step=start + 1)
         except ImportError:
-            log.warning("tensorboardX is not installed: no TensorBoard events are written")
+            log.warning("No TensorBoard events are written: tensorboardX is not installed")
 
     def write(self, step: int, scalars: dict[str, float]) -> None:
-        """Writes one row: what `scalars` hold, at `step`."""
+        """Writes one row of scalars at `step`."""
         row = {"phase": self.phase, "step": step, **scalars}
         with self.path.open("a") as file:
             file.write(json.dumps(row) + "\n")
@@ -54,6 +54,6 @@ class MetricLog:
                 self._events.add_scalar(name, value, step)
 
     def close(self) -> None:
-        """Flushes the events."""
+        """Flushes and closes the events."""
         if self._events:
             self._events.close()

@@ -1,4 +1,4 @@
-"""`run.json`: every start of a run, what it ran on, and how it ended."""
+"""`run.json`: every start of a run, its software and hardware, and how it ended."""
 
 import contextlib
 import datetime
@@ -17,23 +17,23 @@ RUNNING = "running"
 
 
 def versions() -> dict[str, str]:
-    """Returns the versions of Python and of the packages that figures depend on."""
-    found = {"python": platform.python_version()}
+    """Returns the versions of Python and of the packages that affect results."""
+    installed = {"python": platform.python_version()}
     for name in PACKAGES:
         with contextlib.suppress(PackageNotFoundError):
-            found[name] = version(name)
-    return found
+            installed[name] = version(name)
+    return installed
 
 
 def revision() -> str | None:
-    """Returns the git commit of this code, with "+" if it has been changed; None outside git."""
+    """Returns the git commit of this code, with "+" if files differ from it; None outside git."""
 
     def git(*arguments: str) -> str:
         command = ["git", "-C", str(Path(__file__).parent), *arguments]
         return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
 
     try:
-        git("ls-files", "--error-unmatch", __file__)  # not the commit of a repository around it
+        git("ls-files", "--error-unmatch", __file__)  # fails in a repository that only surrounds it
         return git("rev-parse", "HEAD") + "+" * bool(git("status", "--porcelain", "-uno"))
     except (OSError, subprocess.CalledProcessError):
         return None
@@ -45,21 +45,24 @@ def _now() -> str:
 
 @contextlib.contextmanager
 def kept(path: Path, facts: dict[str, Any]) -> Iterator[None]:
-    """Adds a start to the file at `path`, and when the block ends, how.
+    """Records a start in the file at `path`, and how it ended once the block ends.
 
-    A start that is still "running" there was killed, or its machine went down: whoever calls this
-    is alone in the run.
+    The caller holds the run's lock, so an earlier start that is still "running" was killed or its
+    machine went down.
+
+    Args:
+      path: of `run.json`.
+      facts: JSON values to record with the start.
     """
     starts: list[dict[str, Any]] = []
     with contextlib.suppress(ValueError, KeyError, TypeError):
-        found = read_json(path)["starts"]
-        starts = [start for start in found if isinstance(start, dict)]
-    for old in starts:
-        if old.get("exit") == RUNNING:
-            old["exit"] = "ended without a word: killed, or the machine went down"
-    ours: dict[str, Any] = {"start": _now(), "end": None, "exit": RUNNING}
-    ours |= {"versions": versions(), "revision": revision(), **facts}
-    starts.append(ours)
+        starts = [start for start in read_json(path)["starts"] if isinstance(start, dict)]
+    for earlier in starts:
+        if earlier.get("exit") == RUNNING:
+            earlier["exit"] = "killed, or the machine went down"
+    current: dict[str, Any] = {"start": _now(), "end": None, "exit": RUNNING}
+    current |= {"versions": versions(), "revision": revision(), **facts}
+    starts.append(current)
     write_json(path, {"starts": starts})
     reason = "complete"
     try:
@@ -71,6 +74,6 @@ def kept(path: Path, facts: dict[str, Any]) -> Iterator[None]:
         reason = f"failed: {error!r}"
         raise
     finally:
-        ours |= {"end": _now(), "exit": reason}
-        with contextlib.suppress(OSError):  # a full disk must not hide what went wrong
+        current |= {"end": _now(), "exit": reason}
+        with contextlib.suppress(OSError):  # a full disk must not hide the first error
             write_json(path, {"starts": starts})

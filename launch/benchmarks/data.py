@@ -1,11 +1,12 @@
-"""What it costs to feed a small student: patches cut on the device, by tf.data, and not at all.
+"""The cost of feeding a small student: patches cut on the device, by tf.data, and not at all.
 
     python -m launch.benchmarks.data [--source=PHOTOS] [--lr_patch 32 64] [--steps_per_call 1 16]
 
-Prints patches per second of each pipeline alone, milliseconds of a train step with each and with
-one batch that lies on the device ("fixed"), the share of a step spent on data, seconds to start,
-and the photos' bytes. Steps are timed in rounds, one of each kind after the other; figures are
-medians over rounds, and ratios are of times of one round. Without TensorFlow its rows are left out.
+Prints, for each pipeline: patches per second without training, milliseconds of a train step with
+it and with a batch that stays on the device ("fixed"), the share of a step spent on data, seconds
+to start, and the photos' bytes. Steps are timed in rounds, one after the other with each pipeline.
+Figures are medians over rounds; ratios compare times of the same round. Rows of tf.data are left
+out without TensorFlow.
 """
 
 import argparse
@@ -17,7 +18,7 @@ import tempfile
 import time
 from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import jax
 import numpy as np
@@ -34,23 +35,25 @@ from kdgan_jax.data import buffers, photos, prepared
 from kdgan_jax.data.batches import Batch
 from kdgan_jax.inference.model import Model
 from kdgan_jax.runtime import console, devices
-from kdgan_jax.train import feed as feeds
-from kdgan_jax.train import phase as phases
+from kdgan_jax.train.feed import Feed, FeedFactory, feed_factory
+from kdgan_jax.train.phase_setup import PhaseSetup, compiled_steps, initial_state
+
+Result = TypeVar("Result")
 
 SEED, SCALE = 0, 4
-STUDENT = Spec("compact", {"channels": 32, "depth": 4})  # of configs/kd.py
+STUDENT = Spec("compact", {"channels": 32, "depth": 4})  # as in configs/kd.py
 
 
-def timed(function: Callable[[], Any]) -> tuple[float, Any]:
-    """Returns the seconds of a call, and its result."""
+def timed(function: Callable[[], Result]) -> tuple[float, Result]:
+    """Returns (seconds that a call took, its result)."""
     began = time.perf_counter()
     result = function()
     return time.perf_counter() - began, result
 
 
-def a_phase(lr_patch: int, batch: int, number: int) -> phases.Phase:
-    """Returns a phase that trains the student on the truth alone, by L1."""
-    own = PhaseConfig(
+def student_phase(lr_patch: int, batch: int, number: int) -> PhaseSetup:
+    """Returns a phase that trains the student with L1 to HR on `number` devices."""
+    config = PhaseConfig(
         name="student",
         network="student",
         spec=STUDENT,
@@ -63,11 +66,11 @@ def a_phase(lr_patch: int, batch: int, number: int) -> phases.Phase:
         optimizer=OptimizerConfig(1e-3),
     )
     model = Model(STUDENT.name, STUDENT.options, SCALE, None)
-    return phases.Phase(own, SEED, Path(), model, {}, number)
+    return PhaseSetup(config, SEED, Path(), model, {}, number)
 
 
-def fixed(phase: phases.Phase) -> feeds.Feed:
-    """Returns a feed of one batch of noise, which lies on the devices."""
+def fixed_feed(phase: PhaseSetup) -> Feed:
+    """Returns a feed of one batch of noise, which stays on the devices."""
     batches = phase.config.batches
     share, size = batches.batch // phase.devices, batches.hr_patch
     random = np.random.default_rng(SEED)
@@ -85,34 +88,40 @@ def fixed(phase: phases.Phase) -> feeds.Feed:
         while True:
             yield batch
 
-    return feeds.Feed({}, lambda arrays, given, step: given, always, on_device=True)
+    return Feed({}, lambda arrays, given, step: given, always, on_device=True)
 
 
 class Loop:
-    """Training with one feed, a few calls at a time."""
+    """Trains with one feed, a few calls at a time.
 
-    def __init__(self, phase: phases.Phase, feed: feeds.Feed, per_call: int) -> None:
-        self.state = devices.replicate(phases.initial(phase), phase.devices)
-        self.call = phases.compiled(phase, feed)(per_call, False)
+    Attributes:
+      per_call: steps per compiled call.
+      frozen: arrays that the step reads and never changes.
+      stream: what the feed gives to each call.
+    """
+
+    def __init__(self, phase: PhaseSetup, feed: Feed, per_call: int) -> None:
+        self.state = devices.replicate(initial_state(phase), phase.devices)
+        self.call = compiled_steps(phase, feed)(per_call, False)
         self.frozen = {"photos": feed.arrays}
-        self.stream = feed.given(0)
+        self.stream = feed.stream(0)
         self.per_call = per_call
 
     def run(self, calls: int) -> tuple[float, float]:
-        """Returns the seconds of a step, and those of them spent waiting for the host's batch."""
+        """Returns the seconds per step, and the part of them spent waiting for the host."""
         waited = 0.0
         began = time.perf_counter()
         for _ in range(calls):
-            took, given = timed(lambda: next(self.stream))
-            waited += took
+            seconds, given = timed(lambda: next(self.stream))
+            waited += seconds
             self.state, metrics = self.call(self.state, self.frozen, given)
         jax.block_until_ready((self.state, metrics))
         steps = calls * self.per_call
         return (time.perf_counter() - began) / steps, waited / steps
 
 
-def alone(feed: feeds.Feed, phase: phases.Phase, seconds: float) -> float:
-    """Returns the patches per second of a feed whose batches nobody trains on."""
+def patches_per_second(feed: Feed, phase: PhaseSetup, seconds: float) -> float:
+    """Returns the speed of a feed without training, measured for about `seconds`."""
 
     def touch(state: Any, arrays: Any, given: Any) -> tuple[Any, Any]:
         batch = feed.cut(arrays, given, state)
@@ -121,7 +130,7 @@ def alone(feed: feeds.Feed, phase: phases.Phase, seconds: float) -> float:
 
     call = devices.parallel(touch, phase.devices)
     state = devices.replicate(np.int32(0), phase.devices)
-    with contextlib.closing(feed.given(0)) as stream:
+    with contextlib.closing(feed.stream(0)) as stream:
         for _ in range(3):
             state, total = call(state, feed.arrays, next(stream))
         jax.block_until_ready(total)
@@ -134,41 +143,41 @@ def alone(feed: feeds.Feed, phase: phases.Phase, seconds: float) -> float:
         return batches * phase.config.batches.batch / (time.perf_counter() - began)
 
 
-def sources(
-    data: DataConfig, scale: int, photos_of: photos.Photos, number: int
-) -> Iterator[tuple[str, feeds.Source, float]]:
-    """Yields each pipeline that can run here with the seconds that it took to start.
+def pipelines(
+    data: DataConfig, scale: int, chosen: photos.Photos, number: int
+) -> Iterator[tuple[str, FeedFactory, float]]:
+    """Yields (name, source of feeds, seconds to start) of each pipeline that can run here.
 
-    The device's twice: from the photos, and from a file of `kdgan_jax.prepare`.
+    The pipeline on the device starts twice: from photos and from a file of `kdgan_jax.prepare`.
     """
-    device = dataclasses.replace(data, backend="device")
-    took, source = timed(lambda: feeds.source(device, scale, photos_of.train, None, number))
-    yield "device", source, took
+    on_device = dataclasses.replace(data, backend="device")
+    seconds, source = timed(lambda: feed_factory(on_device, scale, chosen.train, None, number))
+    yield "device", source, seconds
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "photos.bin"
-        prepared.save(file, photos_of, data, scale)
+        prepared.save(file, chosen, data, scale)
 
-        def from_file() -> feeds.Source:
-            decoded, known = prepared.load(file, scale)
-            return feeds.source(device, scale, known.train, decoded, number)
+        def from_file() -> FeedFactory:
+            decoded, listed = prepared.load(file, scale)
+            return feed_factory(on_device, scale, listed.train, decoded, number)
 
-        took, source = timed(from_file)
-        yield "device, prepared", source, took
+        seconds, source = timed(from_file)
+        yield "device, prepared", source, seconds
     if importlib.util.find_spec("tensorflow"):
-        host = dataclasses.replace(data, backend="tfdata")
-        took, source = timed(lambda: feeds.source(host, scale, photos_of.train, None, number))
-        yield "tfdata", source, took
+        on_host = dataclasses.replace(data, backend="tfdata")
+        seconds, source = timed(lambda: feed_factory(on_host, scale, chosen.train, None, number))
+        yield "tfdata", source, seconds
 
 
-def rounds(loops: dict[str, Loop], calls: int, number: int) -> dict[str, np.ndarray]:
-    """Returns (rounds, 2) seconds of a step and of waiting by the feed's name, side by side."""
+def time_rounds(loops: dict[str, Loop], calls: int, number: int) -> dict[str, np.ndarray]:
+    """Returns (rounds, 2) seconds per step and seconds of waiting, by the feed's name."""
     for loop in loops.values():
         loop.run(3)
-    found: dict[str, list[tuple[float, float]]] = {name: [] for name in loops}
+    times: dict[str, list[tuple[float, float]]] = {name: [] for name in loops}
     for _ in range(number):
         for name, loop in loops.items():
-            found[name].append(loop.run(calls))
-    return {name: np.array(rows) for name, rows in found.items()}
+            times[name].append(loop.run(calls))
+    return {name: np.array(rows) for name, rows in times.items()}
 
 
 def main() -> int:
@@ -182,55 +191,52 @@ def main() -> int:
     add("--lr_patch", type=int, nargs="+", default=[24, 32, 64])
     add("--steps_per_call", type=int, nargs="+", default=[1])
     add("--rounds", type=int, default=7)
-    add("--seconds", type=float, default=2.0, help="that a round of one feed takes, about")
+    add("--seconds", type=float, default=2.0, help="approximate length of a round of one feed")
     arguments = parser.parse_args()
     console.setup()
     devices.configure(training=True)
     data = DataConfig(source=arguments.source)
     number = devices.count(0, (arguments.batch,))
-    photos_of = photos.gather(data, SCALE, max(arguments.lr_patch) * SCALE)
-    found = {}
+    chosen = photos.gather(data, SCALE, max(arguments.lr_patch) * SCALE)
+    sources = {}
     print("| feed | seconds to start |\n|---|---|")
-    for name, source, took in sources(data, SCALE, photos_of, number):
-        print(f"| {name} | {took:.2f} |")
-        found[name] = source
-    del found["device, prepared"]
-    size = buffers.size(photos_of.train, SCALE)
-    print(f"\n{devices.describe(number)}; photos take {size / 2**20:.0f} MB, once on a device")
+    for name, source, seconds in pipelines(data, SCALE, chosen, number):
+        print(f"| {name} | {seconds:.2f} |")
+        sources[name] = source
+    del sources["device, prepared"]
+    size = buffers.size(chosen.train, SCALE)
     print(
+        f"\n{devices.describe(number)}; photos take {size / 2**20:.0f} MB, one copy per device\n"
         "\n| LR patch | steps per call | feed | patches per second alone | ms per step | of fixed"
         " | waiting for data |\n|---|---|---|---|---|---|---|"
     )
     for lr_patch in arguments.lr_patch:
-        phase = a_phase(lr_patch, arguments.batch, number)
-        feeds_of = {"fixed": fixed(phase)}
-        feeds_of |= {name: source(SEED, phase.config.batches) for name, source in found.items()}
+        phase = student_phase(lr_patch, arguments.batch, number)
+        feeds = {"fixed": fixed_feed(phase)}
+        feeds |= {name: source(SEED, phase.config.batches) for name, source in sources.items()}
         speed = {
-            name: f"{alone(feed, phase, arguments.seconds):,.0f}"
-            for name, feed in feeds_of.items()
-            if name != "fixed"
+            name: f"{patches_per_second(feeds[name], phase, arguments.seconds):,.0f}"
+            for name in sources
         }
         for per_call in arguments.steps_per_call:
             with contextlib.ExitStack() as stack:
                 loops = {}
-                for name, feed in feeds_of.items():
+                for name, feed in feeds.items():
                     if feed.on_device or per_call == 1:
                         loops[name] = Loop(phase, feed, per_call)
                         stack.callback(loops[name].stream.close)
                 pace, _ = loops["fixed"].run(3)
                 calls = max(2, round(arguments.seconds / pace / per_call))
-                times = rounds(loops, calls, arguments.rounds)
+                times = time_rounds(loops, calls, arguments.rounds)
             for name, rows in times.items():
                 ratio = np.median(rows[:, 0] / times["fixed"][:, 0])
-                # On the device data are part of the step: what it takes beyond the fixed batch.
-                beyond = (
-                    1 - 1 / ratio
-                    if feeds_of[name].on_device
-                    else np.median(rows[:, 1] / rows[:, 0])
+                # Cutting on the device is part of the step: what exceeds the fixed batch's time.
+                waiting = (
+                    1 - 1 / ratio if feeds[name].on_device else np.median(rows[:, 1] / rows[:, 0])
                 )
                 print(
                     f"| {lr_patch} | {per_call} | {name} | {speed.get(name, '-')}"
-                    f" | {1e3 * np.median(rows[:, 0]):.3g} | {ratio:.3f} | {max(beyond, 0):.1%} |",
+                    f" | {1e3 * np.median(rows[:, 0]):.3g} | {ratio:.3f} | {max(waiting, 0):.1%} |",
                     flush=True,
                 )
     return 0

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# The figures of the README's benchmark table: four trainings on real photos, then one evaluation.
-# About an hour on 2 CPU cores; every training resumes where it was stopped.
-#   launch/reproduce/benchmark.sh DATA     DATA holds train/, benchmark/ and seed_generator/
+# Makes the figures of the benchmark table: trains on real photos, then evaluates.
+# Takes about an hour on 2 CPU cores. An interrupted training resumes where it stopped.
+#   launch/reproduce/benchmark.sh DATA     (DATA holds train/, benchmark/ and seed_generator/)
 set -euo pipefail
 data=${1:?usage: launch/reproduce/benchmark.sh DATA}
 python -m kdgan_jax.main --config=configs/kd.py --workdir=runs/photos \

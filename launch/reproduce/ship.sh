@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Remakes the students that come with the package, out of the run that launch/reproduce/benchmark.sh leaves.
+# Remakes the student models of the package from the run of launch/reproduce/benchmark.sh.
 set -euo pipefail
 data="525 photos: BSDS500 without BSD100, the 91 images of Yang et al., reduced DIV2K test photos"
 rm -f kdgan_jax/weights/student{,_gan}_x4.safetensors

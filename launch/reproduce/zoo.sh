@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
-# The README's table of published networks: each on the four sets, then beside what was published.
-# About an hour on 2 CPU cores; it goes on where it was stopped. HiT-SRF and VDSR are left out on
-# Urban100, where the two would take as long as all others.
-#   launch/reproduce/zoo.sh DATA     DATA holds weights/ and benchmark/
+# Makes the table of published networks: measures each on the four sets, next to published figures.
+# Takes about an hour on 2 CPU cores and resumes where it stopped. HiT-SRF and VDSR skip Urban100,
+# where the two would take as long as all others together.
+#   launch/reproduce/zoo.sh DATA     (DATA holds weights/ and benchmark/)
 set -euo pipefail
 data=${1:?usage: launch/reproduce/zoo.sh DATA}
 sets=$data/benchmark

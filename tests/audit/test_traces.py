@@ -25,22 +25,18 @@ def small(photo):
 
 
 def test_a_photo_has_neither(photo, small):
-    assert look(photo) == (False, False)
-    assert look(small) == (False, False)
+    assert look(photo) == look(small) == (False, False)
 
 
 @pytest.mark.parametrize("quality", [30, 50, 75])
-@pytest.mark.parametrize(("top", "left"), [(0, 0), (3, 5)])
-def test_jpeg_blocks_are_seen_wherever_they_begin(photo, quality, top, left):
-    assert look(jpeg(photo, quality)[top:, left:]) == (True, False)
+def test_jpeg_blocks_are_seen_wherever_they_begin(photo, quality):
+    image = jpeg(photo, quality)
+    assert look(image) == look(image[3:, 5:]) == (True, False)
 
 
 def test_columns_that_blocks_make_uneven_are_not_enlargement():
-    (camera,) = photos.installed(["skimage/data/camera.png"], 1)
-    image = jpeg(photos.pixels(camera.hr), 30)
-    uneven = [traces._unevenness(phases) for phases in traces._roughness(colour.luma(image))]
-    assert min(uneven) > 1.12  # would be, without blocks
-    assert look(image) == (True, False)
+    (camera,) = photos.installed(["skimage/data/camera.png"], 1)  # uneven by more than 1.12
+    assert look(jpeg(photos.pixels(camera.hr), 30)) == (True, False)
 
 
 @pytest.mark.parametrize("scale", [2, 3, 4])
@@ -68,13 +64,10 @@ def test_a_regular_pattern_is_not_enlargement():
     assert traces.look(stripes) == (False, False)
 
 
-@pytest.mark.parametrize("noise", [0, 0.6])
-def test_flat_pictures_say_nothing(noise):
-    flat = 100 + noise * np.random.default_rng(0).standard_normal((200, 300))
-    assert traces.look(np.round(flat)) == (False, False)
-
-
-def test_small_pictures_say_nothing(small):
+def test_flat_and_small_pictures_have_no_traces(small):
+    for noise in (0, 0.6):
+        flat = 100 + noise * np.random.default_rng(0).standard_normal((200, 300))
+        assert traces.look(np.round(flat)) == (False, False)
     assert look(bicubic.upscale(jpeg(small, 30), 2)[:63]) == (False, False)
 
 

@@ -6,15 +6,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kdgan_jax.config import spec
-from kdgan_jax.config.settings import Spec
 from kdgan_jax.models import GENERATORS
 from kdgan_jax.runtime.errors import UserError
 
 
 def written(name, **options):
-    """Returns what `parse` reads back."""
-    said = ",".join(f"{key}={value!r}" for key, value in options.items())
-    return f"{name}:{said}" if said else name
+    """Returns the text of a name and options."""
+    values = ",".join(f"{key}={value!r}" for key, value in options.items())
+    return f"{name}:{values}" if values else name
 
 
 @pytest.mark.parametrize(
@@ -32,7 +31,6 @@ def written(name, **options):
 )
 def test_a_text_is_a_name_and_options(text, name, options):
     assert spec.parse(text, "field") == (name, options)
-    assert spec.parse(written(name, **options), "field") == (name, options)
 
 
 NUMBERS = st.integers() | st.floats(allow_nan=False, allow_infinity=False)
@@ -44,38 +42,27 @@ VALUES = st.recursive(
 )
 
 
+@pytest.mark.long
 @given(WORDS, st.dictionaries(WORDS, VALUES, max_size=3))
-def test_what_is_written_is_read_back(name, options):
-    assert spec.parse(written(name, **options), "field") == Spec(name, options)
+def test_any_written_text_is_read_back(name, options):
+    assert spec.parse(written(name, **options), "field") == (name, options)
 
 
 @pytest.mark.parametrize(
     "text",
     [
-        "",
-        ":channels=8",
-        "compact:8",
-        "compact:channels",
-        "compact:channels=",
-        "compact:channels=8)",
-        "compact:channels=8) + f(",
-        "compact:**more",
-        "compact:*more",
-        "compact:channels=8 depth=4",
-        "compact:channels=open('a')",
-        "compact:channels=2**9999",
-        "compact:channels=a.b",
-        "compact:channels=\0",
-        "compact:channels=" + "(" * 5000,
+        *("", ":channels=8", "compact:8", "compact:channels", "compact:channels="),
+        *("compact:channels=8)", "compact:channels=8) + f(", "compact:**more", "compact:*more"),
+        *("compact:channels=8 depth=4", "compact:channels=open('a')", "compact:channels=2**9999"),
+        *("compact:channels=a.b", "compact:channels=\0", "compact:channels=" + "(" * 5000),
+        *("compact:b=1,b=2", "compact:b=" + "-" * 5000 + "1"),
     ],
 )
-def test_what_cannot_be_read_is_refused_with_field_and_value(text):
-    with pytest.raises(UserError) as caught:
+def test_a_text_that_cannot_be_read_is_refused_with_field_and_value(text):
+    with pytest.raises(UserError, match=r"^config\.student\.network=") as caught:
         spec.parse(text, "config.student.network")
-    said = str(caught.value)
-    assert said.startswith("config.student.network=")
-    assert "\n" not in said
-    assert text[:20].replace("\0", "") in said
+    assert "\n" not in str(caught.value)
+    assert text[:20].replace("\0", "") in str(caught.value)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -89,46 +76,40 @@ class Entry:
 
 
 def test_an_entry_is_built_of_its_options():
-    made = spec.build({"a": Entry}, "a", {"channels": [8, 4]}, "field", scale=4)
-    assert made == Entry(channels=(8, 4), depth=2, scale=4)
-    assert hash(made) == hash(Entry((8, 4), 2, 4))
+    entry = spec.build({"a": Entry}, "a", {"channels": [8, 4]}, "field", scale=4)
+    assert entry == Entry(channels=(8, 4), depth=2, scale=4)
+    assert hash(entry) == hash(Entry((8, 4), 2, 4))
 
 
 @pytest.mark.parametrize(
     ("name", "options", "facts"),
     [
-        ("b", {}, ["field='b'", "known: a"]),
-        ("a", {"chanels": 3}, ["field", "'a'", "'chanels'", "did you mean 'channels'"]),
-        ("a", {"inner": 3}, ["'inner'"]),  # no argument
-        ("a", {"scale": 3}, ["'scale'", "known: channels"]),  # not the user's
-        ("a", {"depth": 3}, ["'depth'", "known: channels"]),  # the same
+        ("b", {}, ["'b'", "known: a"]),
+        ("a", {"chanels": 3}, ["'a'", "'chanels'", "'channels'"]),
+        ("a", {"inner": 3}, ["'inner'"]),  # not an argument
+        ("a", {"scale": 3}, ["'scale'", "known: channels)"]),  # not the user's
     ],
 )
 def test_unknown_entries_and_options_are_refused(name, options, facts):
     with pytest.raises(UserError) as caught:
         spec.build({"a": Entry}, name, options, "field", depth=1, scale=4)
-    for fact in facts:
+    for fact in "field", *facts:
         assert fact in str(caught.value)
 
 
-@pytest.mark.parametrize("text", ["a:b=1,b=2", "a:b=" + "-" * 5000 + "1"])
-def test_options_that_are_there_twice_or_absurd_are_refused(text):
-    with pytest.raises(UserError, match=r"^field='a:b="):
-        spec.parse(text, "field")
-
-
 @pytest.mark.parametrize(
-    ("name", "options"),
+    ("name", "key", "value"),
     [
-        ("compact", {"channels": "big"}),
-        ("compact", {"channels": 8.5}),
-        ("compact", {"depth": True}),
-        ("compact", {"branches": 1}),
-        ("srcnn", {"channels": 3}),
-        ("srcnn", {"channels": ("a", 4)}),
+        ("compact", "channels", "big"),
+        ("compact", "channels", 8.5),
+        ("compact", "depth", True),
+        ("compact", "branches", 1),
+        ("srcnn", "channels", 3),
+        ("srcnn", "channels", ("a", 4)),
     ],
 )
-def test_a_value_of_another_type_than_the_options_is_refused(name, options):
-    (key,) = options
-    with pytest.raises(UserError, match=rf"^field: '{name}' has {key}="):
-        spec.build(GENERATORS, name, options, "field")
+def test_a_value_of_another_type_than_the_default_is_refused(name, key, value):
+    with pytest.raises(UserError) as caught:
+        spec.build(GENERATORS, name, {key: value}, "field")
+    for fact in "field", repr(name), f"{key}={value!r}", f"{key}={getattr(GENERATORS[name], key)}":
+        assert fact in str(caught.value)

@@ -1,4 +1,4 @@
-"""What is drawn: pinned, of a sample's number alone, and exact to the last bit of 32."""
+"""Places of samples: pinned, exact to the last of 32 bits, and uniform."""
 
 import itertools
 from fractions import Fraction
@@ -16,116 +16,89 @@ LARGE = np.array([[60000, 50000], [50000, 60000], [40000, 65535]])
 ONES = 2**32 - 1
 
 
-def draw(seed, index, known=None):
+def draw(seed, index, table):
     """Returns the places of samples as (n, 4): photo, top, left, turn."""
-    known = sampling.table(SIDES, 8) if known is None else known
-    places = sampling.draw(seed, jnp.asarray(index, jnp.uint32), known)
+    places = sampling.draw(seed, jnp.asarray(index, jnp.uint32), table)
     return np.stack([np.asarray(a) for a in places], 1)
 
 
-# What is drawn never changes: runs are resumed under other versions, and on other devices.
+# Places never change: runs are resumed under other versions and on other devices.
 
 
 @pytest.mark.parametrize(
-    ("seed", "index", "places"),
+    ("seed", "index", "place"),
     [
         (0, 0, [2, 7293, 14886, 0]),
         (0, 1, [0, 1253, 29067, 2]),
         (7, 1000, [1, 23337, 15911, 2]),
         (2**31, 2**31, [0, 14603, 49399, 7]),
-        (2**32 - 1, 2**32 - 1, [2, 36745, 32901, 4]),
+        (ONES, ONES, [2, 36745, 32901, 4]),
     ],
 )
-def test_places_are_those_of_all_versions(seed, index, places):
-    np.testing.assert_array_equal(draw(seed, [index], sampling.table(LARGE, 8)), [places])
+def test_places_are_those_of_all_versions(seed, index, place):
+    np.testing.assert_array_equal(draw(seed, [index], sampling.tabulate(LARGE, 8)), [place])
 
 
-def test_a_sample_does_not_depend_on_the_batch_that_it_is_asked_in():
-    index = np.array([0, 1, 17, 2**31, ONES - 1, ONES], np.uint32)
-    together = draw(3, index)
-    np.testing.assert_array_equal(draw(3, index[::-1])[::-1], together)
-    np.testing.assert_array_equal(np.concatenate([draw(3, [i]) for i in index]), together)
-    assert len(np.unique(together, axis=0)) == len(index)
-
-
-def test_samples_near_the_last_32_bit_number_are_as_others():
+def test_a_sample_does_not_depend_on_its_batch():
+    # The last 32-bit numbers are no exception.
     index = (ONES - np.arange(200)).astype(np.uint32)
-    places = draw(0, index)
+    table = sampling.tabulate(SIDES, 8)
+    places = draw(3, index, table)
+    np.testing.assert_array_equal(draw(3, index[::-1], table)[::-1], places)
+    np.testing.assert_array_equal(draw(3, index[:1], table), places[:1])
     assert len(np.unique(places, axis=0)) == len(index)
-    free = SIDES[places[:, 0]] - 8 + 1
-    assert np.all((places[:, 1:3] >= 0) & (places[:, 1:3] < free))
-    assert set(places[:, 3]) == set(range(sampling.TURNS))
+    assert np.all((places[:, 1:3] >= 0) & (places[:, 1:3] < SIDES[places[:, 0]] - 8 + 1))
 
 
-# Places.
+@pytest.mark.parametrize("uniform_over", ["pixels", "images"])
+def test_places_are_uniform(uniform_over):
+    sides = np.array([[80, 100], [47, 47]])
+    places = draw(0, np.arange(4000), sampling.tabulate(sides, 8, uniform_over))
+    large = places[places[:, 0] == 0]
+    share = 0.5 if uniform_over == "images" else 73 * 93 / (73 * 93 + 40 * 40)
+    assert abs(len(large) / 4000 - share) < 4 * np.sqrt(share * (1 - share) / 4000)
+    for column, number in ((1, 73), (2, 93), (3, 8)):
+        counts = np.histogram(large[:, column], bins=8, range=(0, number))[0]
+        expected = np.histogram(np.arange(number), bins=8, range=(0, number))[0]
+        expected = expected / number * len(large)
+        assert np.sum((counts - expected) ** 2 / expected) < 24.3  # chi-square, 7 d.o.f., p = 0.001
 
 
-@given(st.lists(st.tuples(st.integers(1, 65535), st.integers(0, ONES)), min_size=16, max_size=16))
-def test_places_are_exact_products(pairs):
-    limits, bits = np.array(pairs, np.uint32).T
-    exact = [limit * bit >> 32 for limit, bit in pairs]
-    found = sampling._below(jnp.asarray(limits), jnp.asarray(bits))
-    np.testing.assert_array_equal(found, exact)
-
-
-def test_places_of_extreme_bits_are_the_first_and_the_last_one():
-    limits = jnp.arange(1, 65536, dtype=jnp.uint32)
-    for bits in (0, 1, 2**16 - 1, 2**16, 2**31 - 1, 2**31, ONES - 1, ONES):
-        exact = [limit * bits >> 32 for limit in range(1, 65536)]
-        found = np.asarray(sampling._below(limits, jnp.full_like(limits, bits)))
-        np.testing.assert_array_equal(found, exact)
-        assert found.dtype == np.int32
-        if bits in (0, ONES):
-            np.testing.assert_array_equal(found, np.asarray(limits) - 1 if bits else 0 * found)
+def test_places_are_exact_products():
+    limits = np.arange(1, 65536, dtype=np.uint32)
+    extremes = (0, 1, 2**16 - 1, 2**16, 2**31 - 1, 2**31, ONES - 1, ONES)
+    random = np.random.default_rng(0).integers(0, 2**32, (8, len(limits)), np.uint32)
+    for bits in [*(np.full_like(limits, extreme) for extreme in extremes), *random]:
+        exact = (limits.astype(np.uint64) * bits >> 32).astype(np.int32)
+        below = np.asarray(sampling._below(jnp.asarray(limits), jnp.asarray(bits)))
+        np.testing.assert_array_equal(below, exact, strict=True)
 
 
 @pytest.mark.parametrize(
-    ("bits", "places"), [(0, [0, 0, 0, 0]), (ONES, [2, 1, 65527, 7])], ids=["zeros", "ones"]
+    ("sides", "bits", "place"),
+    [
+        (SIDES[:3], 0, [0, 0, 0, 0]),
+        (SIDES[:3], ONES, [2, 1, 65527, 7]),
+        (SIDES[[3, 3]], 2**31 - 1, [0, 0, 0, 3]),
+        (SIDES[[3, 3]], 2**31, [1, 0, 0, 4]),  # a number at a cut belongs to the next photo
+    ],
 )
-def test_extreme_bits_give_the_first_and_the_last_patch(monkeypatch, bits, places):
+def test_extreme_bits_give_the_first_and_the_last_place(monkeypatch, sides, bits, place):
     monkeypatch.setattr(
         sampling.jax.random, "bits", lambda key, shape, dtype: jnp.full(shape, bits, dtype)
     )
-    np.testing.assert_array_equal(draw(0, [5], sampling.table(SIDES[:3], 8)), [places])
+    np.testing.assert_array_equal(draw(0, [5], sampling.tabulate(sides, 8)), [place])
 
 
-# Photos.
+SIZES = st.lists(st.tuples(*[st.integers(8, 65535)] * 2), min_size=1, max_size=40).map(np.array)
 
 
-def shares(known):
-    """Returns each photo's share of the 32-bit numbers, exact."""
-    ends = [0, *map(int, known["cuts"]), 2**32]
-    return [Fraction(end - begin, 2**32) for begin, end in itertools.pairwise(ends)]
-
-
-SIZES = st.lists(
-    st.tuples(st.integers(8, 65535), st.integers(8, 65535)), min_size=1, max_size=40
-).map(np.array)
-
-
-@given(SIZES)
-def test_shares_of_photos_are_those_of_their_places(sides):
-    known = sampling.table(sides, 8)
-    places = [(int(h) - 7) * (int(w) - 7) for h, w in sides]
-    np.testing.assert_array_equal(known["free"], sides - 7)
-    assert known["cuts"].dtype == known["free"].dtype == np.uint32
-    for ours, own in zip(shares(known), places, strict=True):
-        assert abs(ours - Fraction(own, sum(places))) <= Fraction(1, 2**32)
-
-
-@given(SIZES)
-def test_shares_of_photos_are_alike_over_images(sides):
-    known = sampling.table(sides, 8, "images")
-    np.testing.assert_array_equal(known["free"], sides - 7)
-    for share in shares(known):
-        assert abs(share - Fraction(1, len(sides))) <= Fraction(1, 2**32)
-
-
-def test_a_number_at_a_cut_is_the_next_photos(monkeypatch):
-    known = sampling.table(np.array([[8, 8], [8, 8]]), 8)
-    assert known["cuts"].tolist() == [2**31]
-    for bits, photo in ((2**31 - 1, 0), (2**31, 1)):
-        monkeypatch.setattr(
-            sampling.jax.random, "bits", lambda key, shape, dtype, b=bits: jnp.full(shape, b, dtype)
-        )
-        assert draw(0, [0], known)[0, 0] == photo
+@given(SIZES, st.sampled_from(["pixels", "images"]))
+def test_shares_of_photos_are_exact_to_the_last_bit(sides, uniform_over):
+    table = sampling.tabulate(sides, 8, uniform_over)
+    np.testing.assert_array_equal(table.free, sides - 7)
+    assert table.cuts.dtype == table.free.dtype == np.uint32
+    weights = [int(h) * int(w) if uniform_over == "pixels" else 1 for h, w in sides - 7]
+    ends = [0, *map(int, table.cuts), 2**32]
+    for (begin, end), weight in zip(itertools.pairwise(ends), weights, strict=True):
+        assert abs(Fraction(end - begin, 2**32) - Fraction(weight, sum(weights))) <= 2**-32

@@ -1,5 +1,9 @@
+import itertools
+
 import numpy as np
 import pytest
+from matplotlib.axes import Axes
+from matplotlib.transforms import Bbox
 from PIL import Image
 
 from kdgan_jax.evaluation import plots
@@ -20,15 +24,12 @@ def test_curves_are_a_png_with_the_points_in_it(tmp_path):
     rows = [row("teacher", s, pixel=1 / s, holdout_psnr_y=20 + s) for s in range(1, 9)]
     plots.curves(tmp_path / "one.png", rows)
     one = written(tmp_path / "one.png")
-    plots.curves(tmp_path / "two.png", [*rows, row("distill", 5, pixel=0.1, distill=0.2)])
-    assert written(tmp_path / "two.png").shape[1] > 1.5 * one.shape[1]  # a column per phase
-    plots.curves(tmp_path / "fewer.png", [{**r, "holdout_psnr_y": 21} for r in rows])
-    assert (written(tmp_path / "fewer.png") != one).any()
-
-
-def test_curves_do_without_evaluation_and_with_a_loss_of_zero(tmp_path):
-    plots.curves(tmp_path / "curves.png", [row("gan", 1, pixel=0.0, adversarial=0.7)])
-    assert written(tmp_path / "curves.png").size
+    # A loss may be zero, and a phase not yet evaluated.
+    plots.curves(tmp_path / "two.png", [*rows, row("gan", 5, pixel=0.0, adversarial=0.2)])
+    two = written(tmp_path / "two.png")
+    assert two.shape[1] > 1.5 * one.shape[1]  # a column per phase
+    plots.curves(tmp_path / "other.png", [{**r, "holdout_psnr_y": 21} for r in rows])
+    assert (written(tmp_path / "other.png") != one).any()
 
 
 def result(model, psnr, params=50_000, multi_adds=3_000_000_000):
@@ -42,39 +43,24 @@ def result(model, psnr, params=50_000, multi_adds=3_000_000_000):
     }
 
 
-def texts(monkeypatch):
-    """Returns the texts that plots will have drawn, by name; filled while they are made."""
-    from matplotlib.axes import Axes
-
-    found = {}
-    annotate = Axes.annotate
-
-    def spy(self, text, *args, **kwargs):
-        made = annotate(self, text, *args, **kwargs)
-        found.setdefault((id(self), text), []).append(made)
-        return made
-
-    monkeypatch.setattr(Axes, "annotate", spy)
-    return found
-
-
 def test_every_model_is_named_at_its_point_and_names_do_not_overlap(tmp_path, monkeypatch):
-    found = texts(monkeypatch)
+    drawn, annotate = [], Axes.annotate
+    monkeypatch.setattr(
+        Axes, "annotate", lambda *args, **more: drawn.append(annotate(*args, **more)) or drawn[-1]
+    )
     rows = [result("bicubic", 28.4, 0, 0), result("forest", 30, 10**6, None)]
     rows += [result(f"student {i}", 30 + 0.05 * i) for i in range(6)]  # all close together
     plots.tradeoff(tmp_path / "t.png", rows)
     written(tmp_path / "t.png")
-    kept = [[text for text in made if text.figure] for made in found.values()]
-    assert all(len(made) == 1 for made in kept)
-    names = [text.get_text() for (text,) in kept]
+    texts = [text for text in drawn if text.figure]  # others were tried and removed
     students = [f"student {i}" for i in range(6)]
-    assert sorted(names) == sorted(["bicubic", *students] * 2 + ["forest"])  # one cost is unknown
-    boxes = [(text.axes, text.get_window_extent()) for (text,) in kept]
-    for i, (axes, box) in enumerate(boxes):
-        for other_axes, other in boxes[:i]:
-            assert (
-                axes is not other_axes or plots._shared(box, other) < 0.1 * box.width * box.height
-            )
+    names = ["bicubic", *students] * 2 + ["forest"]  # one cost is unknown
+    assert sorted(text.get_text() for text in texts) == sorted(names)
+    for first, second in itertools.combinations(texts, 2):
+        box, other = first.get_window_extent(), second.get_window_extent()
+        shared = Bbox.intersection(box, other)
+        if first.axes is second.axes and shared:
+            assert shared.width * shared.height < 0.1 * box.width * box.height
 
 
 def test_a_model_that_is_exact_and_a_set_without_networks_do_no_harm(tmp_path):
@@ -98,8 +84,6 @@ def test_where_every_image_is_exact_there_is_no_plot_of_gains(tmp_path):
 
 @pytest.mark.parametrize("values", [[28.0, 29, 33], [28.0, float("inf"), 27], [30.0]])
 def test_gains_are_taken_over_the_reference(tmp_path, monkeypatch, values):
-    from matplotlib.axes import Axes
-
     drawn = []
     monkeypatch.setattr(Axes, "boxplot", lambda self, x, **more: drawn.append((x, more)))
     rows = image_rows("bicubic", [27.0, 28, 29][: len(values)]) + image_rows("student", values)

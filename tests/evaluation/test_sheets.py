@@ -34,7 +34,7 @@ def lines(shown, results, **more):
     return [sheets.line(shown, results, rows, scale=4, **more)]
 
 
-def made(shown):
+def upscaled(shown):
     return {
         "nearest": shown.lr.repeat(4, axis=0).repeat(4, axis=1),
         "bicubic": bicubic.upscale(shown.lr, 4),
@@ -48,31 +48,24 @@ def written(path):
         return np.asarray(image.convert("RGB"))
 
 
-@pytest.mark.parametrize("side", [40, 120])  # smaller and larger than the crop
-def test_a_sheet_is_a_png_with_the_photo_in_it(tmp_path, photo, side):
-    shown = example(photo, side)
-    sheets.sheet(tmp_path / "sheet.png", lines(shown, made(shown)))
+def test_a_sheet_is_a_png_with_the_photo_and_the_box_in_it(tmp_path, photo):
+    shown = example(photo, 40)
+    sheets.sheet(tmp_path / "sheet.png", lines(shown, upscaled(shown)))
     pixels = written(tmp_path / "sheet.png")
     ink = np.array([int(sheets.INK[i : i + 2], 16) for i in (1, 3, 5)])
     assert (np.abs(pixels.astype(int) - ink).max(axis=-1) < 8).sum() > 20  # the box
     assert len(np.unique(pixels.reshape(-1, 3), axis=0)) > 500  # the photo
     assert [p.name for p in tmp_path.iterdir()] == ["sheet.png"]
+    # A second photo makes it higher, and so do more models than fit into one row of crops.
+    many = upscaled(shown) | {f"model {i}": shown.hr for i in range(8)}
+    for more in lines(shown, upscaled(shown)) * 2, lines(shown, many):
+        sheets.sheet(tmp_path / "more.png", more)
+        height, width, _ = written(tmp_path / "more.png").shape
+        assert height > 1.6 * len(pixels)
+        assert abs(width - pixels.shape[1]) < 0.05 * width  # as wide as a page
 
 
-def test_a_sheet_has_a_line_per_photo_and_breaks_many_models_into_lines(tmp_path, photo):
-    shown = example(photo, 64)
-    results = made(shown)
-    many = results | {f"model {i}": shown.hr for i in range(12)}
-    sheets.sheet(tmp_path / "one.png", lines(shown, results))
-    sheets.sheet(tmp_path / "two.png", lines(shown, results) * 2)
-    sheets.sheet(tmp_path / "many.png", lines(shown, many))
-    one, two, many = (written(tmp_path / f"{name}.png").shape for name in ("one", "two", "many"))
-    assert two[0] > 1.6 * one[0]
-    assert many[0] > 1.6 * one[0]
-    assert abs(many[1] - one[1]) < 0.05 * one[1]  # as wide as a page
-
-
-def test_a_box_that_is_given_is_shown(tmp_path, photo):
+def test_a_given_box_is_shown(tmp_path, photo):
     shown = example(photo, 120)
     shown.hr[:], shown.hr[20:40, 60:100] = 255, (0, 200, 0)
     green = []
@@ -83,34 +76,30 @@ def test_a_box_that_is_given_is_shown(tmp_path, photo):
     assert green[0] > 5 * green[1] > 0  # it is in the whole photo, and fills the crops of its box
 
 
-def test_a_chosen_box_is_inside_the_photo(photo):
-    for side in (40, 300):
-        shown = example(photo, side)
-        box = sheets.choose_box(shown, list(made(shown).values()), 4)
-        assert box.width == box.height == min(sheets.CROP, side // 4 * 4)
-        assert max(box.left, box.top) + box.width <= side
+@pytest.mark.parametrize("side", [40, 300])  # smaller and larger than the crop
+def test_a_chosen_box_is_inside_the_photo(photo, side):
+    shown = example(photo, side)
+    box = sheets.choose_box(shown, list(upscaled(shown).values()), 4)
+    assert box.width == box.height == min(sheets.CROP, side // 4 * 4)
+    assert max(box.left, box.top) + box.width <= side
 
 
 def test_a_line_has_the_models_figures_and_their_crops(photo):
     shown, box = example(photo, 120), sheets.Box(10, 21, 30, 17)
     rows = [row("nearest"), row("bicubic", ssim=0.9), row("nearest", "a/dog")]
-    (name, hr, own, panels) = sheets.line(shown, made(shown), rows, scale=4, box=box)
-    assert (name, own) == ("a/cat", box)
-    assert hr is shown.hr
-    assert [(title, below) for title, _, below in panels] == [
+    line = sheets.line(shown, upscaled(shown), rows, scale=4, box=box)
+    assert (line.name, line.box) == ("a/cat", box)
+    np.testing.assert_array_equal(line.hr, shown.hr)
+    assert [(title, below) for title, _, below in line.panels] == [
         ("LR", ""),
         ("nearest", "28.50 / 0.8000"),
         ("bicubic", "28.50 / 0.9000"),
         ("HR", "PSNR / SSIM"),
     ]
-    for title, crop, _ in panels[1:]:
-        whole = {**made(shown), "HR": shown.hr}[title]
+    for title, crop, _ in line.panels[1:]:
+        whole = {**upscaled(shown), "HR": shown.hr}[title]
         np.testing.assert_array_equal(crop, whole[21:38, 10:40])
-    np.testing.assert_array_equal(panels[0][1], shown.lr[5:10, 2:10])
-
-
-def test_without_ssim_psnr_alone_stands_below(photo):
-    shown = example(photo, 40)
+    np.testing.assert_array_equal(line.panels[0][1], shown.lr[5:10, 2:10])
     rows = [row(model, ssim=None) for model in ("nearest", "bicubic")]
-    panels = sheets.line(shown, made(shown), rows, scale=4).panels
+    panels = sheets.line(shown, upscaled(shown), rows, scale=4).panels
     assert [below for _, _, below in panels] == ["", "28.50", "28.50", "PSNR"]

@@ -27,10 +27,10 @@ def test_difference_is_paired_and_its_interval_is_the_textbooks_for_many_images(
 
 def test_order_turns_the_sign_and_repeating_changes_nothing():
     both = rows("a", [3, 5, 9.0]) + rows("b", [1, 4, 2.0])
-    (there,), (back,) = compare(both, "a", "b"), compare(both, "b", "a")
-    assert there["difference"] == -back["difference"] == pytest.approx(10 / 3)
-    assert (there["low"], there["high"]) == (1, 7)
-    assert compare(both, "a", "b") == [there]
+    (row,), (reversed_row,) = compare(both, "a", "b"), compare(both, "b", "a")
+    assert row["difference"] == -reversed_row["difference"] == pytest.approx(10 / 3)
+    assert (row["low"], row["high"]) == (1, 7)
+    assert compare(both, "a", "b") == [row]
 
 
 def test_images_are_matched_by_name_not_by_place():
@@ -44,8 +44,8 @@ def test_every_set_and_measured_metric_has_a_row():
     per_image += [
         {**row, "dataset": "e", "ssim_y": 0.5} for row in rows("a", [1, 2.0]) + rows("b", [1, 2.0])
     ]
-    found = [(row["dataset"], row["metric"]) for row in compare(per_image, "a", "b")]
-    assert found == [("d", "psnr_y"), ("e", "psnr_y"), ("e", "ssim_y")]
+    keys = [(row["dataset"], row["metric"]) for row in compare(per_image, "a", "b")]
+    assert keys == [("d", "psnr_y"), ("e", "psnr_y"), ("e", "ssim_y")]
 
 
 def test_an_exact_image_is_left_out_and_counted():

@@ -1,13 +1,10 @@
-"""Ways to damage a file, drawn by Hypothesis, and a watch over the program that reads it."""
+"""Damage to files, drawn by Hypothesis, and checks of the program that reads them."""
 
 import contextlib
 import functools
 import os
-import resource
 import signal
 import struct
-import subprocess
-import sys
 import time
 import warnings
 import zlib
@@ -16,24 +13,23 @@ from collections import Counter
 import altering
 import hypothesis
 from altering import json_values
-from conftest import ROOT
 from hypothesis import strategies as st
 
 from kdgan_jax.runtime.errors import UserError
 
-SECONDS = 5  # of the processor, that one input may take
-BLOCKED = 60  # by the clock: one that waits for something else
+SECONDS = 5  # processor time that reading one file may take
+BLOCKED = 60  # wall-clock time after which it counts as waiting for something
 
-# Numbers that sizes, counts and offsets are overwritten with.
+# Values that replace sizes, counts and offsets.
 NUMBERS = [0, 1, 2, 127, 255, 256, 32767, 65535, 65536, 2**24, 2**31 - 1, 2**31, 2**32 - 1]
 NUMBERS += [2**40, 2**63 - 1, 2**64 - 1]
 HOWS = ["flip"] * 3 + ["number"] * 3 + ["bytes", "cut", "double", "join", "remove"]
 WIDTHS = [(width, order) for width in (1, 2, 4, 8) for order in ("little", "big")]
 
 
-def settings(count):
-    """Settings of Hypothesis: `count` inputs, the same ones every time."""
-    return hypothesis.settings(
+def fuzz(count, attempt, *inputs):
+    """Calls `attempt` with `count` draws of the `inputs`, always the same ones."""
+    settings = hypothesis.settings(
         max_examples=count,
         deadline=None,
         derandomize=True,
@@ -41,6 +37,7 @@ def settings(count):
         phases=[hypothesis.Phase.explicit, hypothesis.Phase.generate],
         suppress_health_check=list(hypothesis.HealthCheck),
     )
+    settings(hypothesis.given(*inputs)(attempt))()
 
 
 def _places(size):
@@ -49,7 +46,7 @@ def _places(size):
 
 @st.composite
 def _edited(draw, data, others):
-    """Draws `data` with one thing about it changed."""
+    """Draws `data` with one change."""
     how = draw(st.sampled_from(HOWS))
     place = draw(_places(len(data)))
     span = draw(st.integers(1, 8) | st.integers(1, max(len(data) // 2, 1)))
@@ -68,13 +65,13 @@ def _edited(draw, data, others):
         return data[:place] + data[place + span :]
     if how == "double":
         return data[:place] + data[place : place + span] + data[place:]
-    other = draw(st.sampled_from(others))  # its end, or all of it, behind what is before
+    other = draw(st.sampled_from(others))  # continue with another file, or the end of one
     return data[:place] + other[draw(st.integers(0, len(other))) :]
 
 
 @st.composite
 def mutants(draw, valid):
-    """Draws (name, bytes): one of the `valid` files by name, with one to four things changed."""
+    """Draws (name, bytes): one of the `valid` files, by name, with one to four changes."""
     name = draw(st.sampled_from(sorted(valid)))
     data = valid[name]
     for _ in range(draw(st.sampled_from([1, 1, 1, 2, 4]))):
@@ -88,69 +85,65 @@ def chunk(kind, data):
 
 
 def with_checksums(png):
-    """Returns a PNG file whose chunks have the checksums that belong to them."""
-    made, place = png[:8], 8
+    """Returns a PNG file with the checksums of its chunks corrected."""
+    corrected, place = png[:8], 8
     while place + 12 <= len(png):
         size = int.from_bytes(png[place : place + 4], "big")
         if place + 12 + size > len(png):
             break
-        made += chunk(png[place + 4 : place + 8], png[place + 8 : place + 8 + size])
+        corrected += chunk(png[place + 4 : place + 8], png[place + 8 : place + 8 + size])
         place += 12 + size
-    return made + png[place:]
+    return corrected + png[place:]
 
 
 class Hang(BaseException):
-    """An input that the program waits for; nothing on its way may take it for an error."""
+    """Reading took too long; not an `Exception`, so that no reader can handle it."""
 
 
 @contextlib.contextmanager
 def limited(what):
-    """Fails if the block takes more than `SECONDS` of the processor, or waits `BLOCKED`."""
+    """Fails if the block takes more than `SECONDS` of processor time, or `BLOCKED` in all."""
 
     def stop(number, frame):
-        raise Hang(f"{what}: more than {SECONDS} s of the processor, or {BLOCKED} s in all")
+        raise Hang(f"{what}: not read after {BLOCKED} s")
 
-    before = [signal.signal(number, stop) for number in (signal.SIGPROF, signal.SIGALRM)]
-    signal.setitimer(signal.ITIMER_PROF, SECONDS)
-    signal.setitimer(signal.ITIMER_REAL, BLOCKED)
+    handler, began = signal.signal(signal.SIGALRM, stop), time.process_time()
+    signal.alarm(BLOCKED)
     try:
         yield
     finally:
-        signal.setitimer(signal.ITIMER_PROF, 0)
-        signal.setitimer(signal.ITIMER_REAL, 0)
-        for number, handler in zip((signal.SIGPROF, signal.SIGALRM), before, strict=True):
-            signal.signal(number, handler)
+        signal.alarm(0)
+        signal.signal(signal.SIGALRM, handler)
+    assert time.process_time() - began < SECONDS, what
 
 
 class Watch:
-    """Counts what becomes of inputs, and fails where the program does not keep its word."""
+    """Counts how files fare, and fails where the program breaks its promises."""
 
     def __init__(self):
-        self.counts, self.slowest, self.began = Counter(), 0.0, time.monotonic()
+        self.counts, self.slowest = Counter(), 0.0
 
     def __call__(self, function, path, *arguments, kind="", name=None):
-        """Calls `function(path)`; it returns, or raises a UserError with the path in it."""
-        began, said, outcome = time.process_time(), None, "read"
+        """Checks that `function(path)` returns or raises a UserError that names the file.
+
+        Returns:
+          "read" or "refused".
+        """
+        began, message, outcome = time.process_time(), None, "read"
         with limited(path), warnings.catch_warnings():
-            warnings.simplefilter("error")  # it would be two lines on stderr, of no file's name
+            warnings.simplefilter("error")  # on stderr it would not name the file
             try:
                 function(path, *arguments)
             except UserError as error:
-                said, outcome = str(error), "refused"
-        spent = time.process_time() - began
-        assert said is None or (str(name or path) in said and "\n" not in said)
-        assert spent < SECONDS, f"{path}: {spent:.1f} s"
-        self.slowest = max(self.slowest, spent)
+                message, outcome = str(error), "refused"
+        self.slowest = max(self.slowest, time.process_time() - began)
+        assert message is None or (str(name or path) in message and "\n" not in message)
         self.counts[kind, outcome] += 1
         return outcome
 
     def __str__(self):
         rows = [f"{kind} {outcome}: {n}" for (kind, outcome), n in sorted(self.counts.items())]
-        return (
-            f"{sum(self.counts.values())} inputs ({', '.join(rows)}), the slowest"
-            f" {self.slowest:.2f} s of the processor, {time.monotonic() - self.began:.0f} s in all,"
-            f" at most {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20:.2f} GiB"
-        )
+        return f"{', '.join(rows)}; the slowest took {self.slowest:.2f} s of processor time"
 
 
 WORDS = "compact", "rrdb", "srcnn", "hit_srf", "../x", "/etc/passwd", "F32", "a\nb"
@@ -161,43 +154,8 @@ JSON = json_values(
 altered = functools.partial(altering.altered, others=JSON)
 
 
-PROGRAM = """
-import resource, sys
-resource.setrlimit(resource.RLIMIT_AS, ({limit}, {limit}))
-from kdgan_jax.runtime.errors import UserError
-{imports}
-for path in sys.argv[1:]:
-    try:
-        {call}
-        print("read", path, file=sys.stderr)
-    except UserError as error:
-        print(error, file=sys.stderr)
-# Not ru_maxrss, which starts with that of the process that started this one.
-status = dict(line.split(":", 1) for line in open("/proc/self/status"))
-print(int(status["VmHWM"].split()[0]) * 1024)
-"""
-
-
-def peak(imports, call, *paths, limit=2**35):
-    """Calls in a process that may have `limit` bytes of addresses; every path is read or refused.
-
-    Returns:
-      The most bytes that it held, its seconds of the processor, and what it said.
-    """
-    before = resource.getrusage(resource.RUSAGE_CHILDREN)
-    program = PROGRAM.format(imports=imports, call=call, limit=limit)
-    command = [sys.executable, "-c", program, *map(str, paths)]
-    result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300)
-    assert result.returncode == 0, result.stderr
-    assert "Traceback" not in result.stderr
-    assert "Warning" not in result.stderr
-    after = resource.getrusage(resource.RUSAGE_CHILDREN)
-    spent = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
-    return int(result.stdout), spent, result.stderr
-
-
 def tree(root):
-    """Returns what lies below a folder: bytes of files, targets of links."""
+    """Returns the contents of a folder by path: bytes of files, targets of links."""
     return {
         str(p.relative_to(root)): os.readlink(p)
         if p.is_symlink()

@@ -1,4 +1,4 @@
-"""Small sound image files of every kind that is read, and hand-made ones that are not sound."""
+"""Small valid image files of every kind that is read, and hand-made invalid ones."""
 
 import io
 import struct
@@ -9,7 +9,7 @@ import tifffile
 from mutations import chunk
 from PIL import Image, ImageCms, PngImagePlugin
 
-HUGE, LARGEST = 100_000, 9459  # sides that are refused, and of about as many pixels as may be
+HUGE, LARGEST = 100_000, 9459  # sides: one that is refused, one just below the limit of pixels
 SRGB = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
 
 
@@ -32,14 +32,14 @@ def _tiff(array, **options):
 
 
 def png(width, height, *before, depth=8, kind=2, rows=b"", after=b""):
-    """Returns a PNG file of these chunks, whatever they say."""
+    """Returns a PNG file of these chunks, valid or not."""
     header = struct.pack(">IIBBBBB", width, height, depth, kind, 0, 0, 0)
     body = chunk(b"IHDR", header) + b"".join(before) + chunk(b"IDAT", rows)
     return b"\x89PNG\r\n\x1a\n" + body + after + chunk(b"IEND", b"")
 
 
 def sound():
-    """Returns sound files by name, a few hundred bytes each."""
+    """Returns valid files by name, a few hundred bytes each."""
     random = np.random.default_rng(0)
     pixels = random.integers(0, 256, (9, 12, 4), np.uint8)
     rgba, rgb = Image.fromarray(pixels), Image.fromarray(pixels[..., :3])
@@ -107,13 +107,13 @@ def sound():
 
 
 def tiff(*tags, data=b""):
-    """Returns a TIFF file of these tags (number, type, count, value), whose data follow them."""
+    """Returns a TIFF file of these tags (number, type, count, value), followed by the data."""
     table = b"".join(struct.pack("<HHII", *tag) for tag in sorted(tags))
     return struct.pack("<2sHIH", b"II", 42, 8, len(tags)) + table + bytes(4) + data
 
 
 def grey_tiff(width, height, bits=8, kind=1, packing=1, data=b"", **more):
-    """Returns a TIFF of one strip; `more` are other values of its tags, as t273=8."""
+    """Returns a TIFF of one strip; `more` replaces values of tags, as in t273=8."""
     tags = {256: width, 257: height, 258: bits, 259: packing, 262: 1, 273: 8 + 2 + 12 * 10 + 4}
     tags |= {277: 1, 278: height, 279: len(data), 339: kind}
     tags |= {int(name[1:]): value for name, value in more.items()}
@@ -128,7 +128,7 @@ def _bmp(width, height, packing=0, data=b""):
 
 
 def zeros(number):
-    """Returns so many zero bytes, compressed."""
+    """Returns `number` zero bytes, compressed."""
     packer = zlib.compressobj(9)
     parts = [packer.compress(bytes(min(2**20, number - i))) for i in range(0, number, 2**20)]
     return b"".join([*parts, packer.flush()])
@@ -155,13 +155,13 @@ def _gif(width, height):
 
 
 def scans(width, height, number):
-    """Returns a progressive JPEG whose last scan, of few bytes, comes so many times more."""
+    """Returns a progressive JPEG whose short last scan is repeated `number` times."""
     whole = saved(Image.new("RGB", (width, height)), "JPEG", progressive=True)
     return whole[:-2] + whole[whole.rindex(b"\xff\xda") : -2] * number + b"\xff\xd9"
 
 
 def hostile():
-    """Returns small files by name that are to be refused, and quickly."""
+    """Returns small files by name that must be refused quickly."""
     row = zlib.compress(bytes(28 * 9))
     text = [chunk(b"zTXt", b"%d\0\0" % i + zeros(10**6)) for i in range(100)]
     return {
@@ -194,7 +194,7 @@ def hostile():
 
 
 def largest():
-    """Returns small files by name of nearly as many pixels as may be; they are read."""
+    """Returns small files by name with nearly as many pixels as allowed, which can be read."""
     side, deep = LARGEST, zeros((LARGEST * 8 + 1) * LARGEST)
     return {
         "16 bits.png": png(side, side, depth=16, kind=6, rows=deep),

@@ -1,17 +1,20 @@
-"""Damaged and hostile image files: read, or refused by name; in time, in memory, and in place.
+"""Damaged and hostile image files are read, or refused by name, within limits of time and memory.
 
-A few hundred in the suite; `pytest -m long tests/faults` is the whole.
+A few hundred by default, and thousands with `pytest -m long tests/faults`.
 """
 
 import os
 import random
+import resource
 import struct
+import subprocess
+import sys
 
 import mutations
 import numpy as np
 import pictures
 import pytest
-from hypothesis import given
+from conftest import ROOT
 from hypothesis import strategies as st
 from mutations import Watch, mutants, with_checksums
 from PIL import Image
@@ -25,36 +28,27 @@ FORMATS = "png", "jpg", "webp", "tif", "gif", "bmp", "avif", "ppm"
 
 
 def read(path):
-    """What `upscale` and training do with a file: its size, then its pixels."""
+    """Does what `upscale` and training do with a file: reads its size, then its pixels."""
     size = codec.size(path)
     picture = codec.read(path)
     assert picture.rgb.dtype == np.uint8
     assert picture.rgb.shape == (*picture.rgb.shape[:2], 3)
-    if picture.rgb.shape[:2] != size:  # said by `photos.load`
-        raise UserError(f"{path}: decodes to another size than its header says")
+    if picture.rgb.shape[:2] != size:  # said by `photos.load_pair`
+        raise UserError(f"{path}: does not have the size in its header")
 
 
-@pytest.mark.parametrize("name", SOUND)
-def test_what_mutations_are_made_of_is_sound(tmp_path, name):
-    (tmp_path / name).write_bytes(SOUND[name])
-    assert Watch()(read, tmp_path / name) == "read"
+@pytest.mark.parametrize("name", [*SOUND, *HOSTILE])
+def test_hostile_files_are_refused_by_name_and_others_read(tmp_path, name):
+    (tmp_path / name).write_bytes((HOSTILE | SOUND)[name])
+    assert Watch()(read, tmp_path / name) == ("read" if name in SOUND else "refused")
 
 
-@pytest.mark.parametrize("name", HOSTILE)
-def test_a_hostile_file_is_refused_by_name(tmp_path, name):
-    (tmp_path / name).write_bytes(HOSTILE[name])
-    assert Watch()(codec.read, tmp_path / name) == "refused"
-    Watch()(codec.size, tmp_path / name)
-
-
-@pytest.mark.parametrize("count", [40, pytest.param(2_000, marks=pytest.mark.long)])
+@pytest.mark.parametrize("count", [20, pytest.param(2_000, marks=pytest.mark.long)])
 @pytest.mark.parametrize("kind", FORMATS)
 def test_a_damaged_file_is_read_or_refused_by_name(tmp_path, kind, count):
     valid = {name: data for name, data in SOUND.items() if name.endswith((kind, "pgm"))}
     path, watch = tmp_path / f"a.{kind}", Watch()
 
-    @mutations.settings(count)
-    @given(mutants(valid), st.booleans())
     def attempt(mutant, honest):
         data = mutant[1]
         if honest and data.startswith(b"\x89PNG\r\n\x1a\n"):
@@ -62,24 +56,22 @@ def test_a_damaged_file_is_read_or_refused_by_name(tmp_path, kind, count):
         path.write_bytes(data)
         watch(read, path, kind=kind)
 
-    attempt()
+    mutations.fuzz(count, attempt, mutants(valid), st.booleans())
     print(watch)
-    assert sum(watch.counts.values()) >= count
 
 
-def test_a_file_is_what_it_holds_and_no_program_is_run(tmp_path, monkeypatch):
-    # Pillow has Ghostscript draw EPS files, whatever their name.
+def test_no_program_is_run(tmp_path, monkeypatch):
+    # Pillow lets Ghostscript draw EPS files, whatever their name.
     for tool in ("gs", "gswin32c"):
         (tmp_path / tool).write_text(f"#!/bin/sh\ntouch {tmp_path / 'canary'}\n")
         (tmp_path / tool).chmod(0o755)
     monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
     (tmp_path / "a.png").write_bytes(HOSTILE["program.png"])
-    with pytest.raises(UserError, match="is no image"):
-        codec.read(tmp_path / "a.png")
+    assert Watch()(codec.read, tmp_path / "a.png") == "refused"
     assert not (tmp_path / "canary").exists()
 
 
-def test_what_is_no_file_is_refused_and_not_waited_for(tmp_path):
+def test_other_things_than_files_are_refused_at_once(tmp_path):
     (tmp_path / "folder.png").mkdir()
     (tmp_path / "dangling.png").symlink_to(tmp_path / "nowhere.png")
     (tmp_path / "round.png").symlink_to(tmp_path / "round.png")
@@ -87,30 +79,52 @@ def test_what_is_no_file_is_refused_and_not_waited_for(tmp_path):
     for path in sorted(tmp_path.iterdir()):
         for function in (codec.size, codec.read):
             assert Watch()(function, path) == "refused"
-    with pytest.raises(UserError, match="holds no image"):
+    with pytest.raises(UserError, match=f"{tmp_path}: "):
         codec.find(tmp_path)
 
 
-# Memory: what is announced is not believed, and what may be decoded takes what is stated.
+# Memory: sizes in headers are not believed, and decoding stays below the stated limit.
 
 
-def decoded(*paths, limit=2**35):
-    """Returns the most bytes that a process held that read these, and its seconds."""
-    imports = "from kdgan_jax.pictures import codec; codec.Image.init()"
-    call = "images.size(path), images.read(path)"
-    return mutations.peak(imports, call, *paths, limit=limit)[:2]
+PROGRAM = """
+import resource, sys
+resource.setrlimit(resource.RLIMIT_AS, (2**35, 2**35))
+from kdgan_jax.pictures import codec
+from kdgan_jax.runtime.errors import UserError
+codec.Image.init()
+for path in sys.argv[1:]:
+    try:
+        codec.size(path), codec.read(path)
+    except UserError as error:
+        print(error, file=sys.stderr)
+# Not ru_maxrss, which starts with the parent's.
+status = dict(line.split(":", 1) for line in open("/proc/self/status"))
+print(int(status["VmHWM"].split()[0]) * 1024)
+"""
+
+
+def decoded(*paths):
+    """Returns the peak memory in bytes of a process that reads these, and its seconds."""
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    command = [sys.executable, "-c", PROGRAM, *map(str, paths)]
+    result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300)
+    assert result.returncode == 0, result.stderr
+    assert "Traceback" not in result.stderr
+    assert "Warning" not in result.stderr
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return int(result.stdout), after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
 
 
 def test_hostile_files_take_no_memory(tmp_path):
     for name, data in HOSTILE.items():
         (tmp_path / name).write_bytes(data)
-    taken, _ = decoded(*sorted(tmp_path.iterdir()), limit=2**32)
+    taken, _ = decoded(*sorted(tmp_path.iterdir()))
     assert taken < decoded()[0] + 2**28
 
 
 @pytest.mark.long
 @pytest.mark.parametrize("name", ["16 bits.png", "float.tif", "white.tif", "rgb.webp", "rgb.jpg"])
-def test_the_largest_pictures_take_what_is_stated(tmp_path, name):
+def test_the_largest_pictures_stay_below_the_stated_memory(tmp_path, name):
     (tmp_path / name).write_bytes(pictures.largest()[name])
     taken, seconds = decoded(tmp_path / name)
     alone, start = decoded()
@@ -119,31 +133,31 @@ def test_the_largest_pictures_take_what_is_stated(tmp_path, name):
 
 
 def test_sixteen_bits_take_little_more_memory_than_eight(tmp_path):
-    side = 3000
+    side = 1500
     path = tmp_path / "a.png"
     rows = pictures.zeros((side * 8 + 1) * side)
     path.write_bytes(pictures.png(side, side, depth=16, kind=6, rows=rows))
-    # It took 80 bytes for each pixel; all samples at once would take 44.
+    # Once it took 80 bytes per pixel; all samples at once would take 44.
     assert decoded(path)[0] - decoded()[0] < 28 * side**2
 
 
-def test_a_picture_that_memory_is_short_of_is_named(tmp_path, monkeypatch):
-    def short(*arguments):
+def test_a_picture_too_large_for_the_memory_is_named(tmp_path, monkeypatch):
+    def exhaust(*arguments):
         raise MemoryError
 
     (tmp_path / "a.png").write_bytes(SOUND["rgb.png"])
-    monkeypatch.setattr(codec.samples, "to_8_bits", short)
-    with pytest.raises(UserError, match=r"a\.png: takes more memory than there is"):
+    monkeypatch.setattr(codec.samples, "to_8_bits", exhaust)
+    with pytest.raises(UserError, match=r"a\.png: .*memory"):
         codec.read(tmp_path / "a.png")
 
 
-def test_what_pillow_warns_of_is_not_said(tmp_path, recwarn):
+def test_warnings_of_pillow_are_silenced(tmp_path, recwarn):
     (tmp_path / "a.tif").write_bytes(pictures.grey_tiff(2, 2, data=b"1234", t33432=2**31))
     codec.read(tmp_path / "a.tif")
     assert not recwarn.list
 
 
-def test_floats_that_are_no_numbers_are_black_and_warn_of_nothing(tmp_path):
+def test_floats_that_are_not_finite_are_clipped_without_a_warning(tmp_path):
     values = struct.pack("<4f", np.nan, np.inf, -np.inf, 1e38)
     (tmp_path / "a.tif").write_bytes(pictures.grey_tiff(4, 1, 32, 3, data=values))
     assert Watch()(read, tmp_path / "a.tif") == "read"
@@ -157,10 +171,9 @@ def test_scans_and_comments_as_programs_write_them_are_read(tmp_path):
         codec.read(path)
 
 
-def test_what_phones_append_to_a_jpeg_is_no_scan(tmp_path):
-    sound = pictures.scans(3000, 3000, 10)
-    noise = random.Random(0).randbytes(2**24)  # a film: hundreds of its pairs of bytes look like it
-    (tmp_path / "a.jpg").write_bytes(sound + noise)
-    assert noise.count(b"\xff\xda") > 100
-    assert codec._scans(sound + noise) == codec._scans(sound) == sound.count(b"\xff\xda")
+def test_data_after_a_jpeg_is_not_counted_as_scans(tmp_path):
+    # Phones append films, in which hundreds of pairs of bytes look like the start of a scan.
+    film = random.Random(0).randbytes(2**24)
+    assert film.count(b"\xff\xda") > 100
+    (tmp_path / "a.jpg").write_bytes(pictures.scans(3000, 3000, 10) + film)
     assert codec.read(tmp_path / "a.jpg").rgb.shape == (3000, 3000, 3)

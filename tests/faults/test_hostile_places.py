@@ -1,4 +1,4 @@
-"""Commands write nothing outside their output folder, whatever names and links they meet."""
+"""Commands write nothing outside their output folder, whatever names and links they find."""
 
 import os
 import time
@@ -14,6 +14,15 @@ from kdgan_jax import config as configuration
 from kdgan_jax import convert, evaluate, prepare, upscale
 from kdgan_jax.formats import native
 from kdgan_jax.inference import load
+
+
+@pytest.fixture
+def secret(tmp_path):
+    """A file that no command may touch."""
+    path = tmp_path / "secret"
+    path.write_text("mine")
+    yield path
+    assert path.read_text() == "mine"
 
 
 @pytest.fixture
@@ -45,33 +54,33 @@ def test_inputs_with_dots_absolute_paths_and_links_stay_in_the_output_folder(
     assert all(name.startswith(("work/out", "work/other", "work/again")) for name in new), new
 
 
-def test_links_in_the_output_folder_are_not_written_through(tmp_path, network, capfd):
-    source, secret = save(tmp_path / "in/a.png"), tmp_path / "secret"
-    secret.write_text("mine")
+def test_links_in_the_output_folder_are_not_written_through(tmp_path, secret, network, capfd):
+    source = save(tmp_path / "in/a.png")
     out = tmp_path / "out"
     out.mkdir()
-    (out / "a.png").symlink_to(tmp_path / "nowhere.png")  # is replaced
-    (out / "d.png").symlink_to(secret)  # is there already, so it is left alone
-    (out / ".b.png.part").symlink_to(secret)  # where a file is made before it is renamed
-    (out / "sub").symlink_to(tmp_path / "in")  # a folder, which inputs of folders would go to
+    (out / "a.png").symlink_to(tmp_path / "nowhere.png")  # gets replaced
+    (out / "d.png").symlink_to(secret)  # exists, so it is not written
+    (out / ".b.png.part").symlink_to(secret)  # where b.png is written first
+    (out / "sub").symlink_to(tmp_path / "in")  # a folder for results
     others = save(tmp_path / "b.png"), save(tmp_path / "d.png")
     save(tmp_path / "more/sub/c.png")
     before = mutations.tree(tmp_path)
     assert upscale.main([*map(str, (source, *others)), f"--out={out}"]) == 1
     assert upscale.main([str(tmp_path / "more"), f"--out={out}"]) == 1
-    said = capfd.readouterr().err
-    assert f"failed: {others[1]}: {out / 'd.png'} exists" in said
-    assert f"{out / 'sub'} leads out of --out={out} by a link" in said
+    output = capfd.readouterr().err
+    assert any(
+        str(others[1]) in line and str(out / "d.png") in line for line in output.splitlines()
+    )
+    assert any(str(out / "sub") in line for line in output.splitlines())
     assert mutations.changed(before, mutations.tree(tmp_path)) == [
         "out/.b.png.part",
         "out/a.png",
         "out/b.png",
     ]
     assert not (out / "a.png").is_symlink()
-    assert secret.read_text() == "mine"
 
 
-def test_a_folder_of_hostile_files_is_upscaled_but_for_them(tmp_path, network):
+def test_hostile_files_in_a_folder_do_not_keep_others_from_being_upscaled(tmp_path, network):
     for name, data in pictures.hostile().items():
         (tmp_path / "in").mkdir(exist_ok=True)
         (tmp_path / "in" / name).write_bytes(data)
@@ -83,29 +92,23 @@ def test_a_folder_of_hostile_files_is_upscaled_but_for_them(tmp_path, network):
     assert [p.name for p in (tmp_path / "out").iterdir()] == ["good.png"]
 
 
-def plant(out, secret, *names):
-    """Puts links to a file elsewhere where a command writes, and where it makes what it writes."""
-    out.mkdir()
-    for name in names:
-        (out / name).symlink_to(secret)
-        (out / f".{name}.part").symlink_to(secret)
-
-
-def test_evaluate_replaces_links_and_refuses_names_that_lead_elsewhere(tmp_path, capfd):
+def test_evaluate_replaces_links_and_refuses_names_that_lead_out(tmp_path, secret, capfd):
     for i in range(2):
         pixels = Image.effect_noise((64, 64), 50).convert("RGB")
         (tmp_path / "set").mkdir(exist_ok=True)
         pixels.save(tmp_path / f"set/{i}.png")
-    (tmp_path / "secret").write_text("mine")
     names = "results.md", "results.csv", "results.json", "per_image.csv", "set_sheet.png"
-    plant(tmp_path / "out", tmp_path / "secret", *names)
+    (tmp_path / "out").mkdir()
+    for name in names:
+        (tmp_path / "out" / name).symlink_to(secret)
+        (tmp_path / "out" / f".{name}.part").symlink_to(secret)
     before = mutations.tree(tmp_path)
     common = ["--metrics=psnr_y", f"--out={tmp_path / 'out'}"]
     models = "--models=../../evil=bicubic,/etc/evil=nearest"
     for label in ("../evil", "/evil", "a/b", "..\0"):
         with pytest.raises(SystemExit):
             evaluate.main([models, f"--data={label}={tmp_path / 'set'}", *common])
-        assert "error: --data: a set cannot be named" in capfd.readouterr().err
+        assert "--data" in capfd.readouterr().err
     assert mutations.tree(tmp_path) == before
     assert evaluate.main([models, f"--data={tmp_path / 'set'}", *common]) == 0
     new = mutations.changed(before, mutations.tree(tmp_path))
@@ -115,36 +118,35 @@ def test_evaluate_replaces_links_and_refuses_names_that_lead_elsewhere(tmp_path,
     (tmp_path / "out/rows").symlink_to(tmp_path / "set")
     with pytest.raises(SystemExit):
         evaluate.main([models, f"--data={tmp_path / 'set'}", "--resume", *common])
-    assert "its folder 'rows' is a link" in capfd.readouterr().err
+    error = capfd.readouterr().err
+    assert "rows" in error
+    assert "link" in error
 
 
-def test_convert_replaces_links_and_takes_no_name_out_of_a_file(tmp_path):
-    (tmp_path / "secret").write_text("mine")
+def test_convert_replaces_links_and_ignores_names_in_a_file(tmp_path, secret):
     evil = {"source": "../../evil", "licence": "/etc/evil", "name": "../evil.safetensors"}
     native.save(tmp_path / "in.safetensors", weights.model().with_about(**evil))
     out = tmp_path / "out"
     out.mkdir()
     (out / "a.safetensors").symlink_to(tmp_path / "nowhere")
-    (out / ".a.safetensors.part").symlink_to(tmp_path / "secret")
+    (out / ".a.safetensors.part").symlink_to(secret)
     before = mutations.tree(tmp_path)
     assert convert.main([str(tmp_path / "in.safetensors"), str(out / "a.safetensors")]) == 0
     new = mutations.changed(before, mutations.tree(tmp_path))
     assert new == ["out/.a.safetensors.part", "out/a.safetensors"]
     with safe_open(out / "a.safetensors", framework="numpy") as opened:
         assert opened.metadata()["source"] == "../../evil"
-    (out / "b.safetensors").symlink_to(tmp_path / "secret")
+    (out / "b.safetensors").symlink_to(secret)
     with pytest.raises(SystemExit):
         convert.main([str(tmp_path / "in.safetensors"), str(out / "b.safetensors")])
-    assert (tmp_path / "secret").read_text() == "mine"
 
 
-def test_prepare_replaces_links(tmp_path):
+def test_prepare_replaces_links(tmp_path, secret):
     for i in range(3):
         save(tmp_path / f"photos/{i}.png", side=32)
-    (tmp_path / "secret").write_text("mine")
     (tmp_path / "out").mkdir()
     (tmp_path / "out/a.bin").symlink_to(tmp_path / "nowhere")
-    (tmp_path / "out/.a.bin.part").symlink_to(tmp_path / "secret")
+    (tmp_path / "out/.a.bin.part").symlink_to(secret)
     config = configuration.default()
     config.data.source, config.data.holdout = str(tmp_path / "photos"), 1
     for phase in config.phases:

@@ -1,91 +1,81 @@
-"""Runs that are killed at random moments end with the bits of one that is left alone.
-
-One kill in the usual suite, 30 with those marked `long`.
-"""
+"""Runs that are killed end with the bits of one that is left alone."""
 
 import random
 import signal
-import subprocess
 import sys
 import time
 
-import conftest
-import numpy as np
 import pytest
-from conftest import ROOT
+import runs
 
 PHASES = "teacher", "distill", "adversarial"
-PER_KILL = 20  # steps of each phase, so that the run is not over before its last kill
-
-
-def begin(workdir, steps):
-    arguments = [f"--config.train.{phase}.steps={steps}" for phase in PHASES]
-    arguments += ["--config.checkpoint_every=2", "--config.evaluate_every=100000"]
-    return subprocess.Popen(
-        [
-            sys.executable,
-            "-m",
-            "kdgan_jax.main",
-            "--config=configs/kd.py:smoke",
-            f"--workdir={workdir}",
-            *arguments,
-        ],
-        cwd=ROOT,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
+# Runs the command line, and dies before a complete checkpoint of step 4 gets its name.
+DYING = """
+import os, runpy, signal
+rename = os.replace
+def replace(source, target):
+    if os.path.basename(target) == "4":
+        os.kill(os.getpid(), signal.SIGKILL)
+    rename(source, target)
+os.replace = replace
+runpy.run_module("kdgan_jax.main", run_name="__main__", alter_sys=True)
+"""
 
 
 def writing(workdir):
-    """Returns whether a checkpoint is being written."""
+    """Returns whether a checkpoint is being written, or was when the run was killed."""
     return any(workdir.glob("checkpoints/*/.*.part"))
 
 
-def items(workdir, steps):
-    """Returns all arrays of the last checkpoints of all phases."""
-    return {
-        (phase, name): tree
-        for phase in PHASES
-        for name, tree in conftest.items(workdir, phase, steps).items()
-    }
+def test_a_run_killed_in_a_checkpoint_resumes_with_the_same_bits(tmp_path):
+    workdir = tmp_path / "run"
+    process = runs.begin([sys.executable, "-c", DYING, *runs.command(workdir, runs.SMALL)[3:]])
+    runs.end(process, -signal.SIGKILL)
+    assert runs.steps(workdir) == [2]
+    assert writing(workdir)
+    before = runs.written(workdir, 2)
+    runs.finish(workdir)  # the lock of a killed process does not count
+    assert runs.written(workdir, 2) == before  # it resumed there
+    assert not writing(workdir)
+    assert runs.steps(workdir) == [2, 4]
+    runs.assert_same_bits(workdir, runs.complete(tmp_path))
+    killed, end = runs.exits(workdir)
+    assert "killed" in killed
+    assert end == "complete"
 
 
-def leaves(tree):
-    if isinstance(tree, dict):
-        return [leaf for key in sorted(tree) for leaf in leaves(tree[key])]
-    if isinstance(tree, list | tuple):
-        return [leaf for value in tree for leaf in leaves(value)]
-    return [] if tree is None else [np.asarray(tree)]
+KILLS = 30
+STEPS = 20 * KILLS  # of each phase, so that the run is not over before its last kill
 
 
-def kill(workdir, steps, moment):
+def begin(workdir):
+    every = {"checkpoint_every": 2, "evaluate_every": 100_000}
+    settings = {f"train.{phase}.steps": STEPS for phase in PHASES}
+    return runs.begin(runs.command(workdir, settings | every))
+
+
+def kill(workdir, moment):
     """Starts a run and kills it: while it writes a checkpoint, or after a random time."""
-    process = begin(workdir, steps)
+    process = begin(workdir)
     end = time.monotonic() + moment.uniform(1, 7)
-    wanted = moment.random() < 0.5
-    while process.poll() is None and time.monotonic() < end + 20 * wanted:
-        if wanted and writing(workdir):
+    in_checkpoint = moment.random() < 0.5
+    while process.poll() is None and time.monotonic() < end + 20 * in_checkpoint:
+        if in_checkpoint and writing(workdir):
             break
         time.sleep(0.001)
     process.send_signal(signal.SIGKILL)
-    _, said = process.communicate()
-    assert process.returncode == -signal.SIGKILL, said
+    runs.end(process, -signal.SIGKILL)
 
 
-@pytest.mark.parametrize("kills", [1, pytest.param(30, marks=pytest.mark.long)])
-def test_a_run_killed_at_random_moments_ends_with_the_same_bits(tmp_path, kills):
+@pytest.mark.long
+def test_a_run_killed_at_random_moments_ends_with_the_same_bits(tmp_path):
     moment = random.Random(0)
-    steps = PER_KILL * kills
-    for _ in range(kills):
-        kill(tmp_path / "killed", steps, moment)
-    for workdir in tmp_path / "killed", tmp_path / "left alone":
-        process = begin(workdir, steps)
-        _, said = process.communicate(timeout=600)
-        assert process.returncode == 0, said
-    ours, theirs = (items(tmp_path / name, steps) for name in ("killed", "left alone"))
-    assert ours.keys() == theirs.keys()
-    for name in ours:
-        for a, b in zip(leaves(ours[name]), leaves(theirs[name]), strict=True):
-            np.testing.assert_array_equal(a, b, str(name))
-    assert not writing(tmp_path / "killed")
+    killed, left_alone = tmp_path / "killed", tmp_path / "left alone"
+    for _ in range(KILLS):
+        kill(killed, moment)
+    for workdir in killed, left_alone:
+        _, output = (process := begin(workdir)).communicate(timeout=600)
+        assert process.returncode == 0, output
+    for phase in PHASES:
+        runs.assert_same_bits(killed, left_alone, phase, STEPS)
+    assert not writing(killed)

@@ -1,82 +1,43 @@
-"""Runs that are asked to end, killed, or started twice, in processes of their own."""
+"""Runs that are asked to stop, are started twice, or find damaged checkpoints."""
 
-import json
 import shutil
 import signal
 import subprocess
 import sys
+import time
 
 import pytest
-from conftest import ROOT, run_module, wait_for
+import runs
+from conftest import wait_for
 
-from kdgan_jax.runtime.errors import STOPPED
+from kdgan_jax.runtime.errors import STOPPED, Stopped, UserError
 from kdgan_jax.workdir import checkpoint
-
-# A long first phase with a small network, from which any moment can be chosen.
-ARGUMENTS = [
-    "--config=configs/kd.py:smoke",
-    "--config.phases=teacher",
-    "--config.train.teacher.steps=100000",
-    "--config.checkpoint_every=20",
-    "--config.evaluate_every=100000",
-]
+from kdgan_jax.workdir.metrics import read_metrics
 
 
-def begin(workdir, *more):
-    """Starts a run; it leads a group of its own, as one at a terminal does."""
-    return subprocess.Popen(
-        [sys.executable, "-m", "kdgan_jax.main", *ARGUMENTS, f"--workdir={workdir}", *more],
-        cwd=ROOT,
-        stderr=subprocess.PIPE,
-        text=True,
-        start_new_session=True,
-    )
+def test_a_run_that_is_asked_to_stop_saves_its_step_and_resumes_there(tmp_path):
+    process = runs.begin(runs.command(tmp_path))
+    wait_for(lambda: runs.steps(tmp_path), process)
+    late = time.monotonic() + 60
+    with pytest.raises(UserError, match=f"{tmp_path}.* {process.pid} "):  # a second process
+        runs.finish_until(lambda: time.monotonic() > late, signal.SIGTERM, tmp_path)
+    process.send_signal(signal.SIGINT)
+    last = runs.end(process, STOPPED).splitlines()[-1]
+    saved = runs.steps(tmp_path)[-1]
+    assert f"teacher step {saved} " in last
+    assert runs.exits(tmp_path)[-1] in last
 
-
-def steps(workdir):
-    return checkpoint.steps(checkpoint.phase_folder(workdir, "teacher"))
-
-
-def last_exit(workdir):
-    return json.loads((workdir / "run.json").read_text())["starts"][-1]["exit"]
-
-
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_run_that_is_asked_to_end_saves_its_step_and_goes_on_there(tmp_path, number):
-    process = begin(tmp_path / "run")
-    wait_for(lambda: steps(tmp_path / "run"), process)
-    process.send_signal(number)
-    _, said = process.communicate(timeout=300)
-    assert process.returncode == STOPPED, said
-    newest = steps(tmp_path / "run")[-1]
-    last = said.splitlines()[-1]
-    assert last == (
-        f"stopped: teacher: stopped by {number.name} after step {newest}, which is saved; start"
-        " again to go on"
-    )
-    assert last_exit(tmp_path / "run") == last.removeprefix("stopped: ")
-    again = begin(tmp_path / "run")
-    wait_for(lambda: steps(tmp_path / "run")[-1] > newest, again)
-    second = begin(tmp_path / "run")  # while the first lives
-    _, refused = second.communicate(timeout=300)
-    assert second.returncode == 2
-    assert f"is in use by process {again.pid} on " in refused
-    again.kill()
-    assert f"resumed at step {newest}" in again.communicate()[1]
-    assert last_exit(tmp_path / "run") == "running"  # it could not say anything else
-    third = begin(tmp_path / "run")  # the lock of a killed process is none
-    before = steps(tmp_path / "run")[-1]
-    wait_for(lambda: steps(tmp_path / "run")[-1] > before, third)
-    third.send_signal(number)
-    third.communicate(timeout=300)
-    starts = json.loads((tmp_path / "run/run.json").read_text())["starts"]
-    assert starts[-2]["exit"].startswith("ended without a word: killed")
-    assert len(starts) == 3
+    with pytest.raises(Stopped):
+        runs.finish_until(lambda: runs.steps(tmp_path)[-1] > saved, signal.SIGTERM, tmp_path)
+    assert f"teacher step {runs.steps(tmp_path)[-1]} " in runs.exits(tmp_path)[-1]
+    logged = [row["step"] for row in read_metrics(tmp_path / "metrics.jsonl")]
+    assert saved in logged  # the row of the step that was stopped at
+    assert logged == sorted(set(logged))
+    assert logged[-1] > saved
 
 
 def test_a_second_ctrl_c_leaves_at_once():
-    # A step that takes a minute, for certain: how long one of a network takes is anyone's guess.
-    # In naps: a signal that comes just before one is not handled until that one is over.
+    # Short naps: Python handles a signal that comes just before one only after it.
     program = """
 import time
 from kdgan_jax.train import stopping
@@ -84,6 +45,8 @@ with stopping.listening() as stop, stop.waiting():
     print("ready", flush=True)
     for _ in range(1200):
         time.sleep(0.05)
+        if stop.asked:
+            print(stop.asked.name, flush=True)
 """
     process = subprocess.Popen(
         [sys.executable, "-c", program],
@@ -93,36 +56,32 @@ with stopping.listening() as stop, stop.waiting():
     )
     assert process.stdout.readline() == "ready\n"
     process.send_signal(signal.SIGINT)
-    assert "ends after this step" in process.stderr.readline()
+    assert process.stdout.readline() == "SIGINT\n"
     process.send_signal(signal.SIGTERM)  # changes nothing
+    assert process.stdout.readline() == "SIGINT\n"
+    assert process.poll() is None
     process.send_signal(signal.SIGINT)
-    process.communicate(timeout=30)
+    process.communicate(timeout=60)
     assert process.returncode == 130
 
 
-def test_damaged_newest_checkpoints_are_named_and_the_one_before_is_taken(tmp_path, smoke_run):
-    run = tmp_path / "run"
-    shutil.copytree(smoke_run, run)
-    for phase in "distill", "adversarial":
-        shutil.rmtree(run / "checkpoints" / phase)
-    (run / "results.json").unlink()
-    newest = run / "checkpoints/teacher/4"
-    (newest / "meta.json").write_text("{}")
-    result = run_module("kdgan_jax.main", ARGUMENTS[0], f"--workdir={run}")
-    assert f"{newest}/meta.json: altered since the checkpoint was written: the one before is" in (
-        result.stderr
-    )
-    assert "teacher: resumed at step 2" in result.stderr
-    ours, theirs = (json.loads((w / "results.json").read_text())["rows"] for w in (run, smoke_run))
-    assert [row["psnr_y"] for row in ours] == [row["psnr_y"] for row in theirs]
+def test_a_damaged_newest_checkpoint_is_named_and_the_one_before_is_used(tmp_path, caplog):
+    workdir = shutil.copytree(runs.complete(tmp_path), tmp_path / "run")
+    (workdir / "results.json").unlink()
+    (workdir / "checkpoints/teacher/4/meta.json").write_text("{}")
+    before = runs.written(workdir, 2)
+    runs.finish(workdir)
+    assert f"{workdir}/checkpoints/teacher/4/meta.json" in caplog.text
+    assert runs.written(workdir, 2) == before  # it resumed there
+    runs.assert_same_bits(workdir, runs.complete(tmp_path))
+    checkpoint.verify(workdir / "checkpoints/teacher/4")
 
 
-def test_a_run_whose_checkpoints_are_all_damaged_is_not_started_over(tmp_path, smoke_run):
-    run = tmp_path / "run"
-    shutil.copytree(smoke_run, run)
-    (run / "results.json").unlink()
-    for step in steps(run):
-        (run / "checkpoints/teacher" / str(step) / "meta.json").write_text("{}")
-    result = run_module("kdgan_jax.main", ARGUMENTS[0], f"--workdir={run}", check=False)
-    assert result.returncode == 2
-    assert "all its checkpoints are damaged (steps 2, 4); bring one back" in result.stderr
+def test_a_run_whose_checkpoints_are_all_damaged_is_not_started_over(tmp_path):
+    workdir = shutil.copytree(runs.complete(tmp_path), tmp_path / "run")
+    (workdir / "results.json").unlink()
+    for step in runs.steps(workdir):
+        (workdir / "checkpoints/teacher" / str(step) / "meta.json").write_text("{}")
+    with pytest.raises(UserError, match=f"{workdir}/checkpoints/teacher.* 2, 4"):
+        runs.finish(workdir)
+    assert runs.steps(workdir) == [2, 4]

@@ -1,4 +1,4 @@
-"""Small sound files of every kind that models are loaded from."""
+"""Small valid files of every kind that models are loaded from."""
 
 import json
 import struct
@@ -17,15 +17,15 @@ from kdgan_jax.workdir import checkpoint
 
 sys.path += [str(Path(__file__).parents[1] / name) for name in ("baselines", "formats")]
 
-import test_ncnn
-import test_pytorch as pickles
+import ncnn_files
+import pickles
 import test_random_forest
 
 TINY = {"channels": 3, "depth": 1}
 
 
 def model(name="compact", scale=4, **kwargs):
-    """Returns a network of random weights."""
+    """Returns a network with random weights."""
     module = models.generator(name, kwargs or TINY, scale)
     random = np.random.default_rng(0)
     draw = lambda leaf: random.normal(size=leaf.shape).astype(np.float32)  # noqa: E731
@@ -50,59 +50,62 @@ def _h5(path):
 
 
 def graph(state):
-    """Returns a frozen graph with these constants, which are in PyTorch's layout."""
-    made = GraphDef()
+    """Returns a frozen graph with these constants, given in PyTorch's layout."""
+    graph_def = GraphDef()
     for name, array in state.items():
-        tensor = made.node.add(name=name, op="Const").attr["value"].tensor
+        tensor = graph_def.node.add(name=name, op="Const").attr["value"].tensor
         tensor.dtype = 1
         turned = array.transpose(2, 3, 1, 0) if array.ndim == 4 else array
         for side in turned.shape:
             tensor.tensor_shape.dim.add(size=side)
         tensor.tensor_content = np.ascontiguousarray(turned, "<f4").tobytes()
-    made.node.add(name="d2s", op="DepthToSpace", input=["f6"]).attr["block_size"].i = 1
-    return made
+    graph_def.node.add(name="d2s", op="DepthToSpace", input=["f6"]).attr["block_size"].i = 1
+    return graph_def
 
 
 def pickled(state):
     """Returns the pickle of a state of PyTorch, and its storages."""
-    made = {k: pickles.tensor(str(i), array) for i, (k, array) in enumerate(state.items())}
+    tensors = {k: pickles.tensor(str(i), array) for i, (k, array) in enumerate(state.items())}
     storages = {str(i): array.tobytes() for i, array in enumerate(state.values())}
-    return pickles.dictionary(made), storages
+    return pickles.dictionary(tensors), storages
 
 
-def safetensors(path_or_bytes):
+def safetensors(data):
     """Returns (header, the rest) of a safetensors file."""
-    size = int.from_bytes(path_or_bytes[:8], "little")
-    return json.loads(path_or_bytes[8 : 8 + size]), path_or_bytes[8 + size :]
+    size = int.from_bytes(data[:8], "little")
+    return json.loads(data[8 : 8 + size]), data[8 + size :]
 
 
 def with_header(header, rest):
-    """Returns a safetensors file with this header, JSON or bytes."""
+    """Returns a safetensors file with this header, given as JSON or bytes."""
     line = header if isinstance(header, bytes) else json.dumps(header).encode()
     return struct.pack("<Q", len(line)) + line + rest
 
 
 def sound(folder):
-    """Returns the bytes of files by kind, which is their suffix but for a word before it."""
+    """Returns the bytes of valid files by name."""
     compact, fsrcnn = model(), model("fsrcnn", 2, channels=3, narrow=2, depth=2)
     state = foreign.to_state(compact.module, compact.params)
-    made = {
+    files = {
         "ours.safetensors": _written(folder, "a.safetensors", lambda p: native.save(p, compact)),
         "theirs.safetensors": to_bytes(state, {"format": "pt"}),
         "zip.pth": _written(folder, "a.pth", lambda p: pickles.write_zip(p, *pickled(state))),
         "stream.pth": _written(folder, "b.pth", lambda p: pickles.write_stream(p, *pickled(state))),
         "keras.h5": _written(folder, "a.h5", _h5),
         "graph.pb": graph(foreign.to_state(fsrcnn.module, fsrcnn.params)).SerializeToString(),
-        "forest.safetensors": _written(folder, "f.safetensors", test_random_forest.made().save),
+        "forest.safetensors": _written(
+            folder, "f.safetensors", test_random_forest.small_forest().save
+        ),
     }
     for name, network in {"compact": "compact", "rrdb": "rrdb x2"}.items():
-        path, _ = test_ncnn.written(folder / f"{name}.param", network)
-        made |= {path.name: path.read_bytes(), f"{name}.bin": path.with_suffix(".bin").read_bytes()}
-    return made
+        path, _ = ncnn_files.write(folder / f"{name}.param", network)
+        weights = path.with_suffix(".bin")
+        files |= {path.name: path.read_bytes(), weights.name: weights.read_bytes()}
+    return files
 
 
 def save_checkpoint(folder, step=1):
-    """Writes a checkpoint as a run does, with the two items that models are loaded from."""
+    """Writes a checkpoint with the two items that models are loaded from, as a run does."""
     small = model()
     items = {"generator.params": small.params, "ema": small.params}
     meta = {"model": small.spec, "phase": folder.name, "network": "student", "number": 1}
@@ -110,6 +113,6 @@ def save_checkpoint(folder, step=1):
 
 
 def sign(folder):
-    """Makes a checkpoint's manifest right again, as who altered it on purpose would."""
+    """Makes a checkpoint's manifest correct again, as a deliberate forger would."""
     manifest = json.dumps(checkpoint._hashes(folder))
     (folder / checkpoint.MANIFEST).write_text(manifest)

@@ -1,143 +1,119 @@
-import contextlib
+import functools
 import json
 
 import chex
 import jax
 import numpy as np
 import pytest
+import refusals
 from conftest import TINY
 from safetensors.numpy import load_file, save_file
 
 import kdgan_jax
 from kdgan_jax import models
-from kdgan_jax.formats import foreign, native
+from kdgan_jax.formats import foreign, imported, native
+from kdgan_jax.formats.weights import Weights
 from kdgan_jax.inference.load import SHIPPED
-from kdgan_jax.inference.model import Model
-from kdgan_jax.runtime.errors import UserError
+
+refused = functools.partial(refusals.refused, native.load)
 
 
-def random_model(name, scale=4, **about):
-    module = models.generator(name, TINY[name], scale)
-    random = np.random.default_rng(3)  # `models.init` would be compiled, for seconds each
-    params = jax.tree.map(
-        lambda leaf: random.normal(size=leaf.shape).astype(leaf.dtype), foreign.shapes(module)
-    )
-    return Model(name, TINY[name], scale, params, about)
+def random_weights(name, kwargs=None, scale=4, **about):
+    kwargs = TINY[name] if kwargs is None else kwargs
+    random = np.random.default_rng(3)
+    shapes = foreign.shapes(models.generator(name, kwargs, scale))
+    params = jax.tree.map(lambda leaf: random.normal(size=leaf.shape).astype(leaf.dtype), shapes)
+    return Weights(name, kwargs, scale, params, about)
 
 
 @pytest.mark.parametrize("name", models.GENERATORS)
 def test_every_architecture_survives_the_round_trip(tmp_path, name):
-    model = random_model(name, licence="MIT", source="somewhere")
+    model = random_weights(name, licence="MIT", source="somewhere")
     native.save(tmp_path / "m.safetensors", model)
-    found = kdgan_jax.load(tmp_path / "m.safetensors")
-    assert (found.name, found.scale) == (name, 4)
-    assert found.module == model.module
-    chex.assert_trees_all_equal(found.params, model.params, strict=True)
-    assert found.about == {"licence": "MIT", "source": "somewhere"}
-
-
-def test_the_header_says_what_it_is(tmp_path):
-    native.save(tmp_path / "m.safetensors", random_model("compact"))
-    header = native.header(tmp_path / "m.safetensors")
-    assert header["architecture"] == "compact"
-    assert json.loads(header["kwargs"]) == TINY["compact"]
-    assert header["parameters"] == str(random_model("compact").parameters)
+    loaded = native.load(tmp_path / "m.safetensors")
+    assert (loaded.name, loaded.scale) == (name, 4)
+    assert loaded.module == model.module
+    chex.assert_trees_all_equal(loaded.params, model.params, strict=True)
+    assert loaded.about == {"licence": "MIT", "source": "somewhere"}
+    assert native.header(tmp_path / "m.safetensors")["parameters"] == str(model.parameters)
 
 
 @pytest.fixture
 def file(tmp_path):
-    native.save(tmp_path / "m.safetensors", random_model("compact"))
+    native.save(tmp_path / "m.safetensors", random_weights("compact"))
     return tmp_path / "m.safetensors"
 
 
-def rewrite(file, change_entries=lambda e: e, **header):
-    entries = change_entries(load_file(file))
-    save_file(entries, file, native.header(file) | header)
+def rewrite(file, change_entries=lambda entries: entries, **header):
+    save_file(change_entries(load_file(file)), file, native.header(file) | header)
 
 
 @pytest.mark.parametrize(
-    ("header", "reason"),
+    ("header", "facts"),
     [
-        ({"format": "other"}, "format is not"),
-        ({"architecture": "compac"}, "did you mean 'compact'"),
-        ({"scale": "7"}, "scale=7 is not supported"),
-        ({"scale": "x"}, "invalid literal"),
-        ({"kwargs": "{"}, "Expecting"),
-        ({"kwargs": '{"featurs": 3}'}, "has no option 'featurs'"),
-        ({"kwargs": '{"channels": 9, "depth": 2}'}, "missing, too much, or of another shape"),
+        ({"format": "other"}, [native.FORMAT]),
+        ({"architecture": "compac"}, ["'compac'", "'compact'"]),
+        ({"scale": "7"}, ["scale=7"]),
+        ({"scale": "x"}, ["'x'"]),
+        ({"kwargs": "{"}, []),
+        ({"kwargs": '{"featurs": 3}'}, ["'featurs'"]),
+        ({"kwargs": '{"channels": 9, "depth": 2}'}, ["'Conv_0/conv/bias'", "(8,)", "(9,)"]),
     ],
 )
-def test_a_header_that_does_not_fit_is_refused(file, header, reason):
+def test_a_header_that_does_not_fit_is_refused(file, header, facts):
     rewrite(file, **header)
-    with pytest.raises(UserError, match=reason) as caught:
-        native.load(file)
-    assert str(file) in str(caught.value)
+    refused(file, *facts)
 
 
-def test_entries_that_do_not_fit_are_refused(file):
-    key = "Conv_0/conv/kernel"
-    for change in (
-        lambda e: {k: v for k, v in e.items() if k != key},
-        lambda e: e | {"more": np.zeros(3, np.float32)},
-        lambda e: e | {key: e[key].astype(np.float64)},
-        lambda e: e | {key: e[key][:1]},
-    ):
-        before = file.read_bytes()
-        rewrite(file, change)
-        with pytest.raises(UserError, match="missing, too much, or of another shape or type"):
-            native.load(file)
-        file.write_bytes(before)
-    native.load(file)
+KEY = "Conv_0/conv/kernel"
 
 
-def test_damage_is_one_sentence_that_names_the_file(file):
-    whole, random = file.read_bytes(), np.random.default_rng(0)
+@pytest.mark.parametrize(
+    ("change", "facts"),
+    [
+        (lambda e: {k: v for k, v in e.items() if k != KEY}, [KEY, "missing"]),
+        (lambda e: e | {"more": np.zeros(3, np.float32)}, ["more"]),
+        (lambda e: e | {KEY: e[KEY].astype(np.float64)}, [KEY, "float64"]),
+        (lambda e: e | {KEY: e[KEY][:1]}, [KEY, "(1, 3, 3, 8)", "(3, 3, 3, 8)"]),
+    ],
+)
+def test_entries_that_do_not_fit_are_refused(file, change, facts):
+    rewrite(file, change)
+    refused(file, *facts)
+
+
+def test_damage_is_refused_by_name(file):  # more in tests/faults
+    whole = file.read_bytes()
     for data in (b"", whole[:20], whole[:-3], b"\xff" * 64):
         file.write_bytes(data)
-        with pytest.raises(UserError, match=r"m\.safetensors"):
-            kdgan_jax.load(file)
-    for _ in range(200):
-        data = bytearray(whole)
-        data[random.integers(0, 400)] = random.integers(0, 256)
-        file.write_bytes(data)
-        with contextlib.suppress(UserError):  # any other error fails
-            kdgan_jax.load(file)
+        refused(file)
 
 
-def test_a_role_of_a_file_is_refused(file):
-    with pytest.raises(UserError, match="is a single model; leave out ':teacher'"):
-        kdgan_jax.load(f"{file}:teacher")
+DEEP = {"channels": 1, "depth": 20}  # calls three modules per layer, more than the 50 allowed here
 
 
-DEEP = {"channels": 1, "depth": 40}  # of three modules a layer, more than the 100 allowed here
-
-
-def test_a_network_of_ones_own_that_is_deeper_than_any_published_loads_again(tmp_path, monkeypatch):
-    monkeypatch.setattr(foreign, "MOST_MODULES", 100)
-    module = models.generator("compact", DEEP, 2)
-    params = jax.tree.map(lambda leaf: np.ones(leaf.shape, leaf.dtype), foreign.shapes(module))
-    native.save(tmp_path / "m.safetensors", Model("compact", DEEP, 2, params))
-    with pytest.raises(ValueError, match="more than 100 layers"):
+def test_a_deeper_network_than_any_published_one_loads_again(tmp_path, monkeypatch):
+    monkeypatch.setattr(foreign, "MOST_MODULES", 50)
+    model = random_weights("compact", DEEP, 2)  # building it is not limited
+    with pytest.raises(ValueError, match="50 layers"):
         foreign.described("compact", DEEP, 2)
-    found = native.load(tmp_path / "m.safetensors")
-    chex.assert_trees_all_equal(found.params, params)
+    for save, load in (native.save, native.load), (foreign.save, imported.load):
+        save(tmp_path / "m.safetensors", model)
+        chex.assert_trees_all_equal(load(tmp_path / "m.safetensors").params, model.params)
 
 
-def test_a_file_has_to_hold_what_it_claims(file, monkeypatch):
-    monkeypatch.setattr(foreign, "MOST_MODULES", 100)
-    entries = len(load_file(file))
+def test_a_file_has_to_hold_what_it_describes(file, monkeypatch):
+    monkeypatch.setattr(foreign, "MOST_MODULES", 50)
     rewrite(file, kwargs=json.dumps(DEEP | {"depth": 4000}))
-    with pytest.raises(UserError, match="more than 100 layers"):
-        native.load(file)
-    many = {f"more{i}": np.zeros(0, np.float32) for i in range(50 - entries)}
-    rewrite(file, lambda e: e | many)
-    with pytest.raises(UserError, match="more than 200 layers"):
-        native.load(file)
+    refused(file, "50 layers")
+    many = {f"more{i}": np.zeros(0, np.float32) for i in range(25 - len(load_file(file)))}
+    rewrite(file, lambda entries: entries | many)
+    refused(file, "100 layers")
 
 
 @pytest.mark.parametrize("name", SHIPPED)
-def test_what_comes_with_the_package_loads_and_runs(name):
+def test_the_shipped_models_run(name):
     model = kdgan_jax.load(name)
     sr = model.upscale(np.full((5, 6, 3), 128, np.uint8))
     assert sr.shape == (20, 24, 3)
-    assert np.abs(sr.astype(int) - 128).max() < 20  # grey stays grey, about
+    assert np.abs(sr.astype(int) - 128).max() < 20  # grey stays about grey

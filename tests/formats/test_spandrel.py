@@ -1,6 +1,6 @@
-"""Files written here, opened by the program that chaiNNer and its kin load models with.
+"""Files of this package in spandrel, the library with which chaiNNer and others load models.
 
-Needs the extra `dev` (PyTorch); without it what spandrel made is read here: tests/models.
+Needs the extra `dev` (PyTorch). tests/models reads files that spandrel has made, without it.
 """
 
 import jax
@@ -13,7 +13,7 @@ from kdgan_jax.inference.model import Model
 from kdgan_jax.models import init
 
 torch = pytest.importorskip("torch", reason="PyTorch is not installed: pip install -e '.[dev]'")
-# torchvision's operators need CUDA in some wheels; declared here, it imports without them.
+# In some wheels torchvision's operators need CUDA; it imports without them if they are declared.
 _library = torch.library.Library("torchvision", "DEF")
 for _name in ("nms", "qnms"):
     _library.define(f"{_name}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
@@ -21,7 +21,7 @@ spandrel = pytest.importorskip("spandrel", reason="spandrel is not installed")
 
 
 @pytest.mark.parametrize(
-    ("name", "theirs", "kwargs", "scale"),
+    ("name", "title", "kwargs", "scale"),
     [
         ("compact", "RealESRGAN Compact", {"channels": 8, "depth": 3}, 4),
         ("compact", "RealESRGAN Compact", {"channels": 24, "depth": 2}, 2),
@@ -31,19 +31,19 @@ spandrel = pytest.importorskip("spandrel", reason="spandrel is not installed")
         ("rcan", "RCAN", {"channels": 16, "groups": 2, "blocks": 2, "reduction": 4}, 3),
     ],
 )
-def test_spandrel_opens_what_is_written_and_gives_the_same(tmp_path, name, theirs, kwargs, scale):
+def test_spandrel_opens_files_and_gives_the_same_images(tmp_path, name, title, kwargs, scale):
     module = models.generator(name, kwargs, scale)
     model = Model(name, kwargs, scale, init(module, jax.random.key(0), 16))
     path = tmp_path / "student.safetensors"
     foreign.save(path, model)
     opened = spandrel.ModelLoader().load_from_file(path)
-    assert (opened.architecture.name, opened.scale) == (theirs, scale)
+    assert (opened.architecture.name, opened.scale) == (title, scale)
     image = np.random.default_rng(0).integers(0, 256, (21, 27, 3), np.uint8)
     lr = torch.from_numpy(image.astype(np.float32) / 255).permute(2, 0, 1)[None]
     with torch.no_grad():
-        wanted = opened.model.eval()(lr)[0].permute(1, 2, 0).numpy()
-    ours = model.predict(image)
-    assert wanted.std() > 0.01
-    np.testing.assert_allclose(ours, wanted, atol=5e-6)  # sums of float32 in another order
+        expected = opened.model.eval()(lr)[0].permute(1, 2, 0).numpy()
+    sr = model.predict(image)
+    assert expected.std() > 0.01
+    np.testing.assert_allclose(sr, expected, atol=5e-6)  # float32 sums in another order
     back = imported.load(path)
-    np.testing.assert_array_equal(back.predict(image), ours)
+    np.testing.assert_array_equal(back.predict(image), sr)

@@ -1,4 +1,4 @@
-"""Pairs of images (H, W, 3) uint8 for which a golden value of LPIPS is recorded."""
+"""Pairs of images (H, W, 3) uint8 for which lpips.json has the value of LPIPS."""
 
 from collections.abc import Callable
 

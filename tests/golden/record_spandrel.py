@@ -1,9 +1,9 @@
-"""Records what PyTorch gives for small random networks, of architectures without a file here.
+"""Records outputs of PyTorch for small random networks whose published files we do not have.
 
 For developers, in an environment of its own (Python 3.11): `pip install torch==2.13.0 torchvision`
 and `pip install --no-deps spandrel==0.4.2 einops safetensors`; then
-`python tests/golden/record_spandrel.py`. Each `spandrel_NAME.npz` beside it holds `input`, `output`
-(NHWC) and every entry of the state as `state/KEY`, in numbers that float16 holds exactly.
+`python tests/golden/record_spandrel.py`. Each `spandrel_NAME.npz` next to it holds `input`,
+`output` (NHWC) and every entry of the state as `state/KEY`, in numbers that float16 can represent.
 """
 
 from pathlib import Path
@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch.nn import functional
 
-# torchvision's operators need CUDA in some wheels; declared here, it imports without them.
+# Some wheels of torchvision lack operators without CUDA; these declarations let it import.
 _library = torch.library.Library("torchvision", "DEF")
 for _name in ("nms", "qnms"):
     _library.define(f"{_name}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
@@ -24,13 +24,13 @@ from spandrel.architectures.ESRGAN.__arch import RRDB  # noqa: E402
 GROWTH = 4
 MEAN = torch.tensor([0.4488, 0.4371, 0.4040]).reshape(1, 3, 1, 1)
 _block = RRDB.B.RRDB
-RRDB.B.RRDB = lambda **kwargs: _block(**{**kwargs, "gc": GROWTH})  # 32 is fixed in spandrel
+RRDB.B.RRDB = lambda **kwargs: _block(**{**kwargs, "gc": GROWTH})  # spandrel always uses 32
 
 State = dict[str, torch.Tensor]
 
 
 def random(shapes: dict[str, tuple[int, ...]]) -> State:
-    """Returns a state that keeps the size of what passes; means stay as they are."""
+    """Returns a random state that roughly preserves the magnitude of features."""
     rng = np.random.default_rng(0)
     state = {}
     for key, shape in shapes.items():
@@ -40,14 +40,14 @@ def random(shapes: dict[str, tuple[int, ...]]) -> State:
 
 
 def randomised(module: torch.nn.Module) -> State:
-    """Returns a random state for `module`, all but the mean shifts."""
+    """Returns a random state for `module`; mean shifts keep their values."""
     old = module.state_dict()
     fixed = {k: v.half().float() for k, v in old.items() if k.startswith(("sub_", "add_"))}
     return random({k: tuple(v.shape) for k, v in old.items()}) | fixed
 
 
 def later_names(state: State, up: int, modern: bool) -> State:
-    """Returns an ESRGAN's state under the names of its second or third definition, by place."""
+    """Returns an ESRGAN's state with the modern names, or else those of the second naming."""
     blocks = max(int(k.split(".")[3]) for k in state if k.startswith("model.1.sub."))
     names = {"model.0": "conv_first"}
     names[f"model.1.sub.{blocks}"] = "conv_body" if modern else "trunk_conv"
@@ -77,15 +77,15 @@ def save(name: str, state: State, lr: torch.Tensor, sr: torch.Tensor) -> None:
 
 
 def record(name: str, state: State) -> None:
-    """Lets spandrel recognise `state` and apply the network."""
+    """Records the output of the network that spandrel makes of `state`."""
     lr = torch.rand((1, 3, 9, 11), generator=torch.Generator().manual_seed(0))
-    found = ModelLoader().load_from_state_dict(dict(state)).model.eval()
+    model = ModelLoader().load_from_state_dict(dict(state)).model.eval()
     with torch.no_grad():
-        save(name, state, lr, found(lr.clone()))
+        save(name, state, lr, model(lr.clone()))
 
 
 def edsr(state: State, lr: torch.Tensor, blocks: int, residual_scale: float) -> torch.Tensor:
-    """Returns what BasicSR's EDSR gives at x4; spandrel has none."""
+    """Returns the output of BasicSR's EDSR at x4, which spandrel lacks."""
 
     def conv(name: str, x: torch.Tensor) -> torch.Tensor:
         return functional.conv2d(x, state[f"{name}.weight"], state[f"{name}.bias"], padding=1)
@@ -100,12 +100,12 @@ def edsr(state: State, lr: torch.Tensor, blocks: int, residual_scale: float) -> 
     return conv("conv_last", x) / 255 + MEAN
 
 
-def record_edsr(features: int, blocks: int) -> None:
-    """Records `edsr`."""
-    places = {"conv_first": (features, 3), "conv_after_body": (features, features)}
-    places |= {f"upsample.{step}": (4 * features, features) for step in (0, 2)}
-    places |= {f"body.{i}.conv{k}": (features,) * 2 for i in range(blocks) for k in (1, 2)}
-    places |= {"conv_last": (3, features)}
+def record_edsr(channels: int, blocks: int) -> None:
+    """Records the output of `edsr`."""
+    places = {"conv_first": (channels, 3), "conv_after_body": (channels, channels)}
+    places |= {f"upsample.{step}": (4 * channels, channels) for step in (0, 2)}
+    places |= {f"body.{i}.conv{k}": (channels,) * 2 for i in range(blocks) for k in (1, 2)}
+    places |= {"conv_last": (3, channels)}
     shapes: dict[str, tuple[int, ...]] = {f"{k}.weight": (*v, 3, 3) for k, v in places.items()}
     shapes |= {f"{k}.bias": v[:1] for k, v in places.items()}
     state = random(shapes)

@@ -1,254 +1,222 @@
-import functools
+"""Every generator, small and with random weights, and what is special about some."""
 
 import checks
 import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
-import recorded
-from conftest import OURS, TINY, TRIED
+from architectures import KNOWN
+from conftest import TINY
 
 from kdgan_jax import models
-from kdgan_jax.models.blocks import layers
+from kdgan_jax.models.blocks.mean_shift import DIV2K_MEAN
+from kdgan_jax.models.generators.rrdb import RRDBNet
 from kdgan_jax.pictures import bicubic
 from kdgan_jax.runtime.errors import UserError
 
-every_scale = pytest.mark.parametrize("scale", models.SCALES)
-every_network_and_scale = pytest.mark.parametrize(("name", "scale"), TRIED)
-every_neighbourhood = pytest.mark.parametrize(
-    ("name", "scale"),
-    [(n, s) for n, s in TRIED if not getattr(models.GENERATORS[n], "whole_image", False)],
-)
+every_network = pytest.mark.parametrize("name", models.GENERATORS)
+LOCAL = [n for n, each in models.GENERATORS.items() if not getattr(each, "whole_image", False)]
+# Networks that enlarge first: in LR pixels, their receptive radius depends on the scale.
+AT_HR_SIZE = "srcnn", "kdgan_student", "vdsr"
+KEPT_BORDER = {"kernels": (9, 3, 5), "keep_border": True, "rounded": True}
 
 
-@functools.cache
-def fresh(name, scale):
-    """Returns the variables of a small network as training starts with them."""
-    module = checks.build(name, scale, **TINY[name]).module
-    init = checks.compiled(lambda key: models.init(module, key, 8), checks.HASTE)
-    return init(jax.random.key(0))
+def test_every_network_has_a_small_form():
+    assert TINY.keys() == models.GENERATORS.keys()
 
 
-@every_network_and_scale
-def test_output_is_scale_times_an_odd_sized_input(name, scale):
-    checks.assert_enlarges(name, scale, **TINY[name])
+@every_network
+def test_output_is_scale_times_an_odd_size_and_images_do_not_mix(name):
+    _, variables, apply = checks.build(name)
+    lr = checks.image()
+    sr, features = apply(variables, lr)
+    assert (sr.shape, sr.dtype) == ((2, 4 * lr.shape[1], 4 * lr.shape[2], 3), np.float32)
+    assert set(features) - {"head", "body"}  # one from the middle
+    for array in sr, *features.values():
+        assert (array.ndim, len(array)) == (4, 2)
+        assert np.isfinite(array).all()
+    lr[0] += [0.5, 0, -0.2]
+    other, _ = apply(variables, lr)
+    np.testing.assert_array_equal(sr[1], other[1])
+    assert np.abs(sr[0] - other[0]).max() > 1e-4
 
 
-@every_network_and_scale
-def test_fresh_variables_are_like_others_and_give_finite_numbers(name, scale):
-    _, drawn, apply = checks.build(name, scale, **TINY[name])
-    jax.tree.map(lambda a, b: np.testing.assert_equal(a.shape, b.shape), fresh(name, scale), drawn)
-    for array in jax.tree.leaves(apply(fresh(name, scale), checks.image())):
+@every_network
+def test_fresh_variables_are_only_parameters_and_give_finite_numbers(name):
+    module, variables, apply = checks.build(name)
+    fresh = checks.fresh(module)
+    # What runs trained networks reads nothing else.
+    assert jax.tree.map(np.shape, fresh) == jax.tree.map(np.shape, variables)
+    for array in jax.tree.leaves((fresh, apply(fresh, checks.image()))):
         assert np.isfinite(array).all()
 
 
-@pytest.mark.parametrize("name", models.GENERATORS)
-def test_variables_are_parameters_alone(name):
-    # What runs trained networks reads nothing else.
-    assert set(fresh(name, 4)) == {"params"}
+@every_network
+def test_every_parameter_has_a_finite_gradient(name):
+    module, variables, _ = checks.build(name, 2)
+
+    def loss(params, lr):
+        return (module.apply({"params": params}, lr)[0] ** 2).mean()
+
+    gradient, lr = checks.compiled(jax.grad(loss), checks.HASTE), checks.image(15, 16)
+    for images in np.zeros_like(lr), lr:  # black images have constant features, too
+        leaves = checks.paths(gradient(variables["params"], images))
+        assert [path for path, leaf in leaves.items() if not np.isfinite(leaf).all()] == []
+    without = {path.rpartition("/")[0] for path, leaf in leaves.items() if not leaf.any()}
+    assert without == KNOWN[name].constant
 
 
-@pytest.mark.parametrize("name", OURS)
-def test_jit_equals_eager(name):
-    module, variables, _ = checks.build(name, 3, **TINY[name])
-    eager, jitted = (f(variables, checks.image()) for f in (module.apply, jax.jit(module.apply)))
-    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5), eager, jitted)
-
-
-@every_neighbourhood
+@pytest.mark.parametrize(
+    ("name", "scale"), [(n, s) for n in LOCAL for s in ((2, 3, 4) if n in AT_HR_SIZE else (4,))]
+)
 def test_no_pixel_beyond_the_receptive_radius_matters(name, scale):
-    checks.assert_radius(name, scale, **TINY[name])
+    checks.assert_radius(name, scale)
 
 
-@pytest.mark.parametrize(
-    ("name", "kwargs", "published"),
-    [
-        ("srcnn", {}, 57_281),  # Dong et al. 2016 give 57,184 weights; 97 biases
-        ("srcnn", {"luma_only": False}, 69_251),
-        ("srcnn", {"kernels": (9, 3, 5), "channels": (128, 64)}, 85_889),  # the origin's teacher
-        ("kdgan_student", {}, 36_483),  # the origin's student
-        ("edsr", {"channels": 64, "blocks": 16}, 1_517_571),  # 1518K in the literature
-    ],
-)
-def test_parameter_count_is_the_published_one(name, kwargs, published):
-    assert checks.count(name, **kwargs) == published
+@pytest.mark.parametrize("scale", [2, 3])
+@every_network
+def test_output_has_the_right_size_at_other_scales(name, scale):
+    module, variables, _ = checks.build(name, scale)
+    sr, _ = jax.eval_shape(module.apply, variables, checks.image())
+    assert sr.shape == (2, scale * checks.SIZE[0], scale * checks.SIZE[1], 3)
 
 
-def test_srresnet_has_the_papers_parameters_without_batch_norm():
-    def conv(kernel, inputs, outputs):
-        return kernel**2 * inputs * outputs + outputs
-
-    slopes = 64  # of one PReLU
-    head = conv(9, 3, 64) + slopes
-    blocks = 16 * (2 * conv(3, 64, 64) + slopes)
-    body = conv(3, 64, 64)
-    upsampler = 2 * (conv(3, 64, 256) + slopes)
-    tail = conv(9, 64, 3)
-    assert checks.count("srresnet") == head + blocks + body + upsampler + tail
-
-
-def test_a_fresh_compact_starts_near_nearest_upsampling():
-    module = models.generator("compact", {}, 4)
-    lr = checks.image(12, 12)
-    sr, _ = module.apply(models.init(module, jax.random.key(2), 8), lr)
-    assert jnp.abs(sr - layers.nearest(lr, 4)).mean() < 0.1
-
-
-def test_nearest_repeats_each_pixel():
-    small = checks.image(5, 3)
-    big = layers.nearest(small, 3)
-    np.testing.assert_array_equal(big[0], np.kron(small[0], np.ones((3, 3, 1))))
-
-
-@every_scale
-def test_pixel_shuffle_is_pytorchs(scale):
-    # PixelShuffle: output[c, h * r + i, w * r + j] = input[c * r² + i * r + j, h, w]
-    x = np.random.default_rng(0).random((2, 3, 4, 5 * scale**2), np.float32)
-    expected = np.empty((2, 3 * scale, 4 * scale, 5), np.float32)
-    for h, w, c, i, j in np.ndindex(3, 4, 5, scale, scale):
-        source = x[:, h, w, c * scale**2 + i * scale + j]
-        expected[:, h * scale + i, w * scale + j, c] = source
-    np.testing.assert_array_equal(layers.pixel_shuffle(jnp.asarray(x), scale), expected)
-
-
-@every_scale
-@pytest.mark.parametrize("axis", [0, 1])
-def test_bicubic_upsample_is_matlabs_before_rounding(scale, axis):
-    # Waves along one axis: MATLAB's rounding after the other axis then changes nothing.
-    wave = np.round(127.5 + 100 * np.sin(np.arange(13) / 2)).astype(np.uint8)
-    lr = np.broadcast_to(np.expand_dims(wave, (1 - axis, 2)), (13, 13, 3))
-    ours = layers.bicubic_upsample(jnp.asarray(lr / 255, jnp.float32)[None], scale)[0] * 255
-    assert np.abs(ours - bicubic.upscale(lr, scale)).max() < 0.5 + 1e-3
-
-
-@pytest.mark.parametrize(
-    ("name", "kwargs", "scale", "message"),
-    [
-        ("edrs", {}, 4, "config.student='edrs'.*did you mean 'edsr'"),
-        (
-            "edsr",
-            {"chanels": 8},
-            4,
-            r"config.student: 'edsr' has no option 'chanels'; did you mean 'channels'",
-        ),
-        ("edsr", {"scale": 4}, 4, "config.student: 'edsr' has no option 'scale'"),
-        ("edsr", {"dtype": "bfloat16"}, 4, "config.student: 'edsr' has no option 'dtype'"),
-        ("edsr", {}, 5, r"scale=5.*\(2, 3, 4\)"),
-    ],
-)
-def test_a_mistake_is_named_with_what_was_meant(name, kwargs, scale, message):
-    with pytest.raises(UserError, match=message):
-        models.generator(name, kwargs, scale, "config.student")
-
-
-def test_lists_out_of_json_build_the_same_network_as_tuples():
-    kwargs = {"kernels": [9, 3, 5], "channels": [8, 4]}
-    tuples = {"kernels": (9, 3, 5), "channels": (8, 4)}
-    assert models.generator("srcnn", kwargs, 4) == models.generator("srcnn", tuples, 4)
+@pytest.mark.parametrize(("scale", "grid"), [(1, 1), (1, 4), (2, 2), (4, 1), (8, 1)])
+def test_rrdb_has_more_scales_and_features_below_lr_size(scale, grid):
+    module = RRDBNet(scale, **TINY["rrdb"] | {"unshuffle": grid})
+    lr = jax.ShapeDtypeStruct((2, 17, 23, 3), np.float32)
+    (sr, features), _ = jax.eval_shape(module.init_with_output, jax.random.key(0), lr)
+    assert sr.shape == (2, 17 * scale, 23 * scale, 3)
+    assert {f.shape for f in features.values()} == {(2, -(-17 // grid), -(-23 // grid), 8)}
 
 
 @pytest.mark.parametrize(
     ("name", "scale", "kwargs"),
     [
-        ("compact", 4, {"channels": 8, "depth": 3}),
-        ("compact", 3, {"channels": 4, "depth": 0}),
-        ("compact", 2, {"channels": 64, "depth": 16}),
-        ("edsr", 4, {"channels": 8, "blocks": 2, "image_range": 255.0}),
-        ("edsr", 3, {"channels": 4, "blocks": 1, "image_range": 255.0}),
-        (
-            "edsr",
-            2,
-            {"channels": 256, "blocks": 1, "residual_scale": 0.1, "image_range": 255.0},
-        ),
+        ("rrdb", 4, {"unshuffle": 2}),
+        ("rrdb", 2, {"unshuffle": 2}),
+        ("srcnn", 2, KEPT_BORDER),
+        ("srcnn", 4, KEPT_BORDER),
+        ("compact", 2, {"branches": True}),
     ],
 )
-def test_weights_are_recognised_and_come_back(name, scale, kwargs):
-    checks.assert_round_trip(name, scale, unsaid=["branches"], **kwargs)
+def test_tiles_give_the_whole(name, scale, kwargs):
+    # Of other networks, the receptive radius is enough.
+    checks.assert_tiles(name, scale, **kwargs)
+
+
+def test_rrdb_on_a_grid_has_its_receptive_radius():
+    checks.assert_radius("rrdb", 2, unshuffle=2)
 
 
 @pytest.mark.parametrize(
-    "kwargs",
+    ("name", "kwargs", "size"),
     [
-        {"kernels": (9, 3, 5), "channels": (8, 4)},
-        {"kernels": (5, 1, 3), "channels": (4, 6), "luma_only": False},
+        ("rrdb", {"unshuffle": 4}, (1, 1)),
+        ("plainusr", {}, (7, 7)),
+        ("smfanet", {}, (2, 2)),
+        ("hit_srf", {"windows": (64,)}, (1, 1)),
+        ("hit_srf", {"windows": (64,)}, (2, 5)),
     ],
 )
-def test_weights_of_srcnn_are_taken_for_the_published_kind(kwargs):
-    kwargs = kwargs | {"keep_border": True, "rounded": True}
-    checks.assert_round_trip("srcnn", 2, unsaid=["residual"], **kwargs)
+def test_small_images_are_possible(name, kwargs, size):
+    module, variables, apply = checks.build(name, **kwargs)
+    assert min(size) >= getattr(module, "smallest", 1)
+    sr, _ = apply(variables, checks.image(*size))
+    assert sr.shape == (2, 4 * size[0], 4 * size[1], 3)
+    assert np.isfinite(sr).all()
 
 
-@pytest.mark.parametrize(
-    ("name", "arguments"),
-    [
-        ("compact", {"scale": 4, "channels": 8, "depth": 3}),
-        (
-            "edsr",
-            {"scale": 4, "channels": 8, "blocks": 2, "residual_scale": 1.0, "image_range": 255.0},
-        ),
-    ],
-)
-def test_random_weights_give_what_pytorch_gives(name, arguments):
-    found, kwargs, error, top = recorded.compare(f"{name}_x4")
-    assert (found, kwargs) == (name, arguments)
-    assert error < 1e-5 * max(top, 1)
-
-
-@pytest.mark.parametrize(
-    ("depth", "published"), [(16, 621_424), (32, 1_213_296)]
-)  # realesr-animevideov3 and realesr-general-x4v3
-def test_compact_has_as_many_parameters_as_real_esrgans(depth, published):
-    assert checks.count("compact", channels=64, depth=depth) == published
-
-
-def test_published_srcnn_gives_the_published_output(shared):
-    name, module, _ = checks.published(shared, "srcnn_keras.h5")
-    kwargs = {"kernels": (9, 3, 5), "channels": (128, 64), "keep_border": True, "rounded": True}
-    assert (name, module) == ("srcnn", models.generator("srcnn", kwargs, 2))
-    assert checks.golden_error(shared, "srcnn_keras.h5", border=6) < 1e-5
-
-
-@pytest.mark.parametrize("name", ["compact", "edsr", "srcnn"])
-def test_no_other_file_is_claimed(shared, name):
-    published = {"srcnn": {"srcnn_keras"}}
-    assert checks.claimed(shared, name) == published.get(name, set())
+def test_a_fresh_compact_starts_near_nearest_neighbour():
+    module = models.generator("compact", {}, 4)
+    lr = checks.image(12, 12)
+    sr, _ = checks.compiled(module.apply, checks.HASTE)(checks.fresh(module), lr)
+    assert np.abs(sr - lr.repeat(4, 1).repeat(4, 2)).mean() < 0.1
 
 
 def test_srcnn_keeps_the_enlarged_border():
-    kwargs = {"kernels": (9, 3, 5), "channels": (8, 4), "keep_border": True, "rounded": True}
-    module = models.generator("srcnn", kwargs, 2)
+    module, variables, apply = checks.build("srcnn", 2, **KEPT_BORDER)
     assert module.smallest == 7
-    variables = models.init(module, jax.random.key(0), 8)
-    lr = np.random.default_rng(0).integers(0, 256, (1, 7, 11, 3), np.uint8)
-    sr, _ = module.apply(variables, jnp.asarray(lr, jnp.float32) / 255)
-    kept = np.abs(sr[0] * 255 - bicubic.upscale(lr[0], 2)).max(axis=-1) < 1e-3
-    assert kept[:6].all()
-    assert kept[-6:].all()
-    assert kept[:, :6].all()
-    assert kept[:, -6:].all()
-    assert not kept[6:-6, 6:-6].any()
+    lr = checks.image(7, 11)
+    sr, _ = apply(variables, lr)
+    enlarged = bicubic.upscale(np.round(255 * lr[0]).astype(np.uint8), 2)
+    kept = np.abs(sr[0] * 255 - enlarged).max(axis=-1) < 1e-3
+    expected = np.ones_like(kept)
+    expected[6:-6, 6:-6] = False
+    np.testing.assert_array_equal(kept, expected)
 
 
-@pytest.mark.parametrize("scale", [2, 4])
-def test_tiles_of_srcnn_with_a_kept_border_give_the_whole(scale):
-    kwargs = {"kernels": (9, 3, 5), "channels": (8, 4), "keep_border": True, "rounded": True}
-    checks.assert_tiles("srcnn", scale, **kwargs)
+def test_a_vdsr_of_zeros_is_bicubic_of_8_bits():
+    _, variables, apply = checks.build("vdsr")
+    lr = checks.image()
+    sr, _ = apply(jax.tree.map(np.zeros_like, variables), lr)
+    enlarged = bicubic.upscale(np.round(255 * lr[0]).astype(np.uint8), 4)
+    np.testing.assert_allclose(sr[0] * 255, enlarged, atol=1e-3)
+
+
+@pytest.mark.parametrize("name", ["carn_m", "rcan"])
+def test_the_mean_is_subtracted_and_added(name):
+    module, _, apply = checks.build(name)
+    variables = checks.fresh(module)
+    # Of an image with this mean in all pixels, only biases are left, which are 0 at first.
+    sr, features = apply(variables, np.full_like(checks.image(), DIV2K_MEAN))
+    np.testing.assert_allclose(sr, np.broadcast_to(DIV2K_MEAN, sr.shape), atol=1e-6)
+    np.testing.assert_allclose(features["head"], 0, atol=1e-4)
+
+
+def test_mean_shifts_of_rcan_are_spandrels():
+    state, _, _ = checks.recorded("rcan_x4")
+    for name, sign in ("sub_mean", -1), ("add_mean", 1):
+        expected = sign * 255 * np.array(DIV2K_MEAN)
+        np.testing.assert_allclose(state[f"{name}.bias"], expected, atol=0.05)  # half precision
+
+
+def test_outputs_of_fast_srgan_lie_between_0_and_1():
+    _, variables, apply = checks.build("fast_srgan")
+    sr, _ = apply(variables, 30 * checks.image())
+    assert 0 <= sr.min() < sr.max() <= 1
+
+
+def test_a_far_pixel_matters_to_smfanet():
+    _, variables, apply = checks.build("smfanet")
+    before, after = checks.image(64, 64), checks.image(64, 64)
+    after[0, 0, 0] += 1
+    assert (apply(variables, before)[0] != apply(variables, after)[0])[0, -8:, -8:].any()
 
 
 @pytest.mark.parametrize(
-    ("name", "tree"),
+    ("name", "kwargs", "scale", "facts"),
     [
-        ("srcnn", {"Conv_0": "conv", "Conv_1": "conv", "Conv_2": "conv"}),
-        ("compact", {**{f"Conv_{i}": "conv" for i in range(4)}}),
-        ("edsr", {**{f"Conv_{i}": "conv" for i in range(5)}}),
+        ("edrs", {}, 4, ["config.student", "'edrs'", "'edsr'"]),
+        ("edsr", {"chanels": 8}, 4, ["config.student", "'edsr'", "'chanels'", "'channels'"]),
+        ("edsr", {"scale": 4}, 4, ["config.student", "'edsr'", "'scale'"]),
+        ("edsr", {"dtype": "bfloat16"}, 4, ["config.student", "'edsr'", "'dtype'"]),
+        ("edsr", {}, 5, ["scale=5", "(2, 3, 4)"]),
     ],
 )
-def test_trees_of_earlier_checkpoints_load(name, tree):
-    params = fresh(name, 4)["params"]
-    assert {layer: next(iter(params[layer])) for layer in tree} == tree
-    others = {"compact": {f"PReLU_{i}" for i in range(3)}, "edsr": {"ShuffleUpsampler_0"}}
-    assert params.keys() - tree.keys() == others.get(name, set())
+def test_a_mistake_is_named_with_what_was_meant(name, kwargs, scale, facts):
+    with pytest.raises(UserError) as error:
+        models.generator(name, kwargs, scale, "config.student")
+    assert [fact for fact in facts if fact not in str(error.value)] == []
 
 
-def test_every_network_is_tried():
-    assert set(TINY) == set(models.GENERATORS)
+def test_older_names_and_lists_from_json_give_the_same_network():
+    older = {"kernels": [9, 3, 5], "features": [8, 4]}
+    present = {"kernels": (9, 3, 5), "channels": (8, 4)}
+    assert models.generator("srcnn", older, 4) == models.generator("srcnn", present, 4)
+
+
+@pytest.mark.parametrize(
+    ("name", "convolutions", "others"),
+    [
+        ("srcnn", 3, set()),
+        ("compact", 4, {f"PReLU_{i}/slope" for i in range(3)}),
+        (
+            "edsr",
+            5,
+            {f"ShuffleUpsampler_0/Conv_{i}/conv/{k}" for i in (0, 1) for k in ("bias", "kernel")},
+        ),
+    ],
+)
+def test_parameters_of_earlier_checkpoints_have_the_same_names(name, convolutions, others):
+    own = {f"Conv_{i}/conv/{kind}" for i in range(convolutions) for kind in ("bias", "kernel")}
+    assert checks.paths(checks.build(name).variables["params"]).keys() == own | others

@@ -1,6 +1,5 @@
 import functools
 
-import jax
 import numpy as np
 import pytest
 
@@ -26,7 +25,7 @@ def convolve(x, layer):
     return np.einsum("bhwcyx,yxcf->bhwf", windows, kernel) + bias
 
 
-def test_the_first_two_layers_equal_numpys():
+def test_the_first_two_layers_are_convolutions_with_a_relu_between():
     normal = (image() - [0.485, 0.456, 0.406]) / [0.229, 0.224, 0.225]
     first = convolve(normal, "conv1_1")
     second = convolve(np.maximum(first, 0), "conv1_2")
@@ -41,20 +40,13 @@ def test_a_pool_takes_the_largest_of_four_activations():
     np.testing.assert_allclose(features()["conv2_1"], expected, rtol=1e-4, atol=1e-3)
 
 
-@pytest.mark.parametrize("layer", vgg.LAYERS)
-def test_features_are_taken_before_relu(layer):
-    assert features()[layer].min() < 0
+def test_features_are_taken_before_relu():
+    assert [layer for layer, feature in features().items() if feature.min() >= 0] == []
 
 
 def test_each_pool_halves_the_size_rounding_down():
-    shapes = [features()[f"conv{block}_1"].shape for block in range(1, 6)]
-    assert shapes == [
-        (2, 34, 38, 64),
-        (2, 17, 19, 128),
-        (2, 8, 9, 256),
-        (2, 4, 4, 512),
-        (2, 2, 2, 512),
-    ]
+    shapes = [features()[f"conv{block}_1"].shape[1:] for block in range(1, 6)]
+    assert shapes == [(34, 38, 64), (17, 19, 128), (8, 9, 256), (4, 4, 512), (2, 2, 512)]
 
 
 def test_features_come_in_the_order_asked_for():
@@ -63,10 +55,10 @@ def test_features_come_in_the_order_asked_for():
     np.testing.assert_array_equal(deep, features()["conv2_1"])
 
 
-def test_layers_beyond_the_deepest_asked_for_are_not_computed():
+def test_layers_beyond_the_deepest_asked_for_need_no_weights():
     weights = {layer: imagenet.vgg16()[layer] for layer in ("conv1_1", "conv1_2")}
-    program = jax.make_jaxpr(lambda x: vgg.features(weights, x, ("conv1_2",)))(image())
-    assert str(program).count("= conv_general_dilated") == 2
+    (feature,) = vgg.features(weights, image(), ("conv1_2",))
+    np.testing.assert_array_equal(feature, features()["conv1_2"])
 
 
 def test_an_unknown_layer_is_refused():

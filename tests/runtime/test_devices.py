@@ -13,6 +13,13 @@ from kdgan_jax.runtime import devices
 from kdgan_jax.runtime.errors import UserError
 
 
+@pytest.fixture
+def two_processes(monkeypatch):
+    """Makes this process, with its four devices, one of two."""
+    monkeypatch.setattr(jax, "process_count", lambda: 2)
+    monkeypatch.setattr(jax, "device_count", lambda: 8)
+
+
 @pytest.mark.parametrize(
     ("requested", "batches", "expected"),
     [
@@ -26,263 +33,196 @@ def test_count(requested, batches, expected):
     assert devices.count(requested, batches) == expected
 
 
-def test_an_explicit_count_that_does_not_divide_is_refused():
-    with pytest.raises(UserError, match="batch=6 is not divisible by the 4 devices"):
-        devices.count(4, (8, 6))
+@pytest.mark.parametrize(
+    ("requested", "batches", "expected"),
+    [(0, (16, 8), 8), (0, (12,), 6), (4, (12,), 4), (0, (2,), 2)],
+)
+def test_every_process_uses_the_same_number_of_devices(two_processes, requested, batches, expected):
+    assert devices.count(requested, batches) == expected
 
 
-def test_all_accelerators_that_do_not_divide_are_refused(monkeypatch):
+def refused(requested, batches, *facts):
+    with pytest.raises(UserError) as caught:
+        devices.count(requested, batches)
+    for fact in facts:
+        assert fact in str(caught.value)
+
+
+def test_a_number_of_devices_that_is_not_possible_is_refused(monkeypatch):
+    refused(4, (8, 6), "batch=6", "4")
+    refused(5, (20,), "config.devices=5", "4")
+    refused(-1, (20,), "config.devices=-1", "4")
     monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
-    with pytest.raises(UserError, match="batch=6 is not divisible"):
-        devices.count(0, (6,))
+    refused(0, (6,), "batch=6", "4")  # no accelerator is left idle silently
 
 
-@pytest.mark.parametrize("requested", [5, -1])
-def test_a_count_of_devices_that_are_not_there_is_refused(requested):
-    with pytest.raises(UserError, match=f"config.devices={requested}, but there are 4"):
-        devices.count(requested, (20,))
+def test_a_number_of_devices_that_processes_cannot_share_is_refused(two_processes, monkeypatch):
+    refused(3, (12,), "config.devices=3", "2 processes")
+    refused(0, (3,), "batch=3", "2 devices")
+    monkeypatch.setattr(jax, "device_count", lambda: 6)
+    refused(0, (16,), "process 0 has 4 of the 6 devices", "2 processes")
+
+
+def test_describe_has_number_kind_and_processes(monkeypatch):
+    assert devices.describe(3) == f"3 x cpu ({devices.cores()} cores)"
+    monkeypatch.setattr(jax, "process_count", lambda: 2)
+    assert devices.describe(8) == f"8 x cpu ({devices.cores()} cores, 2 processes)"
+
+
+# Settings of JAX and XLA.
 
 
 def test_configure_asks_for_a_device_per_core_and_a_cache(monkeypatch):
-    asked = {}
+    updates = {}
     monkeypatch.delenv("JAX_NUM_CPU_DEVICES")
     monkeypatch.setenv("XDG_CACHE_HOME", "/somewhere")
-    monkeypatch.setenv("XLA_FLAGS", "")  # and as it was afterwards
+    monkeypatch.setenv("XLA_FLAGS", "")  # restored afterwards
     monkeypatch.setattr(type(jax.config), "values", {"jax_compilation_cache_dir": None})
-    monkeypatch.setattr(jax.config, "update", asked.__setitem__)
+    monkeypatch.setattr(jax.config, "update", updates.__setitem__)
     monkeypatch.setattr("os.sched_getaffinity", lambda pid: {0, 1, 2})
     devices.configure()
-    assert asked == {
+    assert updates == {
         "jax_num_cpu_devices": 3,
         "jax_compilation_cache_dir": "/somewhere/kdgan_jax",
     }
 
 
-def test_configure_leaves_what_the_environment_names(monkeypatch):
-    asked = {}
-    named = " ".join(f"--{flag}=7" for flag in [*devices.TIMEOUTS, devices.YNN])
-    monkeypatch.setenv("XLA_FLAGS", named)
-    monkeypatch.setattr(jax.config, "update", asked.__setitem__)
+def test_configure_leaves_what_the_environment_sets(monkeypatch):
+    updates = {}
+    flags = " ".join(f"--{flag}=7" for flag in [*devices.TIMEOUTS, devices.YNN])
+    monkeypatch.setenv("XLA_FLAGS", flags)
+    monkeypatch.setattr(jax.config, "update", updates.__setitem__)
     for training in False, True:
-        devices.configure(training)  # conftest.py names the others
-        assert os.environ["XLA_FLAGS"] == named
-    assert asked == {}
+        devices.configure(training)  # conftest.py sets the other variables
+        assert os.environ["XLA_FLAGS"] == flags
+    assert updates == {}
 
 
 @pytest.mark.parametrize(
     ("version", "upscaling"),
-    [
-        ("0.10.0", True),
-        ("0.10.2", True),
-        ("0.11.2", False),
-        ("0.12.0.1", False),
-        ("0.13.0.dev20261128", False),
-        ("1.0", False),
-    ],
+    [("0.10.2", True), ("0.11.2", False), ("0.13.0.dev20261128", False), ("1.0", False)],
 )
-@pytest.mark.parametrize("wide", [True, False])
-def test_ynnpack_is_left_out_by_version_use_and_cpu(version, upscaling, wide):
-    assert devices.without_ynn(version, True, wide) == (not wide)
-    assert devices.without_ynn(version, False, wide) == upscaling
+@pytest.mark.parametrize("avx512", [True, False])
+def test_ynnpack_is_disabled_by_version_use_and_cpu(version, upscaling, avx512):
+    assert devices.without_ynn(version, True, avx512) == (not avx512)
+    assert devices.without_ynn(version, False, avx512) == upscaling
 
 
 @pytest.fixture
-def costly(monkeypatch):
-    """Makes YNNPACK cost time in training alone, whatever version is here."""
-    monkeypatch.setattr(devices, "without_ynn", lambda _, training, wide: training)
+def timeouts(monkeypatch):
+    """The flags of the timeouts; YNNPACK is slow in training alone, whatever the version."""
+    monkeypatch.setattr(devices, "without_ynn", lambda _, training, avx512: training)
     return [f"--{flag}={value}" for flag, value in devices.TIMEOUTS.items()]
 
 
-def test_flags_are_of_the_use(costly):
-    assert devices.flags(False, "").split() == costly
-    assert devices.flags(True, "").split() == [*costly, f"--{devices.YNN}="]
-
-
-def test_flags_come_behind_what_the_user_names_and_leave_it_alone(costly):
-    given = f"--xla_cpu_enable_fast_math=false --{devices.YNN}=LIBRARY_FUSION_TYPE_DOT"
-    assert devices.flags(True, given).split() == [*given.split(), *costly]
+def test_flags_depend_on_the_use_and_follow_the_users(timeouts):
+    assert devices.flags(False, "").split() == timeouts
+    assert devices.flags(True, "").split() == [*timeouts, f"--{devices.YNN}="]
+    users = f"--xla_cpu_enable_fast_math=false --{devices.YNN}=LIBRARY_FUSION_TYPE_DOT"
+    assert devices.flags(True, users).split() == [*users.split(), *timeouts]
     assert devices.flags(True, "a/file of flags") == "a/file of flags"
 
 
-def test_flags_that_this_jaxlib_lacks_are_not_set(costly, monkeypatch):
-    monkeypatch.setattr(devices, "_knows", lambda flag: flag in devices.TIMEOUTS)
-    assert devices.flags(True, "").split() == costly
-    monkeypatch.setattr(devices, "_knows", lambda flag: False)
-    assert devices.flags(True, "") == ""
+def test_flags_that_this_jaxlib_lacks_are_not_set(timeouts, monkeypatch):
+    assert all(devices._xla_has(flag) for flag in devices.TIMEOUTS)
+    assert not devices._xla_has("xla_cpu_a_flag_that_does_not_exist")
+    monkeypatch.setattr(devices, "_xla_has", lambda flag: flag in devices.TIMEOUTS)
+    assert devices.flags(True, "").split() == timeouts
 
 
-def test_what_a_jaxlib_knows_is_found():
-    assert all(devices._knows(flag) for flag in devices.TIMEOUTS)
-    assert not devices._knows("xla_cpu_that_there_is_no_such_flag")
+def test_compiler_options_are_for_cpus_whose_version_needs_them(monkeypatch):
+    def options(target, name, value):
+        with monkeypatch.context() as patch:
+            patch.setattr(target, name, value)
+            return devices.compiler_options()
+
+    monkeypatch.setenv("XLA_FLAGS", "")
+    monkeypatch.setattr(devices, "without_ynn", lambda _, training, avx512: not training)
+    assert devices.compiler_options() == {devices.YNN: ""}
+    assert options(devices, "_xla_has", lambda flag: False) == {}
+    assert options(devices, "without_ynn", lambda _, training, avx512: training) == {}
+    assert options(jax, "default_backend", lambda: "gpu") == {}
+    monkeypatch.setenv("XLA_FLAGS", f"--{devices.YNN}=LIBRARY_FUSION_TYPE_DOT")
+    assert devices.compiler_options() == {}
 
 
-# Says what HLO is compiled to, and what became of the environment.
+# Prints whether YNNPACK gets a convolution: as configured, and with `compiler_options`.
 COMPILES = """
-import os
 import jax, jax.numpy as jnp
-from kdgan_jax import devices
+from kdgan_jax.runtime import devices
 
-before = dict(os.environ)
-{prepare}
+devices.without_ynn = lambda *_: True
+if {configure}:
+    devices.configure(training=True)
 kernel, image = jnp.ones((3, 3, 32, 32)), jnp.ones((1, 64, 64, 32))
 numbers = "NHWC", "HWIO", "NHWC"
 convolve = lambda x: jax.lax.conv_general_dilated(x, kernel, (1, 1), "SAME", None, None, numbers)
-options = devices.compiler_options() if {options} else None
-print("ynn" in jax.jit(convolve, compiler_options=options).lower(image).compile().as_text())
-print(dict(os.environ) == before)
+for options in None, devices.compiler_options():
+    print("ynn" in jax.jit(convolve, compiler_options=options).lower(image).compile().as_text())
 """
 
 
-def compiles(prepare="pass", options=False):
-    """Returns whether a convolution goes to YNNPACK, and whether the environment was left alone."""
-    program = COMPILES.format(prepare=prepare, options=options)
-    environment = {k: v for k, v in os.environ.items() if k != "XLA_FLAGS"}
+@pytest.mark.skipif(not devices._xla_has(devices.YNN), reason="a jaxlib without YNNPACK")
+@pytest.mark.parametrize(("configure", "ynn"), [(False, [True, False]), (True, [False, False])])
+def test_the_settings_keep_convolutions_from_ynnpack(configure, ynn):
     result = subprocess.run(
-        [sys.executable, "-c", program],
+        [sys.executable, "-c", COMPILES.format(configure=configure)],
         cwd=ROOT,
-        env=environment,
+        env={k: v for k, v in os.environ.items() if k != "XLA_FLAGS"},
         capture_output=True,
         text=True,
         timeout=120,
     )
     assert result.returncode == 0, result.stderr
-    return tuple(line == "True" for line in result.stdout.splitlines())
+    assert [line == "True" for line in result.stdout.splitlines()] == ynn
 
 
-@pytest.mark.skipif(not devices._knows(devices.YNN), reason="a jaxlib without YNNPACK")
-def test_what_is_set_takes_convolutions_from_ynnpack():
-    assert compiles() == (True, True)
-    costly = "devices.without_ynn = lambda _, training, wide: {}; devices.configure(training=True)"
-    assert compiles(costly.format("training")) == (False, False)
-    assert compiles(costly.format("not training")) == (True, False)
-    assert compiles("devices.without_ynn = lambda *_: True", options=True) == (False, True)
+# Arrays on devices.
 
 
-def test_options_are_for_cpus_whose_version_needs_them(monkeypatch):
-    monkeypatch.setenv("XLA_FLAGS", "")
-    monkeypatch.setattr(devices, "without_ynn", lambda _, training, wide: not training)
-    assert devices.compiler_options() == {devices.YNN: ""}
-    with monkeypatch.context() as other:
-        other.setenv("XLA_FLAGS", f"--{devices.YNN}=LIBRARY_FUSION_TYPE_DOT")
-        assert devices.compiler_options() == {}
-    with monkeypatch.context() as other:
-        other.setattr(devices, "_knows", lambda flag: False)
-        assert devices.compiler_options() == {}
-    with monkeypatch.context() as other:
-        other.setattr(jax, "default_backend", lambda: "gpu")
-        assert devices.compiler_options() == {}
-    monkeypatch.setattr(devices, "without_ynn", lambda _, training, wide: training)
-    assert devices.compiler_options() == {}
-
-
-def test_a_program_that_loads_a_model_keeps_its_environment():
-    program = """
-import os
-import jax, flax, numpy, safetensors
-before = dict(os.environ)
-import kdgan_jax
-kdgan_jax.load("student_x4").upscale(numpy.zeros((8, 8, 3), numpy.uint8))
-assert dict(os.environ) == before, set(os.environ.items()) ^ set(before.items())
-"""
-    result = subprocess.run(
-        [sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, timeout=120
-    )
-    assert result.returncode == 0, result.stderr
-
-
-@pytest.fixture
-def two_processes(monkeypatch):
-    """Makes this process, with its four devices, one of two."""
-    monkeypatch.setattr(jax, "process_count", lambda: 2)
-    monkeypatch.setattr(jax, "device_count", lambda: 8)
-
-
-@pytest.mark.parametrize(
-    ("requested", "batches", "expected"),
-    [(0, (16, 8), 8), (0, (12,), 6), (4, (12,), 4), (0, (2,), 2)],
-)
-def test_every_process_uses_as_many_of_its_devices(two_processes, requested, batches, expected):
-    assert devices.count(requested, batches) == expected
-
-
-@pytest.mark.parametrize(
-    ("requested", "batches", "said"),
-    [
-        (3, (12,), "config.devices=3 is not divisible by the 2 processes"),
-        (0, (3,), "batch=3 is not divisible by the 2 devices"),
-    ],
-)
-def test_what_processes_cannot_share_is_refused(two_processes, requested, batches, said):
-    with pytest.raises(UserError, match=said):
-        devices.count(requested, batches)
-
-
-def test_processes_of_other_sizes_are_refused(two_processes, monkeypatch):
-    monkeypatch.setattr(jax, "device_count", lambda: 6)
-    with pytest.raises(UserError, match="process 0 has 4 of the 6 devices of 2 processes"):
-        devices.count(0, (16,))
-
-
-def test_a_process_shards_its_own_share(two_processes):
-    parts = devices.shard({"lr": np.zeros((8, 2, 3))}, 4)
-    assert parts["lr"].shape == (2, 4, 2, 3)
-    assert devices.describe(8) == f"8 x cpu ({devices.cores()} cores, 2 processes)"
-
-
-def test_whole_brings_what_was_split_back():
-    split = devices.split(np.arange(6).reshape(3, 2), 3)
-    np.testing.assert_array_equal(devices.whole({"a": split})["a"], np.arange(6).reshape(3, 2))
-
-
-def test_describe_gives_number_and_kind():
-    assert devices.describe(3) == f"3 x cpu ({devices.cores()} cores)"
-
-
-def test_shard_splits_the_leading_axis_in_order():
-    batch = {"lr": np.arange(8 * 6).reshape(8, 2, 3), "hr": np.zeros((8, 4, 6, 3))}
+def test_shard_splits_the_leading_axis_in_order(monkeypatch):
+    batch = {"lr": np.arange(8 * 6).reshape(8, 2, 3), "hr": (np.zeros((8, 4, 6, 3)),)}
     parts = devices.shard(batch, 4)
-    assert {k: v.shape for k, v in parts.items()} == {"lr": (4, 2, 2, 3), "hr": (4, 2, 4, 6, 3)}
+    assert [leaf.shape for leaf in jax.tree.leaves(parts)] == [(4, 2, 4, 6, 3), (4, 2, 2, 3)]
     np.testing.assert_array_equal(parts["lr"][1], batch["lr"][2:4])
-    nested = devices.shard({"a": [np.arange(8)], "b": (jnp.zeros((4, 3)),)}, 2)
-    assert [leaf.shape for leaf in jax.tree.leaves(nested)] == [(2, 4), (2, 2, 3)]
+    monkeypatch.setattr(jax, "process_count", lambda: 2)
+    assert devices.shard(batch, 4)["lr"].shape == (2, 4, 2, 3)  # its own devices alone
 
 
-def test_replicate_places_the_whole_on_each_of_the_first_devices():
-    (leaf,) = jax.tree.leaves(devices.replicate({"a": np.arange(5)}, 3))
-    assert [shard.device for shard in leaf.addressable_shards] == jax.local_devices()[:3]
-    for shard in leaf.addressable_shards:
-        np.testing.assert_array_equal(shard.data, np.arange(5))
-
-
-def test_split_places_one_entry_on_each_of_the_first_devices():
-    array = devices.split(np.arange(6).reshape(3, 2), 3)
-    assert [shard.device for shard in array.addressable_shards] == jax.local_devices()[:3]
-    for i, shard in enumerate(array.addressable_shards):
-        np.testing.assert_array_equal(shard.data, [[2 * i, 2 * i + 1]])
+def test_replicate_split_gather_and_to_host():
+    array = np.arange(6).reshape(3, 2)
+    first = jax.local_devices()[:3]
+    (copies,) = jax.tree.leaves(devices.replicate({"a": array}, 3))
+    assert [shard.device for shard in copies.addressable_shards] == first
+    for shard in copies.addressable_shards:
+        np.testing.assert_array_equal(shard.data, array)
+    entries = devices.split(array, 3)
+    assert [shard.device for shard in entries.addressable_shards] == first
+    for i, shard in enumerate(entries.addressable_shards):
+        np.testing.assert_array_equal(shard.data, array[i : i + 1])
+    np.testing.assert_array_equal(devices.gather({"a": entries})["a"], array)
+    host = devices.to_host({"a": copies})["a"]
+    assert type(host) is np.ndarray
+    np.testing.assert_array_equal(host, array)
 
 
 def test_memory_is_that_of_the_machine_on_a_cpu():
     lines = Path("/proc/meminfo").read_text().splitlines() if sys.platform == "linux" else []
     for line in lines:
         if line.startswith("MemTotal:"):
-            assert devices.memory() == pytest.approx(int(line.split()[1]) * 1024, rel=1e-3)
+            assert 0 < devices.memory() <= int(line.split()[1]) * 1024 * 1.001  # or a container's
     assert devices.on_cpu()
 
 
-def test_to_host_gives_numpy_back():
-    host = devices.to_host(devices.replicate({"a": jnp.arange(5)}, 4))
-    assert type(host["a"]) is np.ndarray
-    np.testing.assert_array_equal(host["a"], np.arange(5))
-
-
-@pytest.mark.parametrize("number", [1, 2, 4])
-def test_parallel_gives_each_device_its_share_and_means_over_them(number):
+@pytest.mark.parametrize("number", [1, 4])
+def test_parallel_gives_each_device_its_share_and_averages_over_them(number):
     def step(state, frozen, batch):
         size = jnp.asarray(len(batch["x"]))
         return state + frozen * devices.mean(batch["x"].mean()), devices.mean(size)
 
     batch = devices.shard({"x": np.arange(8, dtype=np.float32)}, number)
     state, frozen = (devices.replicate(np.float32(x), number) for x in (1, 10))
+    parallel = devices.parallel(step, number)
     for expected in 36, 71:  # the state that comes out goes in again
-        state, size = devices.parallel(step, number)(state, frozen, batch)
+        state, size = parallel(state, frozen, batch)
         assert (float(state), float(size)) == (expected, 8 / number)

@@ -2,5 +2,5 @@ from kdgan_jax.runtime.errors import UserError
 
 
 def test_an_error_is_one_line_whatever_names_a_file_brings_into_it():
-    said = str(UserError("a.pth: holds 'x\ny\x1b[2J', not ä"))
-    assert said == r"a.pth: holds 'x\ny\x1b[2J', not ä"
+    message = str(UserError("a.pth: holds 'x\ny\x1b[2J', not ä"))
+    assert message == r"a.pth: holds 'x\ny\x1b[2J', not ä"

@@ -1,7 +1,18 @@
-"""Phases described in a line, for tests."""
+"""Short descriptions of phases, and quick compilation, for tests."""
+
+import jax
+import pytest
 
 from kdgan_jax.config import spec
 from kdgan_jax.config.settings import BatchConfig, LossConfig, OptimizerConfig, PhaseConfig, Spec
+
+
+@pytest.fixture(autouse=True, scope="module")
+def quick_compilation():
+    """Compiles all programs of a module without most optimizations, in half the time."""
+    jax.config.update("jax_disable_most_optimizations", True)
+    yield
+    jax.config.update("jax_disable_most_optimizations", False)
 
 
 def loss(kind="l1", weight=1.0, target="hr", schedule="constant"):
@@ -9,7 +20,7 @@ def loss(kind="l1", weight=1.0, target="hr", schedule="constant"):
 
 
 def phase_config(name="teacher", steps=6, batch=4, hr_patch=16, **changes):
-    """Returns a phase that trains a tiny network by L1."""
+    """Returns a phase that trains a tiny network with L1."""
     fields = {
         "name": name,
         "network": name,

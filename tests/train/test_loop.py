@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from described import loss, phase_config
+from described import loss, phase_config, quick_compilation  # noqa: F401
 
 from kdgan_jax import config as configuration
 from kdgan_jax import replay
@@ -29,10 +29,9 @@ from kdgan_jax.inference.load import load
 from kdgan_jax.inference.model import Model
 from kdgan_jax.runtime import devices
 from kdgan_jax.runtime.errors import Stopped, UserError
-from kdgan_jax.train import feed as feeds
-from kdgan_jax.train import loop, state, steps
-from kdgan_jax.train import phase as phases
-from kdgan_jax.train.feed import Feed
+from kdgan_jax.train import loop, phase_setup, state, steps
+from kdgan_jax.train.feed import Feed, feed_factory
+from kdgan_jax.train.phase_setup import PhaseSetup
 from kdgan_jax.train.stopping import Stop
 from kdgan_jax.workdir import checkpoint
 from kdgan_jax.workdir.metrics import read_metrics
@@ -42,161 +41,124 @@ class Interrupted(Exception):
     """Something that ends a run."""
 
 
-def host(start, stop=6):
+def host_batches(start):
     """Yields random batches for one device, each a function of its step."""
-    for step in range(start, stop):
-        generator = np.random.default_rng(step)
-        lr, hr = (generator.integers(0, 256, (1, 4, n, n, 3), np.uint8) for n in (4, 16))
+    for step in range(start, 6):
+        random = np.random.default_rng(step)
+        lr, hr = (random.integers(0, 256, (1, 4, n, n, 3), np.uint8) for n in (4, 16))
         yield Batch(lr, {"hr": hr}, {}, np.arange(4, dtype=np.uint32)[None] + 4 * step)
-    raise Interrupted
 
 
-HOST = Feed({}, lambda arrays, given, step: given, host, on_device=False)
+HOST = Feed({}, lambda arrays, item, step: item, host_batches, on_device=False)
 
 
 @functools.cache
 def on_device(number=1):
-    """Returns the feed of noise that lies on the devices, for `phase`."""
+    """Returns a feed of noise that lies on the devices."""
     noise = np.random.default_rng(0).integers(0, 256, (40, 60, 3), np.uint8)
-    data = DataConfig(backend="device")
-    source = feeds.source(data, 4, [Photo("noise", noise, None, (40, 60))], None, number)
-    return source(7, BatchConfig(steps=6, batch=4, hr_patch=16))
+    data, photos = DataConfig(backend="device"), [Photo("noise", noise, None, (40, 60))]
+    batches = BatchConfig(steps=6, batch=4, hr_patch=16)
+    return feed_factory(data, 4, photos, None, number)(7, batches)
 
 
 LOOP = LoopConfig(log_every=2, evaluate_every=3, checkpoint_every=2)
 
 
 @pytest.fixture
-def phase(tmp_path):
+def setup(tmp_path):
     model = Model("compact", {"channels": 4, "depth": 1}, 4, None)
-    return phases.Phase(phase_config(), 0, tmp_path, model, {}, 1)
+    return PhaseSetup(phase_config(), 0, tmp_path, model, {}, 1)
 
 
-def train(phase, feed=HOST, **changes):
-    loop.train(phase, feed, lambda model: 30.0 + model.scale, dataclasses.replace(LOOP, **changes))
-    return load(phase.workdir, phase.name)
+def train(setup, feed=HOST, **changes):
+    loop.train(setup, feed, lambda model: 30.0 + model.scale, dataclasses.replace(LOOP, **changes))
+    return load(setup.workdir, setup.name)
 
 
-def elsewhere(phase, name="again", **changes):
-    """Returns the phase with a workdir of its own."""
-    workdir = phase.workdir / name
+def elsewhere(setup, **changes):
+    """Returns the phase with a new workdir."""
+    workdir = setup.workdir / "again"
     workdir.mkdir()
-    return dataclasses.replace(phase, workdir=workdir, **changes)
+    return dataclasses.replace(setup, workdir=workdir, **changes)
 
 
-def test_a_row_is_the_mean_over_the_steps_since_the_last_one(phase):
-    train(phase)
-    rows = read_metrics(phase.workdir / "metrics.jsonl")
-    fine = elsewhere(phase)
-    train(fine, log_every=1)
-    single = read_metrics(fine.workdir / "metrics.jsonl")
-    means = [np.mean([row["pixel"] for row in single[i : i + 2]]) for i in (0, 2, 4)]
-    np.testing.assert_allclose([row["pixel"] for row in rows if "pixel" in row], means, rtol=1e-6)
-    assert [row["step"] for row in rows if "holdout_psnr_y" in row] == [3, 6]
+def rows_of(setup):
+    """Returns the rows of the log by step, without times."""
+    rows = read_metrics(setup.workdir / "metrics.jsonl")
+    return {r["step"]: {k: v for k, v in r.items() if k != "seconds_per_step"} for r in rows}
 
 
-def stopped_after(feed, calls):
-    """Returns `feed`, which ends the run after so many calls."""
+def interrupted(feed, calls, error=Interrupted):
+    """Returns `feed`, which raises `error` after some calls."""
 
-    def given(start):
-        yield from itertools.islice(feed.given(start), calls)
-        raise Interrupted
+    def stream(start):
+        yield from itertools.islice(feed.stream(start), calls)
+        raise error
 
-    return feed._replace(given=given)
+    return feed._replace(stream=stream)
 
 
-@pytest.mark.parametrize("way", ["host", "device"])
-def test_a_phase_cut_short_ends_as_an_unbroken_one(phase, way):
-    feed = HOST if way == "host" else on_device()
-    unbroken = train(phase, feed)
-    again = elsewhere(phase)
+def test_rows_are_means_over_the_steps_since_the_last_one(setup):
+    train(setup)
+    rows = rows_of(setup)
+    again = elsewhere(setup)
+    train(again, log_every=1)
+    losses = [row["pixel"] for row in rows_of(again).values()]
+    means = [np.mean(losses[i : i + 2]) for i in (0, 2, 4)]
+    np.testing.assert_allclose([rows[step]["pixel"] for step in (2, 4, 6)], means, rtol=1e-6)
+    assert [step for step in rows if "holdout_psnr_y" in rows[step]] == [3, 6]
+
+
+def test_a_phase_fed_on_the_device_resumes_to_the_bit(setup):
+    unbroken = train(setup, on_device())
+    again = elsewhere(setup)
     with pytest.raises(Interrupted):
-        train(again, stopped_after(feed, 3))
+        train(again, interrupted(on_device(), 3))
     assert checkpoint.steps(again.folder) == [2]
     assert not loop.finished(again.workdir, "teacher", 6)
-    chex.assert_trees_all_equal(train(again, feed).params, unbroken.params)
+    chex.assert_trees_all_equal(train(again, on_device()).params, unbroken.params)
     assert loop.finished(again.workdir, "teacher", 6)
+    assert rows_of(again) == rows_of(setup)
 
 
-def test_scaled_rates_are_said_when_training_begins(phase, caplog):
+def test_a_missing_photo_ends_a_phase_with_its_last_step_saved(setup, caplog):
     caplog.set_level(logging.INFO, "kdgan_jax")
-    train(phase)
-    assert "learning rate" not in caplog.text
-    own = phase.config.optimizer
-    scaled = dataclasses.replace(own, factor=4.0, scaling="linear in batch 4 over 1")
-    config = dataclasses.replace(phase.config, optimizer=scaled)
-    train(dataclasses.replace(phase, config=config))  # complete, and started once more
-    assert caplog.text.count("(linear in batch") == 1
-
-
-def test_photos_that_are_gone_end_a_phase_with_its_last_step_saved(phase):
-    def given(start):
-        yield from itertools.islice(host(start), 3)
-        raise UserError("a.png: no such file")
-
+    optimizer = OptimizerConfig(1e-3, factor=4.0, scaling="linear in batch 4 over 1")
+    config = dataclasses.replace(setup.config, optimizer=optimizer)
+    feed = interrupted(HOST, 3, UserError("a.png: no such file"))
     with pytest.raises(UserError, match=r"a\.png"):
-        train(phase, HOST._replace(given=given))
-    assert checkpoint.steps(phase.folder) == [2, 3]
+        train(dataclasses.replace(setup, config=config), feed)
+    assert checkpoint.steps(setup.folder) == [2, 3]
+    assert caplog.text.count("linear in batch") == 1  # scaled learning rates are logged
 
 
-def test_several_steps_in_one_call_are_as_many_single_ones(phase):
-    # Sums of float32 in a loop may be ordered otherwise; an update is of 1e-3.
-    single = train(phase, on_device()).params
-    rows = read_metrics(phase.workdir / "metrics.jsonl")
-    again = elsewhere(phase)
-    calls = []
-
-    def given(start):
-        for one in on_device().given(start):
-            calls.append(one)
-            yield one
-
-    # Cut at 2, 3, 4 and 6, where something is due.
-    several = train(again, on_device()._replace(given=given), steps_per_call=4).params
-    assert len(calls) == 4
+def test_a_call_of_several_steps_makes_the_updates_of_single_ones(setup):
+    # A loop may order sums of float32 differently; an update is 1e-3.
+    single = train(setup, on_device()).params
+    again = elsewhere(setup)
+    several = train(again, on_device(), steps_per_call=4).params
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=2e-6), several, single)
-    others = read_metrics(again.workdir / "metrics.jsonl")
-    assert [row["step"] for row in others] == [row["step"] for row in rows] == [2, 3, 4, 6]
-    means = [row["pixel"] for row in rows if "pixel" in row]
-    np.testing.assert_allclose([r["pixel"] for r in others if "pixel" in r], means, rtol=1e-5)
+    rows = rows_of(setup)
+    assert list(rows) == [2, 3, 4, 6]
+    chex.assert_trees_all_close(
+        [row.get("pixel", 0.0) for row in rows_of(again).values()],
+        [row.get("pixel", 0.0) for row in rows.values()],
+        rtol=1e-5,
+    )
 
 
-def whole_batch(feed, number, step):
-    """Returns the batch that the devices see together at `step`."""
-
-    def gather(state, frozen, given):
-        share = feed.cut(frozen, given, state).targets["hr"].astype(np.float32)
-        first = given["lane"] * len(share)
-        whole = jnp.zeros((number * len(share), *share.shape[1:]))
-        placed = jax.lax.dynamic_update_slice_in_dim(whole, share, first, 0)
-        return state + 1, number * devices.mean(placed)
-
-    given = next(feed.given(step))
-    call = devices.parallel(gather, number)
-    return np.asarray(call(devices.replicate(np.int32(step), number), feed.arrays, given)[1])
-
-
-def test_any_number_of_devices_sees_the_same_batch():
-    one = whole_batch(on_device(1), 1, 5)
-    assert one.shape == (4, 16, 16, 3)
-    assert len(np.unique(one.reshape(4, -1), axis=0)) == 4
-    for number in 2, 4:
-        np.testing.assert_array_equal(whole_batch(on_device(number), number, 5), one)
-
-
-def test_photos_on_the_device_are_not_moved_while_training(phase):
+def test_photos_on_the_device_are_not_moved_in_training(setup):
     feed = on_device()
-    state = phases.initial(phase)
-    call = phases.compiled(phase, feed)(1, False)
-    fixed = {**phases.frozen(phase), "photos": feed.arrays}
-    current, _ = call(devices.replicate(state, 1), fixed, next(feed.given(0)))
+    call = phase_setup.compiled_steps(setup, feed)(1, False)
+    frozen = {**phase_setup.frozen_weights(setup), "photos": feed.arrays}
+    current = devices.replicate(phase_setup.initial_state(setup), 1)
+    current, _ = call(current, frozen, next(feed.stream(0)))
     with jax.transfer_guard("disallow_explicit"):
-        for given in itertools.islice(feed.given(1), 3):
-            current, metrics = call(current, fixed, given)
+        for item in itertools.islice(feed.stream(1), 3):
+            current, _ = call(current, frozen, item)
     assert int(current.step) == 4
-    assert np.isfinite(metrics["total"])
     with jax.transfer_guard("disallow"), pytest.raises(Exception, match=r"[Dd]isallowed"):
-        call(current, fixed, {"lane": np.zeros(1, np.uint32)})  # from the host: the guard works
+        call(current, frozen, {"lane": np.zeros(1, np.uint32)})  # from the host: the guard works
 
 
 @pytest.mark.parametrize(
@@ -213,17 +175,20 @@ def test_photos_on_the_device_are_not_moved_while_training(phase):
 )
 def test_steps_per_call(monkeypatch, on_device, on_cpu, wanted, every, expected):
     monkeypatch.setattr(devices, "on_cpu", lambda: on_cpu)
-    due = dict.fromkeys(("log_every", "evaluate_every", "checkpoint_every"), every)
-    wanted = LoopConfig(steps_per_call=wanted, **due)
-    assert loop.steps_per_call(wanted, every * 3, on_device) == expected
+    intervals = dict.fromkeys(("log_every", "evaluate_every", "checkpoint_every"), every)
+    config = LoopConfig(steps_per_call=wanted, **intervals)
+    assert loop.steps_per_call(config, every * 3, on_device) == expected
+
+
+# Updates that are not finite.
 
 
 def poisoned(*numbers, feed=HOST):
-    """Returns `feed` with images at steps `numbers` (from 0) that are not finite."""
+    """Returns `feed` with images that are NaN at steps `numbers` (from 0)."""
 
-    def cut(arrays, given, step):
+    def cut(arrays, item, step):
         bad = jnp.isin(step, jnp.array(numbers))
-        batch = feed.cut(arrays, given, step)
+        batch = feed.cut(arrays, item, step)
         lr, hr = (
             jnp.where(bad, jnp.nan, steps.to_float(x)) for x in (batch.lr, batch.targets["hr"])
         )
@@ -232,107 +197,84 @@ def poisoned(*numbers, feed=HOST):
     return feed._replace(cut=cut)
 
 
-def test_an_update_that_is_not_finite_is_not_made_and_counted(phase):
-    after = train(phase, poisoned(1, 2, 4), log_every=3).params
-    assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(after))
-    rows = {row["step"]: row for row in read_metrics(phase.workdir / "metrics.jsonl")}
+def test_skipped_updates_are_counted_and_the_run_goes_on(setup):
+    params = train(setup, poisoned(1, 2, 4), log_every=3).params
+    assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(params))
+    rows = rows_of(setup)
     assert {step: row.get("skipped") for step, row in rows.items()} == {2: 1, 3: 1, 4: None, 6: 1}
     assert all(np.isfinite(row.get("pixel", 0)) for row in rows.values())
 
-    # The same as a run that sees only the others, with the step that the schedule knows of.
-    feed = poisoned()
-    current = devices.replicate(phases.initial(phase), 1)
-    call = phases.compiled(phase, feed)(1, False)
-    fixed = {**phases.frozen(phase), "photos": {}}
-    for number, given in enumerate(itertools.islice(host(0), 6)):
-        if number not in (1, 2, 4):
-            current, _ = call(current, fixed, given)
-            current = current.replace(step=jnp.asarray(number + 1, jnp.int32))
-        else:
-            current = current.replace(step=current.step + 1)
-    chex.assert_trees_all_equal(devices.to_host(current).ema, after)
+
+def test_a_call_of_several_steps_counts_skipped_ones_one_by_one(setup):
+    changes = dict.fromkeys(("log_every", "evaluate_every", "checkpoint_every"), 6)
+    changes |= {"steps_per_call": 6, "max_bad_steps": 4}
+    train(setup, poisoned(0, 2, 3, feed=on_device()), **changes)
+    (row,) = rows_of(setup).values()
+    assert row["skipped"] == 3
+    assert np.isfinite(row["pixel"])
+    with pytest.raises(UserError, match="last 4 updates up to step 6"):
+        train(elsewhere(setup), poisoned(2, 3, 4, 5, feed=on_device()), **changes)
 
 
-def save_config(phase):
-    """Leaves the config that `phase` may be of."""
-    described = configuration.phase(
+def save_config(setup):
+    """Writes a config that describes the phase."""
+    description = configuration.phase(
         "teacher",
         losses={"pixel": configuration.loss("l1", 1.0)},
         **{"steps": 6, "batch": 4, "hr_patch": 16},
     )
     networks = {"teacher": configuration.network("compact:channels=4,depth=1")}
-    config = configuration.default(networks, {"teacher": described})
-    (phase.workdir / "config.json").write_text(json.dumps(configuration.to_json(config)))
+    config = configuration.default(networks, {"teacher": description})
+    (setup.workdir / "config.json").write_text(json.dumps(configuration.to_json(config)))
 
 
-@pytest.mark.parametrize("number", [0, 1, 2])  # of devices that cut patches; 0 is the host
-def test_too_many_in_a_row_stop_the_run_and_can_be_seen_again(phase, number):
-    phase = dataclasses.replace(phase, devices=number or 1)
+@pytest.mark.parametrize("number", [0, 2])  # of devices that cut patches; 0 for the host
+def test_too_many_skipped_updates_stop_the_run_and_can_be_replayed(setup, number):
+    setup = dataclasses.replace(setup, devices=number or 1)
     feed = on_device(number) if number else HOST
-    save_config(phase)
+    save_config(setup)
     with pytest.raises(UserError) as caught:
-        train(phase, poisoned(0, 3, 4, 5, feed=feed), max_bad_steps=3, log_every=3)
-    place = phase.workdir / "debug/teacher/6"
-    assert "teacher: the last 3 updates up to step 6 " in str(caught.value)
-    assert "(not finite: gradient_norm, pixel, total)" in str(caught.value)
-    assert f"in {place} and 6.npz" in str(caught.value)
-    assert checkpoint.steps(phase.folder) == [2]  # 4 was due while updates failed
-    parts, broken = replay.replay(place)
+        train(setup, poisoned(0, 3, 4, 5, feed=feed), max_bad_steps=3, log_every=3)
+    folder = setup.workdir / "debug/teacher/6"
+    facts = ("teacher: ", "last 3 updates up to step 6", "gradient_norm, pixel, total", "6.npz")
+    for fact in (*facts, str(folder), "config.train.teacher.learning_rate"):
+        assert fact in str(caught.value)
+    assert checkpoint.steps(setup.folder) == [2]  # 4 was due while updates were skipped
+    parts, not_finite = replay.replay(folder)
     assert np.isnan(parts["pixel"])
-    assert broken
-    assert all(line.startswith(("loss ", "generator's gradient ")) for line in broken)
-    with pytest.raises(UserError, match="is nothing that a run has left"):
-        replay.replay(place.with_name("5"))
+    assert not_finite
+    assert all(line.startswith(("loss ", "generator's gradient ")) for line in not_finite)
+    with pytest.raises(UserError, match="debug/teacher/5"):
+        replay.replay(folder.with_name("5"))
 
 
-def test_skipped_steps_are_counted_one_by_one_in_a_call_of_several(phase):
-    every = dict.fromkeys(("log_every", "evaluate_every", "checkpoint_every"), 6)
-    every |= {"steps_per_call": 6, "max_bad_steps": 4}
-    train(phase, poisoned(0, 2, 3, feed=on_device()), **every)
-    (row,) = read_metrics(phase.workdir / "metrics.jsonl")
-    assert row["skipped"] == 3
-    assert np.isfinite(row["pixel"])
-    again = elsewhere(phase)
-    with pytest.raises(UserError, match="the last 4 updates up to step 6 were not finite"):
-        train(again, poisoned(2, 3, 4, 5, feed=on_device()), **every)
+def test_a_phase_must_not_end_with_a_skipped_update(setup):
+    with pytest.raises(UserError, match="last 1 updates up to step 6"):
+        train(setup, poisoned(5))
+    assert checkpoint.steps(setup.folder) == [2, 4]
 
 
-def test_a_request_that_comes_while_a_row_is_made_waits_for_the_next_step(phase):
+def test_a_request_during_an_evaluation_waits_for_the_next_step(setup):
     stop = Stop()
 
     def evaluate(model):
         stop.handle(signal.SIGTERM)
         return 30.0
 
-    with pytest.raises(Stopped, match="after step 4, which is saved"):
-        loop.train(phase, HOST, evaluate, LOOP, stop)
-    assert checkpoint.steps(phase.folder) == [2, 4]
+    with pytest.raises(Stopped, match="teacher step 4"):
+        loop.train(setup, HOST, evaluate, LOOP, stop)
+    assert checkpoint.steps(setup.folder) == [2, 4]
 
 
-def test_a_diverged_phase_stops_and_keeps_its_good_checkpoints(phase):
-    train(phase)
-    good = checkpoint.steps(phase.folder)
-    config = dataclasses.replace(
-        phase.config, batches=BatchConfig(8, 4, 16), optimizer=OptimizerConfig(1e38)
-    )
-    worse = dataclasses.replace(phase, config=config)
-    more = HOST._replace(given=lambda start: host(start, 8))
-    with pytest.raises(
-        UserError, match=r"the last 1 updates up to step 8 were not .*learning_rate"
-    ):
-        loop.train(worse, more, lambda model: 0.0, LOOP)
-    assert checkpoint.steps(phase.folder) == good
-
-
-# Phases with adapters, a discriminator with a spectral norm, and a warm-up.
+# A phase with adapters, a discriminator with a spectral norm, and a warm-up.
 
 
 @pytest.fixture
-def whole(phase):
-    """A phase in which all that can train does, with two steps of the discriminator's warm-up."""
-    other = DiscriminatorConfig(
+def everything(setup):
+    """A phase that trains everything, with three steps of warm-up for the discriminator."""
+    discriminator = DiscriminatorConfig(
         network=Spec("origin", {"channels": (4,), "hidden": 4, "spectral_norm": True}),
-        game="adversarial",
+        adversarial_loss="adversarial",
         optimizer=OptimizerConfig(1e-3),
         warmup_steps=3,
         regularizers={"r1": loss("r1", 0.1, "")},
@@ -343,68 +285,58 @@ def whole(phase):
         "adversarial": loss("hinge", 0.1),
     }
     teacher = Model("compact", {"channels": 6, "depth": 1}, 4, None)
-    shapes = phases.initial(dataclasses.replace(phase, model=teacher))
-    teacher = teacher.with_params(devices.to_host(shapes.ema))
+    start = phase_setup.initial_state(dataclasses.replace(setup, model=teacher))
+    teacher = teacher.with_params(devices.to_host(start.ema))
     config = phase_config(
-        losses=losses, discriminator=other, teachers={"guide": TeacherConfig("guide")}
+        losses=losses, discriminator=discriminator, teachers={"guide": TeacherConfig("guide")}
     )
-    return dataclasses.replace(phase, config=config, teachers={"guide": teacher})
+    return dataclasses.replace(setup, config=config, teachers={"guide": teacher})
 
 
-def newest(phase):
-    fresh = state.to_items(devices.to_host(phases.initial(phase)))
-    return checkpoint.load(phase.folder / str(checkpoint.newest(phase.folder)), fresh)
+def newest(setup):
+    template = state.to_items(devices.to_host(phase_setup.initial_state(setup)))
+    return checkpoint.load(setup.folder / str(checkpoint.newest(setup.folder)), template)
 
 
-def test_all_that_trains_goes_on_to_the_bit(whole):
-    train(whole)
-    items = newest(whole)
+def test_everything_that_trains_resumes_to_the_bit(everything):
+    train(everything)
+    items = newest(everything)
     names = {name.partition(".")[0] for name in items}
     assert names == {"ema", "loop", "generator", "adapters", "discriminator"}
-    again = elsewhere(whole)
+    again = elsewhere(everything)
     with pytest.raises(Interrupted):
-        train(again, stopped_after(HOST, 5))  # the newest checkpoint is of step 4
-    train(again)
+        train(again, interrupted(HOST, 5))  # the newest checkpoint is of step 4
+    model = train(again)
     chex.assert_trees_all_equal(newest(again), items, strict=True)
     # Adapters stay with the run: a model is the generator alone.
-    assert (
-        load(whole.workdir, "teacher").params.keys()
-        == whole.model.with_params(items["ema"]).params.keys()
-    )
-
-
-def test_rows_of_a_warm_up_have_no_losses_of_the_generator(whole):
-    train(whole)
-    rows = {row["step"]: row for row in read_metrics(whole.workdir / "metrics.jsonl")}
+    assert model.params.keys() == everything.model.with_params(items["ema"]).params.keys()
+    # Rows of the warm-up have no losses of the generator.
+    rows = rows_of(everything)
+    of_discriminator = {"discriminator", "r1"}
     assert "pixel" not in rows[2]
-    assert {"discriminator", "r1"} <= rows[2].keys()
-    assert {"pixel", "hints", "adversarial", "discriminator", "r1"} <= rows[4].keys()
+    assert of_discriminator <= rows[2].keys()
+    assert {"pixel", "hints", "adversarial", *of_discriminator} <= rows[4].keys()
+    # Calls of several steps end with the warm-up.
+    assert loop.until_due(0, 6, LoopConfig(), everything) == 3
+    assert loop.until_due(3, 6, LoopConfig(), everything) == 3
 
 
-def test_a_call_of_several_steps_ends_where_something_is_due_or_a_warm_up_ends(whole):
-    starts = [0]
-    while starts[-1] < 6:
-        starts.append(starts[-1] + loop.until_due(starts[-1], 6, LoopConfig(), whole))
-    assert starts == [0, 3, 6]
-
-
-@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
-def test_convolutions_compute_in_the_dtype_and_weights_stay_float32(phase, dtype):
-    config = dataclasses.replace(phase.config, dtype=dtype)
-    phase = dataclasses.replace(phase, config=config)
-    step = steps.make_step(
-        phases.networks(phase), phases.optimizers(phase), phases.losses_of(phase)
-    )
-    batch = jax.tree.map(lambda x: x[0], next(host(0)))
-    program = jax.make_jaxpr(step)(phases.initial(phase), phases.frozen(phase), batch)
-    kinds = {
-        str(equation.outvars[0].aval.dtype)
-        for equation in program.eqns
-        if equation.primitive.name == "conv_general_dilated"
-    }
-    assert kinds == {dtype}
-    after, metrics = jax.jit(step)(phases.initial(phase), phases.frozen(phase), batch)
-    assert {
-        leaf.dtype for leaf in jax.tree.leaves((after.ema, after.networks["generator"].params))
-    } == {np.dtype("float32")}
-    assert metrics["skipped"] == 0
+def test_bfloat16_rounds_the_networks_output_but_not_the_weights(setup):
+    batch = jax.tree.map(lambda x: x[0], next(host_batches(0)))
+    losses = {}
+    for dtype in "float32", "bfloat16":
+        config = dataclasses.replace(setup.config, dtype=dtype)
+        phase = dataclasses.replace(setup, config=config)
+        step = steps.make_step(
+            phase_setup.networks(phase),
+            phase_setup.optimizers(phase),
+            phase_setup.losses_of(phase),
+        )
+        start, frozen = phase_setup.initial_state(phase), phase_setup.frozen_weights(phase)
+        after, metrics = jax.jit(step)(start, frozen, batch)
+        kept = jax.tree.leaves((after.ema, after.networks["generator"].params))
+        assert {leaf.dtype for leaf in kept} == {np.dtype("float32")}
+        assert metrics["skipped"] == 0
+        losses[dtype] = metrics["pixel"]
+    assert losses["bfloat16"] != losses["float32"]
+    np.testing.assert_allclose(losses["bfloat16"], losses["float32"], rtol=1e-2)

@@ -1,26 +1,25 @@
-"""Attention that several published networks share: features weighed by what lies further away."""
+"""Attention of published networks: features are weighted by what surrounds them."""
 
 import functools
-from collections.abc import Callable
-from typing import Any
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 from jax import Array
 
-from kdgan_jax.models.blocks.layers import conv
+from kdgan_jax.models.blocks.layers import torch_conv
+from kdgan_jax.models.types import Layer
 
-SMALLEST = 15  # side of what `ESA` takes: (15 - 3) / 2 + 1 = 7, one window of its pooling
+SMALLEST = 15  # smallest side for `ESA`: (15 - 3) / 2 + 1 = 7, one window of its pooling
 
 
 class ContrastAttention(nn.Module):
     """Contrast-aware channel attention (Hui et al. 2019, IMDN).
 
-    Every channel is weighed by its population standard deviation plus its mean over the whole map.
+    Each channel is weighted according to the standard deviation plus the mean of its whole map.
 
     Attributes:
-      reduction: channels over those of the hidden layer.
+      reduction: ratio of input channels to hidden channels.
     """
 
     reduction: int = 16
@@ -31,32 +30,33 @@ class ContrastAttention(nn.Module):
         channels = x.shape[-1]
         mean = x.mean(axis=(1, 2), keepdims=True)
         variance = ((x - mean) ** 2).mean(axis=(1, 2), keepdims=True)
-        # The root is infinitely steep at 0, where a constant channel would make gradients NaN.
-        flat = variance == 0
-        deviation = jnp.where(flat, 0.0, jnp.sqrt(jnp.where(flat, 1.0, variance)))
-        y = conv(max(channels // self.reduction, 1), 1, name="conv_du.0")(deviation + mean)
-        return x * nn.sigmoid(conv(channels, 1, name="conv_du.2")(nn.relu(y)))
+        # The slope of the root is infinite at 0: a constant channel would give NaN gradients.
+        constant = variance == 0
+        deviation = jnp.where(constant, 0.0, jnp.sqrt(jnp.where(constant, 1.0, variance)))
+        hidden = max(channels // self.reduction, 1)
+        y = nn.relu(torch_conv(hidden, 1, name="conv_du.0")(deviation + mean))
+        return x * nn.sigmoid(torch_conv(channels, 1, name="conv_du.2")(y))
 
 
 class ESA(nn.Module):
     """Enhanced spatial attention (Liu et al., RFANet, CVPR 2020).
 
-    Features are weighed by what a narrow branch makes of them and of a coarse map, which comes of
-    an unpadded convolution of stride 2 and maxima of 7x7 with stride 3, and is enlarged bilinearly.
+    A narrow branch computes the weights. It adds its input to a coarse map, made by an unpadded
+    convolution of stride 2 and a 7x7 max pooling of stride 3 and enlarged bilinearly.
 
     Attributes:
       width: channels of the branch.
-      deep: three convolutions on the coarse map with GELU between them, rather than one.
+      deep: three convolutions with GELUs between them on the coarse map, instead of one.
       point: makes the 1x1 convolutions.
       reduce: makes the convolution of stride 2.
-      convolution: makes those on the coarse map.
+      convolution: makes the convolutions on the coarse map.
     """
 
     width: int
     deep: bool = False
-    point: Callable[..., Any] = functools.partial(conv, kernel=1)
-    reduce: Callable[..., Any] = conv
-    convolution: Callable[..., Any] = conv
+    point: Layer = functools.partial(torch_conv, kernel=1)
+    reduce: Layer = torch_conv
+    convolution: Layer = torch_conv
 
     @nn.compact
     def __call__(self, x: Array) -> Array:

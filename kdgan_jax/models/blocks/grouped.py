@@ -1,8 +1,8 @@
-"""Convolutions in groups, at the speed of others.
+"""Grouped convolutions that are fast on CPUs, too.
 
-XLA's CPU compiler has a loop for them that takes 6 times as long as a dense convolution per group,
-and for depthwise ones 16 to 40 times as long as a sum of shifted images (64 channels of 180x320 on
-2 cores). So on a CPU they are those; elsewhere they are XLA's own.
+On a CPU, XLA's own grouped convolution takes 6 times as long as one dense convolution per group,
+and a depthwise one takes 16 to 40 times as long as a sum of shifted images (64 channels of 180x320
+on 2 cores). These faster forms are used on CPUs, and XLA's own on other devices.
 """
 
 import functools
@@ -14,7 +14,7 @@ import jax.numpy as jnp
 from jax import Array
 
 LAYOUT = "NHWC", "HWIO", "NHWC"
-Pairs = tuple[tuple[int, int], ...]
+Padding = tuple[tuple[int, int], ...]  # zeros before and after each spatial axis
 
 
 def convolve(
@@ -26,16 +26,16 @@ def convolve(
     feature_group_count: int,
     **more: Any,
 ) -> Array:
-    """Returns `jax.lax.conv_general_dilated` of two spatial axes, for `nn.Conv` to call.
+    """Returns `jax.lax.conv_general_dilated` for images; `nn.Conv` calls it.
 
     Args:
       lhs: (B, H, W, C).
       rhs: (kernel height, kernel width, C / groups, outputs).
-      window_strides: of the two axes.
-      padding: zeros before and after each axis.
-      rhs_dilation: of the two axes.
-      feature_group_count: groups, more than one.
-      more: what is always the same here: layout, precision, dilation of the input.
+      window_strides: strides of the two spatial axes.
+      padding: zeros before and after each spatial axis.
+      rhs_dilation: dilation of the kernel along the two spatial axes.
+      feature_group_count: number of groups, above one.
+      more: ignored; `nn.Conv` passes a fixed layout, precision and input dilation.
     """
     strides, dilation = tuple(window_strides), tuple(rhs_dilation)
     pads = tuple(tuple(pair) for pair in padding)
@@ -47,13 +47,16 @@ def grouped_convolution(
     x: Array,
     kernel: Array,
     strides: tuple[int, int],
-    padding: Pairs,
+    padding: Padding,
     dilation: tuple[int, int],
     groups: int,
 ) -> Array:
-    """See `convolve`; a program of its own, whose cost is told by its name (`zoo.costs`)."""
+    """Returns the same as `convolve`.
 
-    def dense(x: Array, kernel: Array, groups: int = 1) -> Array:
+    It is compiled under its own name, by which `inference.costs` recognises it.
+    """
+
+    def xla(x: Array, kernel: Array, groups: int = 1) -> Array:
         return jax.lax.conv_general_dilated(
             x,
             kernel,
@@ -64,16 +67,16 @@ def grouped_convolution(
             feature_group_count=groups,
         )
 
-    def apart(x: Array, kernel: Array) -> Array:
+    def group_by_group(x: Array, kernel: Array) -> Array:
         inputs, kernels = jnp.split(x, groups, axis=-1), jnp.split(kernel, groups, axis=-1)
-        return jnp.concatenate([dense(a, k) for a, k in zip(inputs, kernels, strict=True)], -1)
+        return jnp.concatenate([xla(a, k) for a, k in zip(inputs, kernels, strict=True)], -1)
 
-    def shifted(x: Array, kernel: Array) -> Array:
+    def sum_of_shifted(x: Array, kernel: Array) -> Array:
         x = jnp.pad(x, ((0, 0), *padding, (0, 0)))
         x = x.repeat(kernel.shape[-1] // groups, axis=-1)
         rows, columns = (
-            (size - step * (taps - 1) - 1) // stride + 1
-            for size, step, taps, stride in zip(
+            (size - step * (side - 1) - 1) // stride + 1
+            for size, step, side, stride in zip(
                 x.shape[1:3], dilation, kernel.shape[:2], strides, strict=True
             )
         )
@@ -92,6 +95,6 @@ def grouped_convolution(
     return jax.lax.platform_dependent(
         x,
         kernel,
-        cpu=shifted if kernel.shape[2] == 1 else apart,
-        default=functools.partial(dense, groups=groups),
+        cpu=sum_of_shifted if kernel.shape[2] == 1 else group_by_group,
+        default=functools.partial(xla, groups=groups),
     )

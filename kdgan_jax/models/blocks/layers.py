@@ -1,7 +1,11 @@
-"""Blocks that several networks share. Images and features are (B, H, W, C).
+"""Layers that most networks share. Images and features are (B, H, W, C).
 
-Images are float32. Features are of the dtype that a network's convolutions compute in; parameters
-are float32 always.
+Images are float32. Features have the dtype in which a network's convolutions compute; parameters
+are always float32.
+
+There are two convolutions. `Conv` is for the networks that this project trains from scratch: He
+initialization and a choice of dtype. `torch_conv` is for published networks: PyTorch's default
+initialization and the layer names of the published files.
 """
 
 from typing import Any
@@ -9,56 +13,63 @@ from typing import Any
 import flax.linen as nn
 import jax.numpy as jnp
 from jax import Array
+from jax.nn.initializers import Initializer
+from jax.typing import DTypeLike
 
 from kdgan_jax.models.blocks.grouped import convolve
+from kdgan_jax.models.types import Features, Params
 from kdgan_jax.pictures import bicubic
 
-FEATURES = "features"  # collection of arrays that stand in for a network's own features
+FEATURES = "features"  # collection of the arrays that replace a network's own features
 
 
-def tap(module: nn.Module, features: dict[str, Array], name: str, x: Array) -> Array:
-    """Records `x` as feature `name` in `features`, or what the caller gives in its place.
+def tap(module: nn.Module, features: Features, name: str, x: Array) -> Array:
+    """Records the feature `name`: `x`, or the array with which the caller replaces it.
 
-    The network goes on with the result, so that it runs from a given feature on.
+    The network continues with the result, so it can run from any of its features on.
 
     Args:
-      module: the network, whose variables may hold `name` in the collection `FEATURES`.
-      features: those so far; gets one more.
-      name: of the feature.
-      x: the network's own feature.
+      module: the network; its variables may hold `name` in the collection `FEATURES`.
+      features: the features recorded so far; `name` is added.
+      name: name of the feature.
+      x: the network's own value, (B, H, W, C).
 
     Returns:
-      `x`, or the given array in the dtype of `x`.
+      `x`, or its replacement in the dtype of `x`.
 
     Raises:
-      ValueError: the given array is of another shape than `x`.
+      ValueError: the replacement has another shape than `x`.
     """
     if module.has_variable(FEATURES, name):
-        given: Array = module.get_variable(FEATURES, name)
-        if given.shape != x.shape:
-            raise ValueError(f"feature {name!r} is {x.shape}, but {given.shape} is given")
-        x = given.astype(x.dtype)
+        replacement: Array = module.get_variable(FEATURES, name)
+        if replacement.shape != x.shape:
+            raise ValueError(
+                f"feature {name!r} has shape {x.shape}; its replacement has {replacement.shape}"
+            )
+        x = replacement.astype(x.dtype)
     features[name] = x
     return x
 
 
 class Conv(nn.Module):
-    """A convolution with symmetric zero padding: "SAME" pads stride 2 at one side only.
+    """A convolution with He initialization and symmetric zero padding.
+
+    Flax's "SAME" pads only one side at stride 2. The class name is part of the parameters' names.
 
     Attributes:
-      channels: of the result.
-      kernel: side of the (odd) kernel.
+      channels: output channels.
+      kernel: side of the kernel, an odd number.
       stride: step in both directions.
-      gain: variance of the initial kernel relative to He et al. 2015; small values start a
+      gain: variance of the initial kernel relative to He et al. 2015; a small gain starts a
         residual branch near zero.
-      dtype: that it computes in and returns.
+      dtype: dtype of the computation and of the result.
     """
 
     channels: int
     kernel: int = 3
     stride: int = 1
     gain: float = 1.0
-    dtype: Any = jnp.float32
+    dtype: DTypeLike = jnp.float32
 
     @nn.compact
     def __call__(self, x: Array) -> Array:
@@ -76,25 +87,25 @@ class Conv(nn.Module):
 
 
 class BranchConv(nn.Module):
-    """A 3x3 convolution, a 1x1 one and, where it fits, the input itself, all added up.
+    """The sum of a 3x3 convolution, a 1x1 convolution and, where shapes allow, the input.
 
-    RepVGG's block (Ding et al., "RepVGG: Making VGG-style ConvNets Great Again", CVPR 2021) without
-    its batch normalisation. All three are linear, so their kernels are added rather than their
-    results: this costs one convolution in training too, and its gradients are those of the branches
-    apart. `fold` gives that one convolution's parameters.
+    This is RepVGG's block (Ding et al., "RepVGG: Making VGG-style ConvNets Great Again", CVPR 2021)
+    without batch normalization. All branches are linear, so their kernels are added instead of
+    their results: a training step computes one convolution, with the gradients of separate
+    branches. `fold` returns the parameters of that convolution.
 
-    The input is a branch where it has as many channels as the output and `gain` is above 1/2. The
-    output of a smaller gain is to start below the input, which the input itself would forbid.
+    The input is a branch if it has as many channels as the output and `gain` is above 1/2. With a
+    smaller gain, the output should start smaller than the input, so the input cannot be added.
 
     Attributes:
-      channels: of the result.
-      gain: as in `Conv`, of the sum of all branches.
-      dtype: that it computes in and returns.
+      channels: output channels.
+      gain: as in `Conv`, for the sum of all branches.
+      dtype: dtype of the computation and of the result.
     """
 
     channels: int
     gain: float = 1.0
-    dtype: Any = jnp.float32
+    dtype: DTypeLike = jnp.float32
 
     def _adds_input(self, channels: int) -> bool:
         return channels == self.channels and self.gain > 0.5
@@ -103,7 +114,7 @@ class BranchConv(nn.Module):
     def __call__(self, x: Array) -> Array:
         """Maps (B, H, W, C) to (B, H, W, channels)."""
         channels = x.shape[-1]
-        # Mean squares of the branches add up; that of the input is half of what a gain of 1 makes.
+        # Mean squares of branches add up; the input's is half that of an output of gain 1.
         gain = (self.gain - 0.5 * self._adds_input(channels)) / 2
         params = {
             "kernel": self.param("kernel", he_normal(gain), (3, 3, channels, self.channels)),
@@ -113,8 +124,8 @@ class BranchConv(nn.Module):
         plain: Any = Conv(self.channels, dtype=self.dtype, parent=None)
         return plain.apply({"params": self.fold(params)}, x)
 
-    def fold(self, params: Any) -> dict[str, Any]:
-        """Returns the parameters of the `Conv` that computes the same."""
+    def fold(self, params: Params) -> Params:
+        """Returns the parameters of the equivalent `Conv`."""
         point = params["point"][0, 0]
         if self._adds_input(point.shape[0]):
             point = point + jnp.eye(self.channels)
@@ -122,12 +133,12 @@ class BranchConv(nn.Module):
         return {"conv": {"kernel": kernel, "bias": params["bias"]}}
 
 
-def he_normal(gain: float) -> Any:
-    """Returns He et al.'s (2015) initialiser of kernels, of `gain` times its variance."""
+def he_normal(gain: float) -> Initializer:
+    """Returns the kernel initializer of He et al. (2015) with `gain` times its variance."""
     return nn.initializers.variance_scaling(2.0 * gain, "fan_in", "normal")
 
 
-def conv(
+def torch_conv(
     channels: int,
     kernel: int = 3,
     *,
@@ -138,10 +149,17 @@ def conv(
     dilation: int = 1,
     bias: bool = True,
 ) -> nn.Conv:
-    """Returns a convolution of a published network, under the name that its file has for it.
+    """Returns a convolution of a published network, with PyTorch's default initialization.
 
-    Zero padding is symmetric, and keeps the size at stride 1 unless `pad` says otherwise. Initial
-    kernels are PyTorch's default, which these networks were trained from.
+    Args:
+      channels: output channels.
+      kernel: side of the kernel.
+      name: the layer's name in the published file.
+      stride: step in both directions.
+      pad: zeros on each side; by default as many as keep the size at stride 1.
+      groups: groups of channels.
+      dilation: distance between the inputs of a kernel.
+      bias: whether the layer has a bias.
     """
     pad = dilation * (kernel // 2) if pad is None else pad
     return nn.Conv(
@@ -159,21 +177,29 @@ def conv(
 
 
 class PReLU(nn.Module):
-    """Parametric ReLU with one slope per channel (He et al. 2015), as PyTorch's PReLU(C)."""
+    """Parametric ReLU (He et al. 2015).
+
+    Attributes:
+      shared: one slope for all channels, as PyTorch's PReLU(); otherwise one per channel, as
+        PReLU(C).
+    """
+
+    shared: bool = False
 
     @nn.compact
     def __call__(self, x: Array) -> Array:
         """Maps (B, H, W, C) to the same shape."""
-        slope = self.param("slope", nn.initializers.constant(0.25), (x.shape[-1],))
+        slopes = 1 if self.shared else x.shape[-1]
+        slope = self.param("slope", nn.initializers.constant(0.25), (slopes,))
         slope = slope.astype(x.dtype).reshape((1,) * (x.ndim - 1) + (-1,))
         return jnp.where(x >= 0, x, slope * x)
 
 
 def pixel_shuffle(x: Array, scale: int) -> Array:
-    """Maps (B, h, w, C * scale²) to (B, h * scale, w * scale, C).
+    """Maps (B, h, w, C * scale²) to (B, h * scale, w * scale, C): Shi et al. 2016, equation 4.
 
-    Channels are ordered (C, scale, scale) as PyTorch's PixelShuffle has them, so that weights can
-    be exchanged; TensorFlow's depth_to_space orders them (scale, scale, C). Shi et al. 2016, eq. 4.
+    Channels are ordered (C, scale, scale), as in PyTorch's PixelShuffle, so that weights can be
+    exchanged; TensorFlow's depth_to_space orders them (scale, scale, C).
     """
     b, h, w, c = x.shape
     x = x.reshape(b, h, w, c // scale**2, scale, scale)
@@ -186,12 +212,12 @@ def nearest(x: Array, scale: int) -> Array:
 
 
 def bicubic_upsample(x: Array, scale: int, rounded: bool = False) -> Array:
-    """Maps (B, h, w, C) to (B, h * scale, w * scale, C) by MATLAB's bicubic.
+    """Maps (B, h, w, C) to (B, h * scale, w * scale, C) by MATLAB's bicubic interpolation.
 
-    Unrounded, or `rounded` to 8 bits after each of its two passes as MATLAB does with images of
-    8 bits: `x` in [0, 1] then gives exactly `bicubic.upscale` / 255. The sums are exact because
-    the weights are multiples of 1/128 and 1/1024 at scales 2 and 4, which float32 adds without
-    error, and of 1/27 at scale 3, which is never near a half.
+    With `rounded`, each of the two passes is rounded to 8 bits, as MATLAB does with 8-bit images:
+    for such an image divided by 255, the result is exactly that of `bicubic.upscale` divided by
+    255. float32 adds the weights without error at scales 2 and 4, where they are multiples of 1/128
+    and 1/1024; at scale 3 they are multiples of 1/27, and no sum comes near a half.
     """
     rows = bicubic.matrix(x.shape[1], scale)
     columns = bicubic.matrix(x.shape[2], scale)
@@ -204,21 +230,32 @@ def bicubic_upsample(x: Array, scale: int, rounded: bool = False) -> Array:
     return levels / 255
 
 
-class ShuffleUpsampler(nn.Module):
-    """Convolution and pixel shuffle: once for scales 2 and 3, twice by 2 for scale 4.
+def upscaling_steps(scale: int) -> tuple[int, ...]:
+    """Returns the factors by which a network enlarges in turn: twice by 2 for scale 4."""
+    return (2, 2) if scale == 4 else (scale,)
 
-    As in EDSR (Lim et al. 2017) and SRGAN (Ledig et al. 2017); `activate` adds SRGAN's PReLU.
+
+class ShuffleUpsampler(nn.Module):
+    """A convolution and a pixel shuffle for each of the `upscaling_steps`.
+
+    As in EDSR (Lim et al. 2017) and SRGAN (Ledig et al. 2017).
+
+    Attributes:
+      scale: upscaling factor: 2, 3 or 4.
+      channels: channels between the steps and of the output.
+      activate: add SRGAN's PReLU to each step.
+      dtype: dtype of the computation and of the result.
     """
 
     scale: int
     channels: int
     activate: bool = False
-    dtype: Any = jnp.float32
+    dtype: DTypeLike = jnp.float32
 
     @nn.compact
     def __call__(self, x: Array) -> Array:
         """Maps (B, h, w, C) to (B, h * scale, w * scale, channels)."""
-        for factor in (2, 2) if self.scale == 4 else (self.scale,):
+        for factor in upscaling_steps(self.scale):
             x = pixel_shuffle(Conv(self.channels * factor**2, dtype=self.dtype)(x), factor)
             x = PReLU()(x) if self.activate else x
         return x

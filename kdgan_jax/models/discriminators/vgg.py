@@ -1,39 +1,39 @@
-"""The discriminator of SRGAN, in the shape of a VGG."""
+"""The discriminator of SRGAN, a VGG-like network."""
 
 import functools
-from collections.abc import Callable
-from typing import Any
 
 import flax.linen as nn
 import jax.numpy as jnp
 from jax import Array
+from jax.typing import DTypeLike
 
 from kdgan_jax.models.blocks.layers import Conv
 from kdgan_jax.models.blocks.normalization import BatchNorm, identity, normalized
+from kdgan_jax.models.types import Mean
 
 
 class VGGDiscriminator(nn.Module):
-    """SRGAN's: eight 3x3 convolutions, every second with stride 2, two dense layers.
+    """Eight 3x3 convolutions, every second one of stride 2, and two dense layers.
 
-    Ledig et al. 2017, figure 4. The size of the dense layer is bound to the image size.
+    Ledig et al. 2017, figure 4. The dense layer fixes the size of the images.
 
     Attributes:
-      channels: of the four pairs of convolutions.
-      hidden: units of the dense layer.
+      channels: output channels of the four pairs of convolutions.
+      hidden: units of the hidden dense layer.
       spectral_norm: divide each kernel by its largest singular value.
-      mean: mean over devices, for the batch statistics.
-      dtype: that convolutions compute in; logits are float32.
+      mean: averages batch statistics over the devices.
+      dtype: dtype in which convolutions compute; logits are float32.
     """
 
     channels: tuple[int, ...] = (64, 128, 256, 512)
     hidden: int = 1024
     spectral_norm: bool = False
-    mean: Callable[[Any], Any] = identity
-    dtype: Any = jnp.float32
+    mean: Mean = identity
+    dtype: DTypeLike = jnp.float32
 
     @nn.compact
     def __call__(self, image: Array, update: bool = False) -> Array:
-        """Maps (B, H, W, 3) to logits (B,); `update` keeps what `spectral_norm` finds."""
+        """Maps (B, H, W, 3) to logits (B,); `update` stores the state of `spectral_norm`."""
         apply = functools.partial(normalized, spectral=self.spectral_norm, update=update)
         x = image
         for i, channels in enumerate(self.channels):

@@ -1,1 +1,1 @@
-"""Fixed feature extractors: networks trained on ImageNet."""
+"""Fixed feature extractors: networks that were trained on ImageNet."""

@@ -1,19 +1,20 @@
 """VGG16's convolutions as a feature extractor.
 
 Simonyan & Zisserman, "Very Deep Convolutional Networks for Large-Scale Image Recognition", ICLR
-2015. Parameters are plain: {"conv1_1": {"kernel": (3, 3, C, F), "bias": (F,)}, ...}, as
+2015. The parameters are {"conv1_1": {"kernel": (3, 3, C, F), "bias": (F,)}, ...}, as
 `kdgan_jax.formats.imagenet.vgg16` reads them.
 """
 
 from collections.abc import Sequence
-from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
-# A pooling layer lies before the first convolution of each block but the first.
+from kdgan_jax.models.types import Params
+
+# A pooling layer precedes the first convolution of every block after the first.
 LAYERS = tuple(
     f"conv{block}_{i}"
     for block, convolutions in ((1, 2), (2, 2), (3, 3), (4, 3), (5, 3))
@@ -24,20 +25,24 @@ IMAGENET_STD = np.array([0.229, 0.224, 0.225], np.float32).reshape(1, 1, 1, 3)
 
 
 def _pool(x: Array) -> Array:
+    """Max pooling of 2x2 windows; an odd last row or column is dropped."""
     b, h, w, c = x.shape
     return x[:, : h // 2 * 2, : w // 2 * 2].reshape(b, h // 2, 2, w // 2, 2, c).max((2, 4))
 
 
-def features(params: Any, image: Array, layers: Sequence[str]) -> list[Array]:
-    """Returns the named layers' outputs before ReLU, e.g. of ("conv2_2", "conv3_3").
+def features(params: Params, image: Array, layers: Sequence[str]) -> list[Array]:
+    """Returns the outputs (B, h, w, C) of `layers` before their ReLU.
 
     Args:
-      params: the convolutions' parameters, at least up to the deepest layer named.
-      image: RGB (B, H, W, 3) in [0, 1]; ImageNet's mean and deviation are applied here.
-      layers: names out of `LAYERS`.
+      params: parameters of the convolutions by layer, at least up to the deepest of `layers`.
+      image: RGB (B, H, W, 3) in [0, 1], not normalized.
+      layers: names out of `LAYERS`, such as ("conv2_2", "conv3_3").
+
+    Raises:
+      ValueError: a name is not in `LAYERS`.
     """
     x = (image - IMAGENET_MEAN) / IMAGENET_STD
-    found: dict[str, Array] = {}
+    outputs: dict[str, Array] = {}
     for name in LAYERS:
         if name.endswith("_1") and name != "conv1_1":
             x = _pool(x)
@@ -45,8 +50,8 @@ def features(params: Any, image: Array, layers: Sequence[str]) -> list[Array]:
         x = jax.lax.conv_general_dilated(
             x, kernel, (1, 1), "SAME", dimension_numbers=("NHWC", "HWIO", "NHWC")
         ) + bias.reshape(1, 1, 1, -1)
-        found[name] = x
-        if set(layers) <= set(found):
-            return [found[layer] for layer in layers]
+        outputs[name] = x
+        if set(layers) <= set(outputs):
+            return [outputs[layer] for layer in layers]
         x = jnp.maximum(x, 0)
-    raise ValueError(f"layers={tuple(layers)} must be among {LAYERS}")
+    raise ValueError(f"layers={tuple(layers)} has an unknown name; choose from {LAYERS}")

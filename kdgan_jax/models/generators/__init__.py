@@ -1,1 +1,1 @@
-"""Generators, one family a file."""
+"""Generators, one family per file."""

@@ -1,31 +1,30 @@
-"""BSRN: distillation blocks of blueprint convolutions, with spatial and channel attention.
+"""BSRN: distillation blocks of blueprint convolutions with spatial and channel attention.
 
-Li et al., "Blueprint Separable Residual Network for Efficient Image Super-Resolution", CVPRW 2022;
+Li et al., "Blueprint Separable Residual Network for Efficient Image Super-Resolution", CVPRW 2022.
 BSRN-S won the model complexity track of the NTIRE 2022 challenge on efficient super-resolution.
 """
 
 import functools
 import math
-from collections.abc import Callable, Mapping
-from typing import Any
 
 import flax.linen as nn
 import jax.numpy as jnp
 from jax import Array
 
 from kdgan_jax.models.blocks.attention import ESA, SMALLEST, ContrastAttention
-from kdgan_jax.models.blocks.layers import conv, pixel_shuffle, tap
+from kdgan_jax.models.blocks.layers import pixel_shuffle, tap, torch_conv
+from kdgan_jax.models.types import Arguments, Features, Layer, Shapes
 
 _gelu = functools.partial(nn.gelu, approximate=False)
 
 
-def _point(small: bool) -> Callable[..., Any]:
-    """Returns what makes a 1x1 convolution; in files of BSRN-S they are linear layers."""
-    return nn.Dense if small else functools.partial(conv, kernel=1)
+def _point(small: bool) -> Layer:
+    """Returns the constructor of 1x1 convolutions; BSRN-S stores them as linear layers."""
+    return nn.Dense if small else functools.partial(torch_conv, kernel=1)
 
 
 class _Blueprint(nn.Module):
-    """A 1x1 convolution, then a depthwise 3x3 one, which pads the result of the first with 0."""
+    """A 1x1 convolution followed by a depthwise 3x3 one, which pads with zeros in between."""
 
     channels: int
     small: bool
@@ -35,16 +34,16 @@ class _Blueprint(nn.Module):
     @nn.compact
     def __call__(self, x: Array) -> Array:
         if self.small:
-            x = nn.Dense(self.channels, name="pw")(x)  # with a bias, which the padding has not
+            x = nn.Dense(self.channels, name="pw")(x)  # its bias is not in the padding
         else:
-            x = conv(self.channels, 1, bias=False, name="pw")(x)
-        return conv(
+            x = torch_conv(self.channels, 1, bias=False, name="pw")(x)
+        return torch_conv(
             self.channels, stride=self.stride, pad=self.pad, groups=self.channels, name="dw"
         )(x)
 
 
 class _Block(nn.Module):
-    """Three steps that distil half the channels each and refine all, then both attentions."""
+    """Three steps that each distil half the channels and refine all, then both attentions."""
 
     small: bool
 
@@ -63,7 +62,7 @@ class _Block(nn.Module):
             channels // 4,
             deep=True,
             point=point,
-            reduce=conv if self.small else blueprint,
+            reduce=torch_conv if self.small else blueprint,
             convolution=blueprint,
             name="esa",
         )(y)
@@ -74,15 +73,15 @@ class _Block(nn.Module):
 
 
 class BSRN(nn.Module):
-    """RGB in [0, 1] to RGB.
+    """Maps RGB in [0, 1] to RGB.
 
-    At x4 BSRN has 352,400 parameters, BSRN-S (small, 48 channels, 5 blocks) 156,288.
+    At x4, BSRN has 352,400 parameters and BSRN-S (small, 48 channels, 5 blocks) 156,288.
 
     Attributes:
-      scale: enlargement, 2, 3 or 4.
+      scale: upscaling factor: 2, 3 or 4.
       channels: width, a multiple of 4.
       blocks: efficient separable distillation blocks.
-      small: as in BSRN-S, channels are weighed by learned factors and not by their contrast.
+      small: weight channels by learned factors as in BSRN-S, not by their contrast.
     """
 
     scale: int = 4
@@ -90,15 +89,15 @@ class BSRN(nn.Module):
     blocks: int = 8
     small: bool = False
 
-    whole_image = True  # statistics of whole maps, coarse maps that depend on the image's size
+    whole_image = True  # statistics of whole maps; coarse maps that depend on the image's size
     receptive_radius = 0
     smallest = SMALLEST
 
     @nn.compact
-    def __call__(self, lr: Array) -> tuple[Array, dict[str, Array]]:
+    def __call__(self, lr: Array) -> tuple[Array, Features]:
         """Maps (B, h, w, 3) to ((B, h * scale, w * scale, 3), features at LR size)."""
         x = jnp.tile(lr, (1, 1, 1, 4))
-        features: dict[str, Array] = {}
+        features: Features = {}
         x = _Blueprint(self.channels, self.small, name="fea_conv")(x)
         head = x = tap(self, features, "head", x)
         outputs = []
@@ -108,12 +107,12 @@ class BSRN(nn.Module):
         x = _gelu(_point(self.small)(self.channels, name="c1")(jnp.concatenate(outputs, axis=-1)))
         x = head + _Blueprint(self.channels, self.small, name="c2")(x)
         x = tap(self, features, "body", x)
-        x = conv(3 * self.scale**2, name="upsampler.upsampleOneStep.0")(x)
+        x = torch_conv(3 * self.scale**2, name="upsampler.upsampleOneStep.0")(x)
         return pixel_shuffle(x, self.scale), features
 
     @staticmethod
-    def detect(shapes: Mapping[str, tuple[int, ...]]) -> dict[str, Any] | None:
-        """Returns the arguments of the network that has these PyTorch shapes, None if not BSRN."""
+    def detect(shapes: Shapes) -> Arguments | None:
+        """Returns the arguments of the BSRN with these PyTorch shapes, or None."""
         last = "upsampler.upsampleOneStep.0.weight"
         needed = {"fea_conv.pw.weight", "B1.c1_r.pw.weight", "B1.esa.conv_max.pw.weight", last}
         small = "B1.cw" in shapes

@@ -1,7 +1,7 @@
-"""EDSR: residual blocks without normalisation, pixel shuffle last.
+"""EDSR: residual blocks without normalization, then pixel shuffles.
 
 Lim et al., "Enhanced Deep Residual Networks for Single Image Super-Resolution", CVPRW 2017.
-Files are those of BasicSR, whose networks work on RGB in 0 to 255.
+Files are BasicSR's, whose networks compute with RGB in 0 to 255.
 """
 
 import functools
@@ -13,29 +13,30 @@ import flax.linen as nn
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
+from jax.typing import DTypeLike
 
 from kdgan_jax.models.blocks.layers import Conv, ShuffleUpsampler, tap
+from kdgan_jax.models.blocks.mean_shift import DIV2K_MEAN
+from kdgan_jax.models.types import Arguments, Features, Shapes
 
-# Mean of DIV2K, subtracted from the input and added to the output (RGB in [0, 1]).
-MEAN = 0.4488, 0.4371, 0.4040
-PUBLISHED_RANGE = 255.0
+PUBLISHED_RANGE = 255.0  # largest RGB value inside BasicSR's networks
 
 
 def _published_residual(channels: int) -> float:
-    """Returns the residual scale of BasicSR's network of so many channels."""
+    """Returns the residual scale of BasicSR's network with this number of channels."""
     return 0.1 if channels == 256 else 1.0
 
 
 class EDSR(nn.Module):
-    """RGB in [0, 1] to RGB.
+    """Maps RGB in [0, 1] to RGB.
 
     Attributes:
-      scale: enlargement, 2, 3 or 4.
+      scale: upscaling factor: 2, 3 or 4.
       channels: width; 64 in EDSR-baseline, 256 in EDSR.
       blocks: residual blocks; 16 in EDSR-baseline, 32 in EDSR.
-      residual_scale: factor on each residual; 1 in EDSR-baseline, 0.1 in EDSR.
-      image_range: RGB inside goes from 0 to this; 255 in BasicSR's files.
-      dtype: that convolutions compute in; the result is float32.
+      residual_scale: factor on each block's residual; 1 in EDSR-baseline, 0.1 in EDSR.
+      image_range: largest RGB value inside the network; 255 in BasicSR's files.
+      dtype: dtype in which convolutions compute; the result is float32.
     """
 
     scale: int = 4
@@ -43,19 +44,19 @@ class EDSR(nn.Module):
     blocks: int = 16
     residual_scale: float = 1.0
     image_range: float = 1.0
-    dtype: Any = jnp.float32
+    dtype: DTypeLike = jnp.float32
 
     @property
     def receptive_radius(self) -> int:
-        """Pixels of the LR image that one output pixel sees on each side."""
-        return 2 * self.blocks + 5  # head, blocks, body's end, upsampler and tail
+        """LR pixels that one output pixel depends on, on each side."""
+        return 2 * self.blocks + 5  # head, blocks, end of the body; upsampler and tail
 
     @nn.compact
-    def __call__(self, lr: Array) -> tuple[Array, dict[str, Array]]:
+    def __call__(self, lr: Array) -> tuple[Array, Features]:
         """Maps (B, h, w, 3) to ((B, h * scale, w * scale, 3), features at LR size)."""
-        mean = jnp.asarray(MEAN, lr.dtype).reshape(1, 1, 1, 3)
+        mean = jnp.asarray(DIV2K_MEAN, lr.dtype).reshape(1, 1, 1, 3)
         conv = functools.partial(Conv, dtype=self.dtype)
-        features: dict[str, Array] = {}
+        features: Features = {}
         x = conv(self.channels)((lr - mean) * self.image_range)
         head = x = tap(self, features, "head", x)
         for i in range(self.blocks):
@@ -70,18 +71,18 @@ class EDSR(nn.Module):
         *parts, layer, _, kind = key.split(".")
         number = int(layer.removeprefix("Conv_"))
         if parts:
-            return f"upsample.{2 * number}.{kind}"  # a shuffle stands between two
+            return f"upsample.{2 * number}.{kind}"  # a shuffle has a number, too
         if number == 0:
             return f"conv_first.{kind}"
         if number > 2 * self.blocks:
             return f"{('conv_after_body', 'conv_last')[number - 2 * self.blocks - 1]}.{kind}"
-        # Linen numbers a block's outer convolution, the second, before the inner one.
+        # Linen numbers the second convolution of a block, the outer call, before the first.
         return f"body.{(number - 1) // 2}.conv{1 + number % 2}.{kind}"
 
     def as_published(self, state: Mapping[str, Any]) -> dict[str, Any]:
-        """Returns `state`, by BasicSR's keys, for the arguments that `detect` takes for it.
+        """Returns `state` (by BasicSR's keys) for the arguments that `detect` infers from it.
 
-        A file says neither range nor residual scale, so they go into the weights.
+        A file does not store the range and the residual scale, so the weights absorb them.
         """
         gain = PUBLISHED_RANGE / self.image_range
         factors = {"conv_first.weight": 1 / gain, "conv_last.weight": gain, "conv_last.bias": gain}
@@ -90,10 +91,10 @@ class EDSR(nn.Module):
         return {key: array * np.float32(factors.get(key, 1)) for key, array in state.items()}
 
     @staticmethod
-    def detect(shapes: Mapping[str, tuple[int, ...]]) -> dict[str, Any] | None:
-        """Returns the arguments of the EDSR whose file has entries of `shapes`, else None.
+    def detect(shapes: Shapes) -> Arguments | None:
+        """Returns the arguments of the EDSR with these PyTorch shapes, or None.
 
-        Range and residual scale are not in a file; they are those of the published ones.
+        A file does not store the range and the residual scale; those of BasicSR are assumed.
         """
         first, up = shapes.get("conv_first.weight"), shapes.get("upsample.0.weight")
         blocks = sum(re.fullmatch(r"body\.\d+\.conv2\.weight", key) is not None for key in shapes)

@@ -1,25 +1,25 @@
-"""HiT-SRF: a transformer whose windows grow from 4 to 64 pixels, with correlations for attention.
+"""HiT-SRF: a transformer with windows of 4 to 64 pixels and correlations instead of attention.
 
 Zhang et al., "HiT-SR: Hierarchical Transformer for Efficient Image Super-Resolution", ECCV 2024.
-Its cost grows linearly with the windows, so they can be far larger than those of SwinIR, which it
-is modelled on. 866,420 parameters at x4.
+The cost is linear in the area of a window, so windows can be far larger than in SwinIR, on which
+the network is modelled. 866,420 parameters at x4.
 """
 
 import math
-from collections.abc import Mapping
-from typing import Any
 
 import flax.linen as nn
 import jax.numpy as jnp
 from jax import Array
 
-from kdgan_jax.models.blocks.correlation import SUMMARY, Correlation, norm
-from kdgan_jax.models.blocks.layers import conv, pixel_shuffle, tap
-from kdgan_jax.models.generators.edsr import MEAN
+from kdgan_jax.models.blocks.correlation import SUMMARY, Correlation
+from kdgan_jax.models.blocks.layers import pixel_shuffle, tap, torch_conv
+from kdgan_jax.models.blocks.mean_shift import DIV2K_MEAN
+from kdgan_jax.models.blocks.normalization import torch_layer_norm
+from kdgan_jax.models.types import Arguments, Features, Shapes
 
 
 class Block(nn.Module):
-    """The correlation, then a feed-forward part that sees 5x5 pixels; both normalised after."""
+    """The correlation, then a feed-forward part over 5x5 pixels, each with a norm at its end."""
 
     heads: int
     window: int
@@ -28,23 +28,24 @@ class Block(nn.Module):
     @nn.compact
     def __call__(self, x: Array) -> Array:
         """Maps (B, H, W, C) to the same shape."""
-        x = x + norm("norm1")(Correlation(self.heads, self.window, name="correlation")(x))
+        y = Correlation(self.heads, self.window, name="correlation")(x)
+        x = x + torch_layer_norm("norm1")(y)
         hidden = self.expansion * x.shape[-1]
         y = nn.gelu(nn.Dense(hidden, name="mlp.fc1")(x), approximate=False)
-        near = conv(hidden, 5, groups=hidden, name="mlp.dwconv.depthwise_conv.0")(y)
+        near = torch_conv(hidden, 5, groups=hidden, name="mlp.dwconv.depthwise_conv.0")(y)
         y = y + nn.gelu(near, approximate=False)
-        return x + norm("norm2")(nn.Dense(x.shape[-1], name="mlp.fc2")(y))
+        return x + torch_layer_norm("norm2")(nn.Dense(x.shape[-1], name="mlp.fc2")(y))
 
 
 class HiTSRF(nn.Module):
-    """RGB in [0, 1] to RGB.
+    """Maps RGB in [0, 1] to RGB.
 
     Attributes:
-      scale: enlargement, 2, 3 or 4.
+      scale: upscaling factor: 2, 3 or 4.
       channels: width; an even multiple of `heads`, at least 16.
-      groups: of blocks, each with one block per window and a residual.
-      heads: groups of channels whose spatial correlations are apart.
-      windows: sides of the windows in pixels, at most 8 or multiples of 8.
+      groups: residual groups, each with one block per window size.
+      heads: groups of channels with a spatial correlation each.
+      windows: sides of the windows in pixels: up to 8, or multiples of 8.
       expansion: width of the feed-forward parts relative to `channels`.
     """
 
@@ -55,14 +56,15 @@ class HiTSRF(nn.Module):
     windows: tuple[int, ...] = (4, 8, 16, 32, 48, 64)
     expansion: int = 2
 
-    whole_image = True  # windows are counted from the image's top left corner
+    whole_image = True  # windows start at the top left corner of the image
     receptive_radius = 0
 
     @staticmethod
-    def detect(shapes: Mapping[str, tuple[int, ...]]) -> dict[str, Any] | None:
-        """Returns the arguments of the network of these PyTorch shapes, None if not HiT-SRF.
+    def detect(shapes: Shapes) -> Arguments | None:
+        """Returns the arguments of the HiT-SRF with these PyTorch shapes, or None.
 
-        Windows of up to 8 pixels have the same shapes: 4 is assumed for a group's first block.
+        All windows of up to 8 pixels have the same shapes: 4 is assumed for the first block of a
+        group, and 8 for others.
         """
         block = "layers.0.residual_group.blocks.{}.{}.weight"
         heads = block.format(0, "correlation.pos.pos3.2")
@@ -84,20 +86,20 @@ class HiTSRF(nn.Module):
         }
 
     @nn.compact
-    def __call__(self, lr: Array) -> tuple[Array, dict[str, Array]]:
+    def __call__(self, lr: Array) -> tuple[Array, Features]:
         """Maps (B, h, w, 3) to ((B, h * scale, w * scale, 3), features at LR size)."""
-        mean = jnp.asarray(MEAN, lr.dtype).reshape(1, 1, 1, 3)
-        features: dict[str, Array] = {}
-        head = tap(self, features, "head", conv(self.channels, name="conv_first")(lr - mean))
-        x = norm("patch_embed.norm")(head)
+        mean = jnp.asarray(DIV2K_MEAN, lr.dtype).reshape(1, 1, 1, 3)
+        features: Features = {}
+        head = tap(self, features, "head", torch_conv(self.channels, name="conv_first")(lr - mean))
+        x = torch_layer_norm("patch_embed.norm")(head)
         for i in range(self.groups):
             y = x
             for j, window in enumerate(self.windows):
                 name = f"layers.{i}.residual_group.blocks.{j}"
                 y = Block(self.heads, window, self.expansion, name=name)(y)
-            x = x + conv(self.channels, name=f"layers.{i}.conv")(y)
+            x = x + torch_conv(self.channels, name=f"layers.{i}.conv")(y)
             x = tap(self, features, f"group{i + 1}", x)
-        x = head + conv(self.channels, name="conv_after_body")(norm("norm")(x))
+        x = head + torch_conv(self.channels, name="conv_after_body")(torch_layer_norm("norm")(x))
         x = tap(self, features, "body", x)
-        x = conv(3 * self.scale**2, name="upsample.0")(x)
+        x = torch_conv(3 * self.scale**2, name="upsample.0")(x)
         return mean + pixel_shuffle(x, self.scale), features

@@ -1,41 +1,40 @@
 """PlainUSR: plain convolutions, for speed, with attention to local importance.
 
 Wang et al., "PlainUSR: Chasing Faster ConvNet for Efficient Super-Resolution", ACCV 2024. This is
-the form used for inference: residuals and side branches of training are folded into the 3x3
-kernels, and the image itself travels beside the features in three channels that no block touches.
-At x4 PlainUSR-L has 734,004 parameters, PlainUSR (64, 48, 32 channels, depth 2) 333,108.
+the form for inference: the residuals and side branches of training are folded into the 3x3 kernels,
+and three channels that no block changes carry the image itself. At x4, PlainUSR-L has 734,004
+parameters and PlainUSR (64, 48, 32 channels, depth 2) 333,108.
 """
 
 import math
-from collections.abc import Mapping
-from typing import Any
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 from jax import Array
 
-from kdgan_jax.models.blocks.layers import conv, pixel_shuffle, tap
+from kdgan_jax.models.blocks.layers import pixel_shuffle, tap, torch_conv
+from kdgan_jax.models.types import Arguments, Features, Shapes
 
 
 def _soft_pool(x: Array) -> Array:
-    """Averages windows of 7 at steps of 3, each value weighed by its exponential."""
-    weight = jnp.exp(x)  # of values above 88 it is infinite in float32, above 11 in float16
+    """Averages 7x7 windows at stride 3, with the exponential of each value as its weight."""
+    weight = jnp.exp(x)  # infinite for values above 88 in float32, above 11 in float16
     total = nn.avg_pool(x * weight, (7, 7), strides=(3, 3))
     return total / nn.avg_pool(weight, (7, 7), strides=(3, 3))
 
 
 class LocalAttention(nn.Module):
-    """Weighs features by a coarse map of `width` channels, and by their own first channel."""
+    """Weights features by a coarse map of `width` channels and by their own first channel."""
 
     width: int
 
     @nn.compact
     def __call__(self, x: Array) -> Array:
         """Maps (B, H, W, C), sides of at least 7, to the same shape."""
-        y = _soft_pool(conv(self.width, 1, name="body.0")(x))
-        y = conv(self.width, stride=2, name="body.2")(y)
-        y = nn.sigmoid(conv(x.shape[-1], name="body.3")(y))
+        y = _soft_pool(torch_conv(self.width, 1, name="body.0")(x))
+        y = torch_conv(self.width, stride=2, name="body.2")(y)
+        y = nn.sigmoid(torch_conv(x.shape[-1], name="body.3")(y))
         importance = jax.image.resize(y, x.shape, "bilinear", antialias=False)
         return x * importance * nn.sigmoid(x[..., :1])
 
@@ -49,19 +48,19 @@ class Block(nn.Module):
     @nn.compact
     def __call__(self, x: Array) -> Array:
         """Maps (B, H, W, C) to the same shape."""
-        y = conv(x.shape[-1], name="body.0")(x)
+        y = torch_conv(x.shape[-1], name="body.0")(x)
         for i in range(1, self.depth):
-            y = conv(x.shape[-1], name=f"body.{2 * i}")(nn.leaky_relu(y, 0.05))
+            y = torch_conv(x.shape[-1], name=f"body.{2 * i}")(nn.leaky_relu(y, 0.05))
         return LocalAttention(self.attention, name=f"body.{2 * self.depth - 1}")(y)
 
 
 class PlainUSR(nn.Module):
-    """RGB in [0, 1] to RGB.
+    """Maps RGB in [0, 1] to RGB.
 
     Attributes:
-      scale: enlargement, 2, 3 or 4.
-      channels: of the outer, the next and the middle blocks; (64, 48, 32) in PlainUSR.
-      depth: convolutions of a block; 3 in PlainUSR-L, 2 in PlainUSR.
+      scale: upscaling factor: 2, 3 or 4.
+      channels: channels of the outer, the next and the middle blocks; (64, 48, 32) in PlainUSR.
+      depth: convolutions per block; 3 in PlainUSR-L, 2 in PlainUSR.
       attention: channels of the attention's coarse map.
     """
 
@@ -70,13 +69,13 @@ class PlainUSR(nn.Module):
     depth: int = 3
     attention: int = 16
 
-    whole_image = True  # the coarse map's grid depends on the image's size
+    whole_image = True  # the grid of the coarse map depends on the size of the image
     receptive_radius = 0
     smallest = 7
 
     @staticmethod
-    def detect(shapes: Mapping[str, tuple[int, ...]]) -> dict[str, Any] | None:
-        """Returns the arguments of the network of these PyTorch shapes, None if not PlainUSR."""
+    def detect(shapes: Shapes) -> Arguments | None:
+        """Returns the arguments of the PlainUSR with these PyTorch shapes, or None."""
         blocks = [f"{name}.body.0.weight" for name in ("block1", "block2", "blockm")]
         depth = sum(f"block1.body.{2 * i}.weight" in shapes for i in range(3))
         attention = f"block1.body.{2 * depth - 1}.body.0.weight"
@@ -90,13 +89,13 @@ class PlainUSR(nn.Module):
         }
 
     @nn.compact
-    def __call__(self, lr: Array) -> tuple[Array, dict[str, Array]]:
+    def __call__(self, lr: Array) -> tuple[Array, Features]:
         """Maps (B, h, w, 3) to ((B, h * scale, w * scale, 3), features at LR size)."""
         outer, inner, middle = self.channels
-        features: dict[str, Array] = {}
-        x = tap(self, features, "head", conv(outer + 3, name="head")(lr))
+        features: Features = {}
+        x = tap(self, features, "head", torch_conv(outer + 3, name="head")(lr))
         chain = ("block1", outer), ("block2", inner), ("blockm", middle)
         for name, width in (*chain, ("block3", inner), ("block4", outer)):
             y = Block(self.depth, self.attention, name=name)(x[..., :width])
             x = tap(self, features, name, jnp.concatenate([y, x[..., width:]], axis=-1))
-        return pixel_shuffle(conv(3 * self.scale**2, name="tail.0")(x), self.scale), features
+        return pixel_shuffle(torch_conv(3 * self.scale**2, name="tail.0")(x), self.scale), features

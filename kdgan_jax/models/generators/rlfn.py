@@ -1,22 +1,21 @@
 """RLFN: plain residual blocks, each followed by enhanced spatial attention.
 
-Kong et al., "Residual Local Feature Network for Efficient Super-Resolution", CVPRW 2022; winner
-for running time of the NTIRE 2022 challenge on efficient super-resolution.
+Kong et al., "Residual Local Feature Network for Efficient Super-Resolution", CVPRW 2022. It
+won the runtime track of the NTIRE 2022 challenge on efficient super-resolution.
 """
 
 import math
-from collections.abc import Mapping
-from typing import Any
 
 import flax.linen as nn
 from jax import Array
 
 from kdgan_jax.models.blocks.attention import ESA, SMALLEST
-from kdgan_jax.models.blocks.layers import conv, pixel_shuffle, tap
+from kdgan_jax.models.blocks.layers import pixel_shuffle, tap, torch_conv
+from kdgan_jax.models.types import Arguments, Features, Shapes
 
 
 class _Block(nn.Module):
-    """Three convolutions and the input, weighed; nothing is added after the attention."""
+    """Three convolutions plus the input, then attention, without a residual around it."""
 
     inner: int
     attention: int
@@ -24,22 +23,22 @@ class _Block(nn.Module):
     @nn.compact
     def __call__(self, x: Array) -> Array:
         channels = x.shape[-1]
-        y = nn.leaky_relu(conv(self.inner, name="c1_r")(x), 0.05)
-        y = nn.leaky_relu(conv(self.inner, name="c2_r")(y), 0.05)
-        y = nn.leaky_relu(conv(channels, name="c3_r")(y), 0.05)
-        return ESA(self.attention, name="esa")(conv(channels, 1, name="c5")(x + y))
+        y = nn.leaky_relu(torch_conv(self.inner, name="c1_r")(x), 0.05)
+        y = nn.leaky_relu(torch_conv(self.inner, name="c2_r")(y), 0.05)
+        y = nn.leaky_relu(torch_conv(channels, name="c3_r")(y), 0.05)
+        return ESA(self.attention, name="esa")(torch_conv(channels, 1, name="c5")(x + y))
 
 
 class RLFN(nn.Module):
-    """RGB in [0, 1] to RGB; inside, 0 to 255.
+    """Maps RGB in [0, 1] to RGB; inside, RGB is in 0 to 255.
 
-    At x4 RLFN has 543,740 parameters, RLFN-S (48 channels) 470,208, and the network of the
+    At x4, RLFN has 543,740 parameters, RLFN-S (48 channels) 470,208 and the network of the
     challenge (46 channels, 48 inside, 4 blocks) 317,218.
 
     Attributes:
-      scale: enlargement, 2, 3 or 4.
-      channels: between the blocks.
-      inner: channels inside the blocks; 0 for as many as `channels`.
+      scale: upscaling factor: 2, 3 or 4.
+      channels: channels between the blocks.
+      inner: channels inside the blocks; 0 means `channels`.
       blocks: residual local feature blocks.
       attention: channels inside the attention.
     """
@@ -50,25 +49,25 @@ class RLFN(nn.Module):
     blocks: int = 6
     attention: int = 16
 
-    whole_image = True  # the attention's coarse maps depend on the image's size
+    whole_image = True  # coarse maps of the attention depend on the size of the image
     receptive_radius = 0
     smallest = SMALLEST
 
     @nn.compact
-    def __call__(self, lr: Array) -> tuple[Array, dict[str, Array]]:
+    def __call__(self, lr: Array) -> tuple[Array, Features]:
         """Maps (B, h, w, 3) to ((B, h * scale, w * scale, 3), features at LR size)."""
-        features: dict[str, Array] = {}
-        head = x = tap(self, features, "head", conv(self.channels, name="conv_1")(lr * 255))
+        features: Features = {}
+        head = x = tap(self, features, "head", torch_conv(self.channels, name="conv_1")(lr * 255))
         for i in range(1, self.blocks + 1):
             block = _Block(self.inner or self.channels, self.attention, name=f"block_{i}")
             x = tap(self, features, f"block{i}", block(x))
-        x = tap(self, features, "body", head + conv(self.channels, name="conv_2")(x))
-        x = conv(3 * self.scale**2, name="upsampler.0")(x)
+        x = tap(self, features, "body", head + torch_conv(self.channels, name="conv_2")(x))
+        x = torch_conv(3 * self.scale**2, name="upsampler.0")(x)
         return pixel_shuffle(x, self.scale) / 255, features
 
     @staticmethod
-    def detect(shapes: Mapping[str, tuple[int, ...]]) -> dict[str, Any] | None:
-        """Returns the arguments of the network that has these PyTorch shapes, None if not RLFN."""
+    def detect(shapes: Shapes) -> Arguments | None:
+        """Returns the arguments of the RLFN with these PyTorch shapes, or None."""
         needed = {"conv_1.weight", "conv_2.weight", "upsampler.0.weight"}
         needed |= {"block_1.c1_r.weight", "block_1.c5.weight", "block_1.esa.conv3.weight"}
         if not needed <= shapes.keys():

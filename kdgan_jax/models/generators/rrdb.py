@@ -1,4 +1,4 @@
-"""RRDBNet, the generator of ESRGAN and Real-ESRGAN: dense blocks in residual blocks.
+"""RRDBNet, the generator of ESRGAN and Real-ESRGAN: dense blocks inside residual blocks.
 
 Wang et al., "ESRGAN: Enhanced Super-Resolution Generative Adversarial Networks", ECCVW 2018, and
 "Real-ESRGAN: Training Real-World Blind Super-Resolution with Pure Synthetic Data", ICCVW 2021.
@@ -7,34 +7,36 @@ Wang et al., "ESRGAN: Enhanced Super-Resolution Generative Adversarial Networks"
 import math
 import re
 from collections.abc import Mapping
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import flax.linen as nn
 import jax.numpy as jnp
 from jax import Array
 
-from kdgan_jax.models.blocks.layers import conv, nearest, tap
+from kdgan_jax.models.blocks.layers import nearest, tap, torch_conv
+from kdgan_jax.models.types import Arguments, Features, Shapes
 
 Value = TypeVar("Value")
-RESIDUAL = 0.2  # factor on what a dense block, and three of them, add
-SLOPE = 0.2
-# What the second naming (2018 to 2020; also BSRGAN's and RealSR's) calls otherwise.
+RESIDUAL = 0.2  # factor on the residual of a dense block, and of three together
+SLOPE = 0.2  # of leaky ReLUs
+# Layers that the second naming (2018 to 2020; also BSRGAN's and RealSR's) calls differently.
 RENAMED = {f"upconv{i}": f"conv_up{i}" for i in (1, 2, 3)}
 RENAMED |= {"trunk_conv": "conv_body", "HRconv": "conv_hr"}
 
 
 def modern_keys(state: Mapping[str, Value]) -> dict[str, Value]:
-    """Returns an RRDBNet's `state` under the names of BasicSR and Real-ESRGAN.
+    """Returns an RRDBNet's `state` with the names of BasicSR and Real-ESRGAN.
 
-    The first naming numbers layers (`model.0`, `model.1.sub.0.RDB1.conv1.0`, `model.3`), the second
-    is ESRGAN's own later one (`RRDB_trunk.0.RDB1.conv1`, `HRconv`). Any other state is as it was.
+    Two older namings are known: the first numbers the layers (`model.0`,
+    `model.1.sub.0.RDB1.conv1.0`, `model.3`), the second is ESRGAN's later one
+    (`RRDB_trunk.0.RDB1.conv1`, `HRconv`). Any other state is returned unchanged.
     """
     if not any(re.search(r"\bRDB1\.conv1\.", key) for key in state):
         return dict(state)
-    # "model." stands before every key, so a reader may have taken it for a wrapper's prefix.
+    # Every key starts with "model.", which a reader may already have removed as a prefix.
     plain = {key.removeprefix("model."): value for key, value in state.items()}
     numbers = {int(m[1]) for key in plain if (m := re.fullmatch(r"(\d+)\.weight", key))}
-    # Enlarging convolutions at 3, 6 and so on, then one, its activation, and the last.
+    # Upscaling convolutions are numbers 3, 6 and so on; then conv_hr, an activation, conv_last.
     top = {str(n): f"conv_up{n // 3}" for n in numbers} | RENAMED
     if numbers:
         top |= {str(max(numbers) - 2): "conv_hr", str(max(numbers)): "conv_last"}
@@ -52,7 +54,7 @@ def modern_keys(state: Mapping[str, Value]) -> dict[str, Value]:
 
 
 class DenseBlock(nn.Module):
-    """Five convolutions, each of which sees the input and what those before it gave."""
+    """Five convolutions that each take the input and the results of all before."""
 
     growth: int
 
@@ -61,21 +63,21 @@ class DenseBlock(nn.Module):
         """Maps (B, H, W, C) to the same shape."""
         seen = x
         for i in range(1, 5):
-            y = nn.leaky_relu(conv(self.growth, name=f"conv{i}")(seen), SLOPE)
+            y = nn.leaky_relu(torch_conv(self.growth, name=f"conv{i}")(seen), SLOPE)
             seen = jnp.concatenate([seen, y], axis=-1)
-        return x + RESIDUAL * conv(x.shape[-1], name="conv5")(seen)
+        return x + RESIDUAL * torch_conv(x.shape[-1], name="conv5")(seen)
 
 
 class RRDBNet(nn.Module):
-    """RGB in [0, 1] to RGB; 16,697,987 parameters at x4.
+    """Maps RGB in [0, 1] to RGB; 16,697,987 parameters at x4.
 
     Attributes:
-      scale: enlargement: 1, 2, 3, 4 or 8.
+      scale: upscaling factor: 1, 2, 3, 4 or 8.
       channels: width.
-      blocks: residual blocks of three dense blocks each; 23 as published, 6 for anime.
+      blocks: residual blocks of three dense blocks each; 23 as published, 6 in the anime model.
       growth: channels that each convolution of a dense block adds.
-      unshuffle: side of the squares of input pixels that become channels; 0 is Real-ESRGAN's
-        choice, 4 / scale for scales 1 and 2, so that the network inside enlarges by 4 always.
+      unshuffle: side of the squares of input pixels that become channels. 0 is Real-ESRGAN's
+        choice: 4 / scale at scales 1 and 2, so that the network inside always enlarges by 4.
     """
 
     scale: int = 4
@@ -86,47 +88,49 @@ class RRDBNet(nn.Module):
 
     @property
     def grid(self) -> int:
-        """Pixels of the LR image that become one inside: a tile must start at a multiple."""
+        """Side of the squares of LR pixels that become channels; tiles start at multiples of it."""
         return self.unshuffle or (4 // self.scale if self.scale in (1, 2) else 1)
 
     @property
     def receptive_radius(self) -> int:
-        """Pixels of the LR image that one output pixel sees on each side."""
-        inside = 15 * self.blocks + 4  # first, body's end, and two for all after the enlargement
+        """LR pixels that one output pixel depends on, on each side."""
+        inside = 15 * self.blocks + 4  # first, end of the body; all after adds two
         return self.grid * inside + self.grid - 1
 
     @property
     def serves_scales(self) -> tuple[int, ...]:
-        """Scales that a file with these shapes may be of."""
+        """Scales for which a file has the shapes of this network."""
         return (2, 3) if self.grid == 1 and self.scale in (2, 3) else (self.scale,)
 
     @nn.compact
-    def __call__(self, lr: Array) -> tuple[Array, dict[str, Array]]:
+    def __call__(self, lr: Array) -> tuple[Array, Features]:
         """Maps (B, h, w, 3) to ((B, h * scale, w * scale, 3), features at LR size or below)."""
         height, width = lr.shape[1:3]
-        features: dict[str, Array] = {}
-        x = conv(self.channels, name="conv_first")(_unshuffle(lr, self.grid))
+        features: Features = {}
+        x = torch_conv(self.channels, name="conv_first")(_unshuffle(lr, self.grid))
         head = x = tap(self, features, "head", x)
         for i in range(self.blocks):
             y = x
             for k in range(1, 4):
                 y = DenseBlock(self.growth, name=f"body.{i}.rdb{k}")(y)
             x = tap(self, features, f"block{i + 1}", x + RESIDUAL * y)
-        x = tap(self, features, "body", head + conv(self.channels, name="conv_body")(x))
+        x = tap(self, features, "body", head + torch_conv(self.channels, name="conv_body")(x))
         inside = self.scale * self.grid
         factors = [3] if inside == 3 else [2] * int(math.log2(inside))
         for i, factor in enumerate(factors, 1):
-            x = nn.leaky_relu(conv(self.channels, name=f"conv_up{i}")(nearest(x, factor)), SLOPE)
-        x = nn.leaky_relu(conv(self.channels, name="conv_hr")(x), SLOPE)
-        x = conv(3, name="conv_last")(x)
+            x = nn.leaky_relu(
+                torch_conv(self.channels, name=f"conv_up{i}")(nearest(x, factor)), SLOPE
+            )
+        x = nn.leaky_relu(torch_conv(self.channels, name="conv_hr")(x), SLOPE)
+        x = torch_conv(3, name="conv_last")(x)
         return x[:, : height * self.scale, : width * self.scale], features
 
     @staticmethod
-    def detect(shapes: Mapping[str, tuple[int, ...]]) -> dict[str, Any] | None:
-        """Returns the arguments of the RRDBNet whose file has entries of `shapes`, else None.
+    def detect(shapes: Shapes) -> Arguments | None:
+        """Returns the arguments of the RRDBNet with these PyTorch shapes, or None.
 
-        Names must be the modern ones. One enlarging convolution is taken for x2; x3 looks alike
-        (`serves_scales`).
+        Names must be the modern ones. Files for x2 and x3 can have the same shapes
+        (`serves_scales`); x2 is assumed.
         """
         inner = "body.0.rdb1.conv1.weight"
         if not {"conv_first.weight", inner, "conv_body.weight", "conv_hr.weight"} <= set(shapes):
@@ -135,7 +139,7 @@ class RRDBNet(nn.Module):
         up = sum(re.fullmatch(r"conv_up\d\.weight", key) is not None for key in shapes)
         grid = math.isqrt(shapes["conv_first.weight"][1] // 3)
         if len(shapes) != 2 * (15 * len(numbers) + up + 4) or grid < 1 or 2**up % grid:
-            return None  # ESRGAN+ has more
+            return None  # ESRGAN+ has more entries
         return {
             "scale": 2**up // grid,
             "channels": shapes["conv_first.weight"][0],
@@ -148,7 +152,7 @@ class RRDBNet(nn.Module):
 def _unshuffle(x: Array, side: int) -> Array:
     """Maps (B, h, w, C) to (B, ⌈h / side⌉, ⌈w / side⌉, C * side²), channels (C, side, side).
 
-    What is missing at the bottom and the right is mirrored, the edge itself not repeated.
+    The bottom and the right are padded by reflection, without repeating the edge.
     """
     b, h, w, c = x.shape
     x = jnp.pad(x, ((0, 0), (0, -h % side), (0, -w % side), (0, 0)), mode="reflect")

