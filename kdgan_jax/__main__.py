@@ -48,7 +48,7 @@ def main() -> None:
         print(f"kdgan_jax {version('kdgan_jax')}")
         return
     if name not in COMMANDS:
-        leave(f"{name!r} is not a command{suggest(name, COMMANDS)}; run kdgan for a list")
+        leave(f"{name!r} is not a command (run kdgan for a list){suggest(name, COMMANDS)}")
     del sys.argv[1]
     runpy.run_module(f"kdgan_jax.{name}", run_name="__main__", alter_sys=True)
 
