@@ -4,6 +4,8 @@ import argparse
 import importlib
 import re
 import shlex
+import shutil
+import subprocess
 import sys
 import tomllib
 
@@ -11,12 +13,14 @@ import pytest
 from absl import flags
 from absl.testing import flagsaver
 from conftest import ROOT
+from forests import small_forest
 from PIL import Image
 from test_layout import ROOMS
 
 from kdgan_jax import losses
-from kdgan_jax.baselines import forest_settings
+from kdgan_jax.baselines import forest_settings, random_forest
 from kdgan_jax.config import command, spec
+from kdgan_jax.pictures import bicubic
 from kdgan_jax.train import checks
 
 PAGES = [ROOT / name for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md")]
@@ -48,10 +52,10 @@ def stop(parsed):
     raise InterruptedError
 
 
-def commands(page):
-    """Yields (module, arguments) of every command on a page, and of configs and options alone."""
+def commands(page, inline=True):
+    """Yields (module, arguments) of the commands on a page, and of configs and options alone."""
     lines = "\n".join(blocks(page, "", "sh")).replace("\\\n", " ").splitlines()
-    for span in spans(page):
+    for span in spans(page) if inline else ():
         if re.match(r"(python -m|kdgan) .*-", span) and "NAME" not in span and "..." not in span:
             lines.append(span)
         if re.match(r"configs/(?!forest)\w*[a-z]\.py", span):
@@ -100,6 +104,68 @@ def test_commands_are_right(page, module, words, monkeypatch):
     assert {name for name in names if not name.startswith("config")} <= allowed | {flag}
     configs[0].data.source = configs[0].data.source or "photos"
     check(configs[0])
+
+
+@pytest.fixture(scope="module")
+def desk(tmp_path_factory, smoke_run, photo, shared):
+    """A folder with all that the pages' commands name, as small as it may be."""
+    folder = tmp_path_factory.mktemp("desk")
+    for name in "photos", "folder", "Set5", "Set14", "HR", "LR", "PHOTOS", "FOLDER":
+        (folder / name).mkdir()
+    for i in range(6):
+        Image.fromarray(photo[20 * i :][:160, :192]).save(folder / f"PHOTOS/{i}.png")
+    for name in "photo.png", "folder/b.png":
+        Image.fromarray(photo[:128, :160]).save(folder / name)
+    for name in "Set5/c.png", "Set14/e.png":
+        Image.fromarray(photo[170:298, 300:428]).save(folder / name)
+    Image.fromarray(photo[20:160, 40:200]).save(folder / "photos/a.png")
+    Image.fromarray(photo[-192:, -192:]).save(folder / "HR/d.png")
+    Image.fromarray(bicubic.downscale(photo[-192:, -192:], 4)).save(folder / "LR/d.png")
+    shutil.copytree(smoke_run, folder / "runs/kd")
+    (folder / "runs/forest").mkdir()
+    small_forest(4).save(folder / "runs/forest" / random_forest.FILE)
+    for name in "imdn_x4.pth", "vdsr.pth":
+        (folder / name).symlink_to(shared / "weights" / name)
+    for name in "configs", "kdgan_jax", "launch":
+        (folder / name).symlink_to(ROOT / name)
+    return folder
+
+
+SLOW = {*CONFIGURED, "kdgan_jax.zoo"}
+
+
+def smallest(word):
+    """Returns an argument with the smallest variant of the config that it names."""
+    word = re.sub(r"(configs/(kd|forest|teacher)\.py)$", r"\1:smoke", word)
+    return re.sub(r"(configs/phases\.py:\w+)$", r"\1,smoke", word)
+
+
+def runs(page, module, words):
+    """Returns whether a command is one that this machine can run, at reduced size."""
+    large = {":full", "launch/", "DATA", "NUM", "--distributed", "tfds", EXAMPLE, "runs/kd/debug"}
+    started = module.startswith("kdgan_jax.") and page != "CONTRIBUTING.md"
+    return started and "--help" not in words and not any(w in " ".join(words) for w in large)
+
+
+@pytest.mark.parametrize(
+    ("module", "words"),
+    [
+        pytest.param(module, words, marks=[pytest.mark.long] * (module in SLOW))
+        for page in PAGES
+        for module, words in commands(page, inline=False)
+        if runs(page.name, module, words)
+    ],
+    ids=lambda value: str(value)[:60],
+)
+def test_commands_run_at_reduced_size(module, words, desk, monkeypatch):
+    monkeypatch.chdir(desk)
+    words = [smallest(word) for word in words]
+    if module in CONFIGURED:
+        command_line = [sys.executable, "-m", module, *words]
+        result = subprocess.run(command_line, capture_output=True, text=True, timeout=300)
+        assert result.returncode == 0, result.stderr
+    else:
+        assert importlib.import_module(module).main(words) in (0, None)
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)

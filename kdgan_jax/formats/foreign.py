@@ -46,9 +46,10 @@ def shapes(module: nn.Module) -> Params:
     return jax.eval_shape(module.init, jax.random.key(0), image)["params"]
 
 
-def _plausible(value: Any) -> bool:
+def plausible(value: Any) -> bool:
+    """Returns whether a network that a file describes may have this argument."""
     if isinstance(value, list | tuple):
-        return len(value) <= LARGEST and all(map(_plausible, value))
+        return len(value) <= LARGEST and all(map(plausible, value))
     if isinstance(value, int | float):
         return math.isfinite(value) and abs(value) <= LARGEST
     return value is None or isinstance(value, str)
@@ -70,7 +71,7 @@ def described(name: Any, kwargs: Any, scale: Any, entries: int = 0) -> tuple[nn.
     """
     if type(name) is not str or type(scale) is not int or not isinstance(kwargs, dict):
         raise ValueError("it does not name a network, its arguments and its scale")
-    if not all(map(_plausible, kwargs.values())):
+    if not all(map(plausible, kwargs.values())):
         raise ValueError(f"{name!r} has arguments other than text and numbers up to {LARGEST}")
     module = models.generator(name, kwargs, scale)
     limit = max(MOST_MODULES, MODULES_PER_ENTRY * entries)

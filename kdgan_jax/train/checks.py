@@ -20,6 +20,7 @@ from kdgan_jax.config.settings import (
     RunConfig,
     TeacherConfig,
 )
+from kdgan_jax.formats import foreign
 from kdgan_jax.runtime import files
 from kdgan_jax.runtime.errors import UserError, pick
 from kdgan_jax.train import optim
@@ -106,6 +107,11 @@ def _phase(config: Any, name: str, number: int) -> PhaseConfig:
         field=f"config.{settings.network}.network",
         dtype=config.dtype,
     )
+    if not all(map(foreign.plausible, network.options.values())):
+        raise UserError(
+            f"config.{settings.network}.network={description.network!r} has a number above"
+            f" {foreign.LARGEST}, which checkpoints may not have; choose a smaller one"
+        )
     used_losses = _losses(settings, field)
     targets = {loss.target for loss in used_losses.values()}
     teachers = {

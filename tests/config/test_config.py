@@ -289,6 +289,7 @@ REFUSED = [
     ("teacher.network", "edrs", "='edrs'", "'edsr'"),
     ("student.network", "compact:chanels=8", "'compact'", "'chanels'", "'channels'"),
     ("student.network", "compact:depth=", "='compact:depth='", "KEY=VALUE"),
+    ("student.network", "edsr:image_range=65535.0", "'edsr:image_range=65535.0'", "4096"),
     ("train.distill.network", "studnt", "='studnt'", "'student'"),
     ("train.adversarial.discriminator.network", "vg", "='vg'", "'vgg'"),
     ("train.adversarial.discriminator.network", "origin:chanels=(8,)", "'chanels'", "'channels'"),

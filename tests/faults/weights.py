@@ -7,6 +7,7 @@ from pathlib import Path
 
 import jax
 import numpy as np
+from forests import small_forest
 from safetensors.numpy import save as to_bytes
 from tensorboardX.proto.graph_pb2 import GraphDef
 
@@ -15,11 +16,10 @@ from kdgan_jax.formats import foreign, native
 from kdgan_jax.inference.model import Model
 from kdgan_jax.workdir import checkpoint
 
-sys.path += [str(Path(__file__).parents[1] / name) for name in ("baselines", "formats")]
+sys.path.append(str(Path(__file__).parents[1] / "formats"))
 
 import ncnn_files
 import pickles
-import test_random_forest
 
 TINY = {"channels": 3, "depth": 1}
 
@@ -93,9 +93,7 @@ def sound(folder):
         "stream.pth": _written(folder, "b.pth", lambda p: pickles.write_stream(p, *pickled(state))),
         "keras.h5": _written(folder, "a.h5", _h5),
         "graph.pb": graph(foreign.to_state(fsrcnn.module, fsrcnn.params)).SerializeToString(),
-        "forest.safetensors": _written(
-            folder, "f.safetensors", test_random_forest.small_forest().save
-        ),
+        "forest.safetensors": _written(folder, "f.safetensors", small_forest().save),
     }
     for name, network in {"compact": "compact", "rrdb": "rrdb x2"}.items():
         path, _ = ncnn_files.write(folder / f"{name}.param", network)
