@@ -16,12 +16,12 @@ import jax
 import numpy as np
 
 from kdgan_jax import models
-from kdgan_jax.formats.weights import Params, Weights
+from kdgan_jax.formats.weights import Weights
+from kdgan_jax.models.types import Params, Shapes
 from kdgan_jax.runtime.errors import UserError
 from kdgan_jax.runtime.files import replacing
 
 State = Mapping[str, np.ndarray]  # weights by PyTorch's keys, in PyTorch's layout
-Shapes = Mapping[str, tuple[int, ...]]
 WEIGHTS = "kernel", "scale", "slope"  # parameters that PyTorch calls "weight"
 # Limits for a network that a file describes: how many modules it may call (RCAN calls 1,018), and
 # the largest number among its arguments.

@@ -13,8 +13,8 @@ import numpy as np
 
 from kdgan_jax.formats import foreign
 from kdgan_jax.formats.reading import UNUSABLE, unreadable
-from kdgan_jax.formats.weights import Params, Weights
-from kdgan_jax.models import as_named_now
+from kdgan_jax.formats.weights import Weights
+from kdgan_jax.models.types import Params
 from kdgan_jax.runtime.errors import UserError
 from kdgan_jax.runtime.files import replacing
 
@@ -94,4 +94,4 @@ def load(path: str | Path) -> Weights:
             )
     params = jax.tree.unflatten(jax.tree.structure(tree), [entries[key] for key in targets])
     about = {k: v for k, v in about.items() if k not in ("parameters", "colour")}
-    return Weights(name, as_named_now(kwargs), scale, params, about)
+    return Weights(name, kwargs, scale, params, about)

@@ -6,10 +6,11 @@ SHA-256 and reads no other.
 
 import math
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from kdgan_jax.formats.weights import Params, Weights
+from kdgan_jax.formats.weights import Weights
 from kdgan_jax.runtime.errors import UserError
 from kdgan_jax.runtime.files import sha256
 
@@ -42,7 +43,7 @@ def load(folder: Path) -> Weights:
             " project's generator_100"
         )
     data = path.read_bytes()
-    params: Params = {}
+    params: dict[str, Any] = {}
     for i, (offset, shape) in enumerate(LAYERS):
         size = math.prod(shape)
         kernel = np.frombuffer(data, "<f4", size, offset).reshape(shape)

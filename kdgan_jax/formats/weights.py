@@ -11,8 +11,6 @@ import numpy as np
 
 from kdgan_jax import models
 
-Params = dict[str, Any]  # a tree: parameters, or what stands for them, by module and name
-
 
 @dataclass(frozen=True)
 class Weights:
@@ -31,6 +29,10 @@ class Weights:
     scale: int
     params: Any
     about: dict[str, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        """Gives arguments their present names, so that equal networks have equal descriptions."""
+        object.__setattr__(self, "kwargs", models.as_named_now(self.kwargs))
 
     @property
     def module(self) -> Any:

@@ -11,9 +11,10 @@ import jax.numpy as jnp
 import numpy as np
 
 from kdgan_jax import models
-from kdgan_jax.formats.weights import Params, Weights
+from kdgan_jax.formats.weights import Weights
 from kdgan_jax.inference import tiles
 from kdgan_jax.inference.ensemble import checked_image
+from kdgan_jax.models.types import Params
 from kdgan_jax.runtime import devices
 from kdgan_jax.runtime.console import log
 from kdgan_jax.runtime.errors import UserError

@@ -11,7 +11,8 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
-from kdgan_jax.losses.term import Adversarial, Mean
+from kdgan_jax.losses.term import Adversarial
+from kdgan_jax.models.types import Mean
 
 
 def _label_real(logits: Array) -> Array:

@@ -6,7 +6,8 @@ from typing import ClassVar
 from jax import Array
 
 from kdgan_jax.losses.pixel import rmse
-from kdgan_jax.losses.term import Context, Params, Term
+from kdgan_jax.losses.term import Context, Term
+from kdgan_jax.models.types import Params
 from kdgan_jax.runtime.errors import UserError
 
 

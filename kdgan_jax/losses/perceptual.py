@@ -8,8 +8,9 @@ import jax.numpy as jnp
 from jax import Array
 
 from kdgan_jax.losses.pixel import l1
-from kdgan_jax.losses.term import Context, Params, Term
+from kdgan_jax.losses.term import Context, Term
 from kdgan_jax.models.extractors.vgg import LAYERS
+from kdgan_jax.models.types import Params
 from kdgan_jax.runtime.errors import UserError, pick
 
 

@@ -11,7 +11,8 @@ import chex
 import jax.numpy as jnp
 from jax import Array
 
-from kdgan_jax.losses.term import Context, Params, Term, per_image
+from kdgan_jax.losses.term import Context, Term, per_image
+from kdgan_jax.models.types import Params
 from kdgan_jax.runtime.errors import UserError
 
 EPSILON = 1e-12  # added inside a square root, whose slope at 0 is infinite

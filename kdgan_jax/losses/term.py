@@ -11,9 +11,8 @@ from typing import Any, ClassVar, NamedTuple, Protocol
 
 from jax import Array
 
-Params = Mapping[str, Any]  # a tree of arrays
-Features = Mapping[str, Array]  # by name, (B, h, w, C) each
-Mean = Callable[[Any], Any]  # the mean of every leaf of a tree over devices
+from kdgan_jax.models.types import Features, Mean, Params
+
 Discriminator = Callable[[Array], Array]  # images (B, H, W, 3) to logits, (B,) or (B, h, w)
 FeatureExtractor = Callable[[Array, Sequence[str]], list[Array]]  # (images, layers) to features
 

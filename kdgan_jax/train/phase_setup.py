@@ -18,9 +18,10 @@ from kdgan_jax.config.settings import LossConfig, PhaseConfig
 from kdgan_jax.data.batches import Batch
 from kdgan_jax.formats import imagenet
 from kdgan_jax.inference.model import Model
-from kdgan_jax.losses.term import Mean, Params, Term
+from kdgan_jax.losses.term import Term
 from kdgan_jax.models.blocks.normalization import identity
 from kdgan_jax.models.extractors import vgg
+from kdgan_jax.models.types import Mean, Params
 from kdgan_jax.runtime import console, devices
 from kdgan_jax.train import optim, state, steps
 from kdgan_jax.train.feed import Feed

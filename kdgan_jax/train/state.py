@@ -10,7 +10,7 @@ import numpy as np
 import optax
 from jax import Array
 
-from kdgan_jax.losses.term import Params
+from kdgan_jax.models.types import Params
 
 GENERATOR, ADAPTERS, DISCRIMINATOR = "generator", "adapters", "discriminator"
 Optimizers = Mapping[str, optax.GradientTransformation]  # by the name of what they train

@@ -19,14 +19,13 @@ from kdgan_jax.losses.term import (
     Adversarial,
     Context,
     FeatureExtractor,
-    Mean,
     Output,
-    Params,
     Regularizer,
     Term,
     per_image,
 )
 from kdgan_jax.models.blocks.normalization import identity
+from kdgan_jax.models.types import Mean, Params
 from kdgan_jax.runtime.errors import UserError
 from kdgan_jax.train.state import (
     ADAPTERS,

@@ -28,6 +28,12 @@ def test_weights_are_the_weighted_mean(weights, shares):
     assert ", ".join(f"{share:g}" for share in shares) in mixed.about["made"]
 
 
+def test_the_name_that_the_width_had_before_is_no_difference():
+    older = Model("compact", {"features": 4}, 4, model(1).params)
+    assert older.spec == model(0).spec
+    assert mix.average([model(0), older]).spec == model(0).spec
+
+
 def test_models_that_differ_are_refused():
     with pytest.raises(UserError, match=r"models differ: .*4.*5"):
         mix.average([model(0), model(0, channels=5)])
