@@ -23,6 +23,10 @@ class DataConfig:
     # by commas, of HR images at any depth (or of HR/ and LRx4/).
     source: str = "embedded"
     holdout: int = 8  # photos of the folders that are held out for the run's own evaluation
+    # How LR images are degraded, one of data.degradations.LEVELS, and how many copies there are of
+    # each training photo. Held-out photos have one copy.
+    degradation: str = "none"
+    copies: int = 1
     prepared: str = ""  # a file of kdgan_jax.prepare, which replaces the source
     # Where patches are cut, with the same result. "device": in the train step, out of photos in the
     # accelerator's memory, without TensorFlow; "tfdata": by tf.data on the host; "auto": on the

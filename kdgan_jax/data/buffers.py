@@ -13,7 +13,7 @@ from typing import NamedTuple, TypeVar
 import jax
 import numpy as np
 
-from kdgan_jax.data.photos import Photo, decode, load_pair
+from kdgan_jax.data.photos import Photo, decode, load
 from kdgan_jax.runtime.errors import UserError
 
 MAX_ROWS = 2**31 - 1
@@ -76,8 +76,12 @@ class Buffers(NamedTuple):
 
 def size(photos: Sequence[Photo], scale: int) -> int:
     """Returns the number of bytes of the decoded HR and LR images of `photos`."""
-    pixels = sum(p.size[0] * p.size[1] for p in photos)
-    return 3 * (pixels + pixels // scale**2)
+    return sum(_pixels(p, scale) * 3 * (1 + (p.hr is not None) * scale**2) for p in photos)
+
+
+def _pixels(photo: Photo, scale: int) -> int:
+    """Returns the number of LR pixels of a photo."""
+    return photo.size[0] * photo.size[1] // scale**2
 
 
 def to_rows(image: np.ndarray, scale: int) -> np.ndarray:
@@ -125,7 +129,7 @@ def build(
     Raises:
       UserError: too many photos cannot be used, one is too large, or all together are.
     """
-    total = sum(p.size[0] * p.size[1] for p in photos) // scale**2
+    total = sum(_pixels(photo, scale) for photo in photos)
     if total > MAX_ROWS:
         raise UserError(
             f"{label} have {total:,} LR pixels, but only {MAX_ROWS:,} can be indexed; use fewer"
@@ -137,17 +141,27 @@ def build(
                 f"{photo.name}: is wider or higher than {MAX_SIDE * scale} pixels; split it or"
                 " remove it"
             )
-    rows = {"lr": np.empty((total, 3), np.uint8), "hr": np.empty((total, 3 * scale**2), np.uint8)}
+    with_hr = sum(_pixels(photo, scale) for photo in photos if photo.hr is not None)
+    rows = {"lr": np.empty((total, 3), np.uint8)}
+    if with_hr:
+        rows["hr"] = np.empty((with_hr, 3 * scale**2), np.uint8)
+    ends = dict.fromkeys(rows, 0)
+    begins: dict[str, list[int]] = {name: [] for name in rows}
     decoded: list[Photo] = []
-    ends = [0]
-    pairs = decode(photos, lambda photo: load_pair(photo, scale), max_bad_fraction, label)
-    for photo, (hr, lr) in pairs:
-        begin, end = ends[-1], ends[-1] + lr.shape[0] * lr.shape[1]
-        rows["lr"][begin:end], rows["hr"][begin:end] = to_rows(lr, 1), to_rows(hr, scale)
-        ends.append(end)
+    for photo, images in decode(photos, lambda p: load(p, scale), max_bad_fraction, label):
+        for name, array in rows.items():
+            if name not in images:
+                begins[name].append(-1)
+                continue
+            image_rows = to_rows(images[name], square_side(array))
+            begin, ends[name] = ends[name], ends[name] + len(image_rows)
+            array[begin : ends[name]] = image_rows
+            begins[name].append(begin)
         decoded.append(photo)
         on_photo(photo.name)
     sides = np.array([(p.size[0] // scale, p.size[1] // scale) for p in decoded], np.int64)
-    rows = {name: array[: ends[-1]] for name, array in rows.items()}
-    begins = np.array(ends[:-1], np.int64)
-    return Buffers(rows, sides.reshape(-1, 2), dict.fromkeys(rows, begins)), decoded
+    return Buffers(
+        {name: array[: ends[name]] for name, array in rows.items()},
+        sides.reshape(-1, 2),
+        {name: np.array(firsts, np.int64) for name, firsts in begins.items()},
+    ), decoded

@@ -2,12 +2,14 @@
 
 A source is "embedded" (photos inside the scikit-image and scikit-learn wheels), "tfds:NAME"
 (TensorFlow Datasets, which needs a network once), or folders separated by commas. A folder is
-searched at any depth for HR images; a folder with `HR/` and `LRx{scale}/` gives pairs.
+searched at any depth. "hr:FOLDER" holds HR images, "lr:FOLDER" LR images that have no HR, and
+"pairs:FOLDER" has `HR/` and `LRx{scale}/`; a folder alone is told from what is in it.
 """
 
 import hashlib
 import importlib.util
 import logging
+import zlib
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -17,7 +19,7 @@ from typing import NamedTuple, TypeVar
 import numpy as np
 
 from kdgan_jax.config.settings import DataConfig
-from kdgan_jax.data import embedded
+from kdgan_jax.data import degradations, embedded
 from kdgan_jax.pictures import bicubic, codec
 from kdgan_jax.runtime.errors import UserError, missing
 from kdgan_jax.runtime.files import sha256
@@ -27,20 +29,44 @@ Decoded = TypeVar("Decoded")
 Image = Path | np.ndarray  # a file, or uint8 RGB (H, W, 3) that is already decoded
 
 
+class Copy(NamedTuple):
+    """How the LR image of a photo is degraded: see `degradations.degrade`.
+
+    Attributes:
+      level: of the degradation.
+      photo: number that tells photos apart.
+      number: number that tells the copies of a photo apart.
+    """
+
+    level: str
+    photo: int
+    number: int
+
+
 class Photo(NamedTuple):
-    """A photo, and its LR image where the source has one.
+    """A photo: an HR image, an LR image, or a pair of them.
 
     Attributes:
       name: path below its folder, without the suffix.
-      hr: the HR image.
+      hr: the HR image, or None if there is none.
       lr: the LR image, or None if it is made from HR.
-      size: (height, width) of the HR image, cropped to a multiple of the scale.
+      size: (height, width) of the HR image, cropped to a multiple of the scale; without one, of
+        the image that a network makes from LR.
+      copy: how its LR image is degraded, or None if it is not.
     """
 
     name: str
-    hr: Image
+    hr: Image | None
     lr: Image | None
     size: tuple[int, int]
+    copy: Copy | None = None
+
+    @property
+    def place(self) -> Image:
+        """The image that messages name: HR, or else LR."""
+        image = self.lr if self.hr is None else self.hr
+        assert image is not None
+        return image
 
 
 def pixels(image: Image) -> np.ndarray:
@@ -55,25 +81,76 @@ def image_digest(image: Image | None) -> str | None:
     return sha256(image) if image else None
 
 
-def load_pair(photo: Photo, scale: int) -> tuple[np.ndarray, np.ndarray]:
-    """Returns (HR (H, W, 3), LR (H / scale, W / scale, 3)), uint8.
+def load(photo: Photo, scale: int) -> dict[str, np.ndarray]:
+    """Returns a photo's images by name: "lr" (H / scale, W / scale, 3) and, if any, "hr" (H, W, 3).
 
-    HR is cropped to a multiple of `scale`; LR is read, or made by MATLAB's bicubic.
+    Images are uint8. HR is cropped to a multiple of `scale`. LR is read, or made by MATLAB's
+    bicubic; that of a copy is degraded.
 
     Raises:
       UserError: a file cannot be read, or HR and LR do not match.
     """
-    hr = bicubic.crop_to_multiple(pixels(photo.hr), scale)
+    images = {"lr": _read_lr(photo, scale)} if photo.hr is None else _read_hr(photo, scale)
+    if photo.copy:
+        height, width = images["lr"].shape[:2]
+        image = images.get("hr", images["lr"])
+        random = degradations.generator(photo.copy.photo, photo.copy.number)
+        images["lr"] = degradations.degrade(image, (height, width), photo.copy.level, random)
+    return images
+
+
+def load_pair(photo: Photo, scale: int) -> tuple[np.ndarray, np.ndarray]:
+    """Returns (HR (H, W, 3), LR (H / scale, W / scale, 3)) like `load`.
+
+    Raises:
+      UserError: a file cannot be read, there is no HR, or HR and LR do not match.
+    """
+    if photo.hr is None:
+        raise UserError(f"{photo.lr}: has no HR image; add it, or use photos that have HR images")
+    images = load(photo, scale)
+    return images["hr"], images["lr"]
+
+
+def _read_lr(photo: Photo, scale: int) -> np.ndarray:
+    lr = pixels(photo.place)
+    if lr.shape[:2] != (photo.size[0] // scale, photo.size[1] // scale):
+        raise UserError(
+            f"{photo.lr}: decodes to {lr.shape[1]}x{lr.shape[0]}, which is not the size in its"
+            " header; save it again or remove it"
+        )
+    return lr
+
+
+def _read_hr(photo: Photo, scale: int) -> dict[str, np.ndarray]:
+    hr = bicubic.crop_to_multiple(pixels(photo.place), scale)
     if hr.shape[:2] != photo.size:
         raise UserError(
             f"{photo.hr}: decodes to {hr.shape[1]}x{hr.shape[0]}, but its header says"
             f" {photo.size[1]}x{photo.size[0]}; save it again or remove it"
         )
     if photo.lr is None:
-        return hr, bicubic.downscale(hr, scale)
+        return {"lr": bicubic.downscale(hr, scale), "hr": hr}
     lr = pixels(photo.lr)
     _check_pair(photo.lr, lr.shape[:2], photo.size, scale)
-    return hr, lr
+    return {"lr": lr, "hr": hr}
+
+
+def copies(photos: Sequence[Photo], level: str, number: int) -> list[Photo]:
+    """Returns `number` degraded copies of each photo, in the order of the photos.
+
+    A copy depends on its photo's name, so it stays the same when other photos come or go.
+    """
+    return [
+        photo._replace(
+            name=f"{photo.name}#{i}", copy=Copy(level, zlib.crc32(_encoded(photo.name)), i)
+        )
+        for photo in photos
+        for i in range(number)
+    ]
+
+
+def _encoded(name: str) -> bytes:
+    return name.encode(errors="surrogateescape")
 
 
 def _check_pair(lr: Image, lr_size: tuple[int, ...], hr_size: tuple[int, int], scale: int) -> None:
@@ -112,6 +189,11 @@ def _photo(hr: Path, lr: Path | None, scale: int, name: str) -> Photo:
     return Photo(name, hr, lr, size)
 
 
+def _lr_photo(lr: Path, scale: int, name: str) -> Photo:
+    height, width = codec.size(lr)
+    return Photo(name, None, lr, (height * scale, width * scale))
+
+
 def lr_folder(folder: Path, scale: int) -> Path | None:
     """Returns the folder of LR images that belongs to `folder`/HR, or None."""
     for name in (f"LRx{scale}", f"LR_x{scale}", "LR"):
@@ -120,26 +202,39 @@ def lr_folder(folder: Path, scale: int) -> Path | None:
     return None
 
 
-def folder(path: str | Path, scale: int) -> tuple[list[Photo], list[str]]:
+def folder(path: str | Path, scale: int, kind: str = "") -> tuple[list[Photo], list[str]]:
     """Returns the photos below a folder, and a message for each file that cannot be used.
 
     A photo's name is its path below the folder, without the suffix unless two files share the rest.
 
+    Args:
+      path: of the folder.
+      scale: HR size over LR size.
+      kind: one of `KINDS`, or "" to tell from what is in the folder: `HR/` with a folder of LR
+        images makes pairs, a folder of LR images alone has no HR, and anything else is HR.
+
     Raises:
-      UserError: the folder is missing or holds no image.
+      UserError: the folder is missing, holds no image, or lacks what its kind needs.
     """
     root = Path(path)
-    hr_root = root / "HR" if (root / "HR").is_dir() else root
-    lr_root = lr_folder(root, scale) if hr_root != root else None
+    has_hr, lr_root = (root / "HR").is_dir(), lr_folder(root, scale)
+    kind = kind or ("hr" if lr_root is None else "pairs" if has_hr else "lr")
+    if kind == "pairs" and not (has_hr and lr_root):
+        raise UserError(f"{root}: pairs need HR/ and LRx{scale}/ in it; add what is missing")
+    image_root = (lr_root or root) if kind == "lr" else root / "HR" if has_hr else root
     photos, unusable = [], []
-    files = codec.find(hr_root)
-    stems = Counter(hr.with_suffix("") for hr in files)
-    for hr in files:
-        below = hr.relative_to(hr_root)
-        name = str(below.with_suffix("") if stems[hr.with_suffix("")] == 1 else below)
+    files = codec.find(image_root)
+    stems = Counter(file.with_suffix("") for file in files)
+    for file in files:
+        below = file.relative_to(image_root)
+        name = str(below.with_suffix("") if stems[file.with_suffix("")] == 1 else below)
         try:
-            lr = lr_of(hr, hr_root, lr_root, scale) if lr_root else None
-            photos.append(_photo(hr, lr, scale, name))
+            if kind == "lr":
+                photos.append(_lr_photo(file, scale, name))
+            else:
+                pair = kind == "pairs" and lr_root
+                lr = lr_of(file, image_root, lr_root, scale) if pair and lr_root else None
+                photos.append(_photo(file, lr, scale, name))
         except UserError as error:
             unusable.append(str(error))
     return photos, unusable
@@ -198,16 +293,30 @@ def gather(data: DataConfig, scale: int, largest_patch: int) -> Photos:
     train = large_enough(
         split.train, largest_patch, len(split.holdout), data.max_bad_fraction, data.source, unusable
     )
-    return Photos(train, split.holdout)
+    if data.degradation == "none":
+        return Photos(train, split.holdout)
+    return Photos(
+        copies(train, data.degradation, data.copies), copies(split.holdout, data.degradation, 1)
+    )
+
+
+KINDS = "hr", "lr", "pairs"  # of folders
+
+
+def split_kind(entry: str) -> tuple[str, str]:
+    """Returns (kind, folder) of an entry of a source, such as "lr:photos"; kind "" if not given."""
+    kind, colon, path = entry.strip().partition(":")
+    return (kind, path) if colon and kind in KINDS else ("", entry.strip())
 
 
 def folders(source: str, scale: int) -> tuple[list[Photo], list[str]]:
     """Returns the photos of all folders in `source`, each file once, and messages like `folder`."""
     photos: dict[Path, Photo] = {}
     unusable: list[str] = []
-    for path in source.split(","):
-        of_folder, messages = folder(path.strip(), scale)
-        photos |= {Path(str(photo.hr)).resolve(): photo for photo in of_folder}
+    for entry in source.split(","):
+        kind, path = split_kind(entry)
+        of_folder, messages = folder(path, scale, kind)
+        photos |= {Path(str(photo.place)).resolve(): photo for photo in of_folder}
         unusable += messages
     return list(photos.values()), unusable
 
@@ -233,15 +342,17 @@ def large_enough(
     Raises:
       UserError: none is left, or too few.
     """
-    small = [
-        f"{p.hr}: {p.size[1]}x{p.size[0]} is smaller than the HR patch {patch}; lower hr_patch"
-        for p in photos
-        if min(p.size) < patch
-    ]
+    small = [_too_small(p, patch) for p in photos if min(p.size) < patch]
     large = [p for p in photos if min(p.size) >= patch]
     usable = len(large) + held_out if large else 0
     _report_unusable(source, [*unusable, *small], usable, max_bad_fraction)
     return large
+
+
+def _too_small(photo: Photo, patch: int) -> str:
+    height, width = photo.size
+    size = f"{width}x{height}{'' if photo.hr is not None else ' when enlarged'}"
+    return f"{photo.place}: {size} is smaller than the HR patch {patch}; lower hr_patch"
 
 
 def _too_many(unusable: list[str], usable: int, max_bad_fraction: float) -> bool:
@@ -278,9 +389,7 @@ def _hold_out(photos: list[Photo], number: int) -> Photos:
             f"config.data.holdout={number} must be at least 1 and less than the {len(photos)}"
             " usable photos"
         )
-    hashes = [
-        hashlib.sha256(photo.name.encode(errors="surrogateescape")).hexdigest() for photo in photos
-    ]
+    hashes = [hashlib.sha256(_encoded(photo.name)).hexdigest() for photo in photos]
     lowest = set(sorted(range(len(photos)), key=lambda i: hashes[i])[:number])
     return Photos(
         [p for i, p in enumerate(photos) if i not in lowest],

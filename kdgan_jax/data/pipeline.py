@@ -15,7 +15,7 @@ from kdgan_jax.config.settings import BatchConfig, DataConfig
 from kdgan_jax.data import sampling
 from kdgan_jax.data.batches import Batch
 from kdgan_jax.data.buffers import Buffers, square_side
-from kdgan_jax.data.photos import Photo, pixels
+from kdgan_jax.data.photos import Photo, load, pixels
 from kdgan_jax.data.tensorflow import tf
 from kdgan_jax.pictures import bicubic
 from kdgan_jax.runtime.console import log
@@ -43,7 +43,8 @@ class PatchSource:
         else:
             sides = [(p.size[0] // scale, p.size[1] // scale) for p in self._photos]
             self._sides = np.array(sides, np.int64)
-            self._present = {}
+            has_hr = np.array([photo.hr is not None for photo in self._photos])
+            self._present = {} if has_hr.all() else {"hr": has_hr}
 
     def batches(
         self,
@@ -184,17 +185,24 @@ class PatchSource:
 
         Where LR is made from HR, only the patch and its surroundings are downscaled.
         """
-        _, hr_image, lr_image, _ = self._photos[photo]
-        hr = bicubic.crop_to_multiple(pixels(hr_image), self.scale)
+        source = self._photos[photo]
         inside, beyond = [], []
         for first, side in zip((top, left), self._sides[photo].tolist(), strict=True):
             start, stop = int(first) - margin, int(first) + size + margin
             inside.append((max(start, 0), min(stop, side)))
             beyond.append((max(-start, 0), max(stop - side, 0)))
-        if lr_image is None:
-            lr = _downscaled(hr, inside, self.scale)
+        if source.hr is None or source.copy:  # a copy is degraded as a whole
+            images = load(source, self.scale)
+            lr, hr = _part(images["lr"], inside, 1), images.get("hr")
         else:
-            lr = _part(pixels(lr_image), inside, 1)
+            hr = bicubic.crop_to_multiple(pixels(source.hr), self.scale)
+            if source.lr is None:
+                lr = _downscaled(hr, inside, self.scale)
+            else:
+                lr = _part(pixels(source.lr), inside, 1)
+        if hr is None:
+            side = (size + 2 * margin) * self.scale
+            return _extended(lr, beyond, 1), np.zeros((side, side, 3), np.uint8)
         return _extended(lr, beyond, 1), _extended(
             _part(hr, inside, self.scale), beyond, self.scale
         )

@@ -16,7 +16,15 @@ import numpy as np
 from kdgan_jax.config.settings import DataConfig
 from kdgan_jax.data import buffers, embedded
 from kdgan_jax.data.buffers import Buffers
-from kdgan_jax.data.photos import Photo, Photos, folders, image_digest, installed, large_enough
+from kdgan_jax.data.photos import (
+    Photo,
+    Photos,
+    folders,
+    image_digest,
+    installed,
+    large_enough,
+    split_kind,
+)
 from kdgan_jax.formats.reading import UNUSABLE
 from kdgan_jax.runtime.errors import UserError
 from kdgan_jax.runtime.files import replacing
@@ -88,7 +96,8 @@ def _absolute(source: str) -> str:
     """Returns `source` with absolute paths of folders."""
     if source == "embedded" or source.startswith("tfds:"):
         return source
-    return ",".join(str(Path(folder.strip()).resolve()) for folder in source.split(","))
+    entries = [split_kind(entry) for entry in source.split(",")]
+    return ",".join(f"{kind}:{Path(path).resolve()}".lstrip(":") for kind, path in entries)
 
 
 def load(path: str | Path, scale: int) -> tuple[Buffers, Photos]:
@@ -116,13 +125,16 @@ def load(path: str | Path, scale: int) -> tuple[Buffers, Photos]:
             f"{path}: cannot be used as a file of prepared photos ({error}); make it with {COMMAND}"
         ) from None
     lengths = sides[:, 0] * sides[:, 1]
-    decoded = Buffers(rows, sides, dict.fromkeys(rows, np.cumsum(lengths) - lengths))
+    begins = {name: _begins(lengths, _has(header, name)) for name in rows}
+    decoded = Buffers(rows, sides, begins)
     train, holdout = [], []
     for i, (name, size, role) in enumerate(zip(names, sizes, roles, strict=True)):
+        has_hr = "hr" in rows and decoded.has("hr")[i]
         if role == "train":
-            train.append(Photo(name, Path(name), None, size))
+            train.append(Photo(name, Path(name) if has_hr else None, Path(name), size))
         else:
-            holdout.append(Photo(name, decoded.image("hr", i), decoded.image("lr", i), size))
+            hr = decoded.image("hr", i) if has_hr else None
+            holdout.append(Photo(name, hr, decoded.image("lr", i), size))
     return decoded.select(list(range(len(train)))), Photos(train, holdout)
 
 
@@ -173,14 +185,29 @@ def _listed(header: dict[str, Any]) -> tuple[list[str], list[tuple[int, int]], l
     return names, sizes, [photo["role"] for photo in header["photos"]]
 
 
+def _has(header: dict[str, Any], name: str) -> np.ndarray:
+    """Returns which photos of a header have an image, (N,) bool; LR is made where it is missing."""
+    return np.array([name == "lr" or p[name] is not None for p in header["photos"]], bool)
+
+
+def _begins(lengths: np.ndarray, present: np.ndarray) -> np.ndarray:
+    """Returns each photo's first row, -1 for those that lack the image."""
+    used = np.where(present, lengths, 0)
+    return np.where(present, np.cumsum(used) - used, -1)
+
+
 def _rows(path: Path, start: int, header: dict[str, Any]) -> dict[str, np.ndarray]:
     """Returns the rows, memory-mapped, after checking their size and hash."""
     scale, photos = header["scale"], header["photos"]
-    total = sum((h // scale) * (w // scale) for h, w in (photo["size"] for photo in photos))
+    lengths = np.array([(p["size"][0] // scale) * (p["size"][1] // scale) for p in photos], object)
     if [photo["role"] for photo in photos] != sorted((p["role"] for p in photos), reverse=True):
         raise ValueError("its photos are out of order")
     shapes = {name: tuple(map(int, shape)) for name, shape in header["images"].items()}
-    if shapes != {"lr": (total, 3), "hr": (total, 3 * scale**2)}:
+    totals = {name: int(lengths[_has(header, name)].sum()) for name in ("lr", "hr")}
+    expected_shapes = {"lr": (totals["lr"], 3), "hr": (totals["hr"], 3 * scale**2)}
+    if shapes != {
+        name: shape for name, shape in expected_shapes.items() if shape[0] or name == "lr"
+    }:
         raise ValueError("the shapes of its images do not match the sizes of its photos")
     expected = start + sum(length * channels for length, channels in shapes.values())
     if path.stat().st_size != expected:

@@ -20,6 +20,7 @@ from kdgan_jax.config.settings import (
     RunConfig,
     TeacherConfig,
 )
+from kdgan_jax.data import degradations
 from kdgan_jax.formats import foreign
 from kdgan_jax.runtime import files
 from kdgan_jax.runtime.errors import UserError, pick
@@ -53,6 +54,8 @@ def checked(config: Any) -> RunConfig:
     for field in ("max_bad_steps", "log_every", "evaluate_every", "checkpoint_every"):
         if config[field] < 1:
             raise UserError(f"config.{field}={config[field]} must be at least 1")
+    if config.data.copies < 1:
+        raise UserError(f"config.data.copies={config.data.copies} must be at least 1")
     if config.steps_per_call < 0:
         raise UserError(f"config.steps_per_call={config.steps_per_call} must be 0 or more")
     if config.steps_per_call > 1 and config.data.backend == "tfdata":
@@ -85,6 +88,7 @@ def _check_choices(config: Any) -> None:
     for field, known in {
         "data.backend": BACKENDS,
         "data.sampling": SAMPLING,
+        "data.degradation": degradations.LEVELS,
         "optim.lr_scaling": LR_SCALING,
         "dtype": models.DTYPES,
     }.items():

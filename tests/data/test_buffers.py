@@ -64,9 +64,9 @@ def test_photos_come_back_cropped_with_their_lr_or_matlab_bicubic(photo, scale):
     assert done == ["a", "b", "c"]
     assert built.sides.tolist() == [list(sides) for sides in SIDES]
     assert built.bytes == 3 * (1 + scale**2) * sum(LENGTHS) == buffers.size(photos, scale)
-    for i, (_, image, lr, (height, width)) in enumerate(photos):
-        hr = image[:height, :width]
-        lr = bicubic.downscale(hr, scale) if lr is None else lr
+    for i, photo in enumerate(photos):
+        hr = photo.hr[: photo.size[0], : photo.size[1]]
+        lr = bicubic.downscale(hr, scale) if photo.lr is None else photo.lr
         np.testing.assert_array_equal(built.image("hr", i), hr, strict=True)
         np.testing.assert_array_equal(built.image("lr", i), lr, strict=True)
 

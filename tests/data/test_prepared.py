@@ -284,7 +284,7 @@ def test_a_run_gets_the_photos_that_are_large_enough_for_its_patch(tmp_path, fol
     path = tmp_path / "photos.bin"
     Image.fromarray(photos.pixels(folder / "1.png")[:28]).save(folder / "1.png")
     gathered = prepare(path, folder, patch=28)
-    data = DataConfig(str(folder), 1, str(path))
+    data = DataConfig(str(folder), 1, prepared=str(path))
     decoded, kept = prepared.open_for(data, 4, 32)
     assert "52x28 is smaller than the HR patch 32" in caplog.text
     assert f"1 of 5 files of {path}" in caplog.text
