@@ -3,6 +3,7 @@
 python -m kdgan_jax.convert SOURCE OUT.safetensors
 python -m kdgan_jax.convert --interpolate runs/kd:distill runs/kd:adversarial 0.8 OUT.safetensors
 python -m kdgan_jax.convert runs/kd OUT.safetensors --pytorch
+python -m kdgan_jax.convert runs/kd OUT.safetensors --dtype=float16
 """
 
 import argparse
@@ -20,7 +21,13 @@ from kdgan_jax.runtime import console
 from kdgan_jax.runtime.errors import UserError, leave
 
 # Facts for the header of the file, and how --help explains them.
-FACTS = {"licence": "terms of use", "source": "origin", "data": "training data"}
+FACTS = {
+    "licence": "terms of use",
+    "source": "origin",
+    "author": "author",
+    "data": "training data",
+    "made_by": "the command or program that made the file",
+}
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -47,6 +54,13 @@ def _parser() -> argparse.ArgumentParser:
         help="instead of SOURCE: the mean of several models",
     )
     add("--pytorch", action="store_true", help="write weights under PyTorch's names, in its layout")
+    add(
+        "--dtype",
+        choices=native.DTYPES,
+        default=native.DTYPES[0],
+        help="how weights are stored (default: %(default)s); float16 halves the file, and keeps"
+        " three digits of a number",
+    )
     for fact, meaning in FACTS.items():
         add(f"--{fact}", help=f"{meaning}, for the header of the file")
     return parser
@@ -63,7 +77,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         if arguments.pytorch:
             foreign.save(out, model)
         else:
-            native.save(out, model)
+            native.save(out, model, arguments.dtype)
     except UserError as error:
         leave(error)
     console.log.info(
@@ -81,11 +95,13 @@ def _out(arguments: argparse.Namespace) -> Path:
     """Returns the file to write.
 
     Raises:
-      UserError: the number of paths is wrong, or the file exists or cannot be created.
+      UserError: arguments do not fit together, or the file exists or cannot be created.
     """
     mixes = bool(arguments.interpolate) + bool(arguments.average)
     if mixes > 1 or len(arguments.paths) != (1 if mixes else 2):
         raise UserError("give one of SOURCE, --interpolate and --average, and then OUT")
+    if arguments.pytorch and arguments.dtype != native.DTYPES[0]:
+        raise UserError(f"--pytorch writes {native.DTYPES[0]}; leave out --dtype={arguments.dtype}")
     out = Path(arguments.paths[-1])
     if out.suffix != ".safetensors":
         raise UserError(f"{out}: OUT must have the suffix .safetensors")

@@ -1,6 +1,7 @@
 """Models by path: runs and their checkpoints, the package's own files, and published weights.
 
-A few small models come with the package and have names.
+A few small networks come with the package and have names: students that this package has trained,
+and a published network to restore real photos or to teach.
 """
 
 import contextlib
@@ -19,7 +20,7 @@ from kdgan_jax.workdir import checkpoint
 WEIGHTS = "ema", "raw"
 # Phases of runs before version 0.2, whose checkpoints do not name their network.
 OLD_PHASES = "teacher", "distill", "adversarial"
-# Students that come with the package, by name.
+# Networks that come with the package, by name.
 SHIPPED = {p.stem: p for p in sorted((Path(__file__).parents[1] / "weights").glob("*.safetensors"))}
 
 

@@ -10,10 +10,11 @@ from conftest import TINY
 from safetensors.numpy import load_file, save_file
 
 import kdgan_jax
-from kdgan_jax import models
+from kdgan_jax import convert, models
 from kdgan_jax.formats import foreign, imported, native
 from kdgan_jax.formats.weights import Weights
 from kdgan_jax.inference.load import SHIPPED
+from kdgan_jax.runtime.errors import UserError
 
 refused = functools.partial(refusals.refused, native.load)
 
@@ -36,6 +37,41 @@ def test_every_architecture_survives_the_round_trip(tmp_path, name):
     chex.assert_trees_all_equal(loaded.params, model.params, strict=True)
     assert loaded.about == {"licence": "MIT", "source": "somewhere"}
     assert native.header(tmp_path / "m.safetensors")["parameters"] == str(model.parameters)
+
+
+def rounded(params):
+    return jax.tree.map(lambda leaf: leaf.astype(np.float16).astype(np.float32), params)
+
+
+def test_halves_load_as_float32(tmp_path):
+    model, out = random_weights("compact"), tmp_path / "m.safetensors"
+    native.save(out, model, np.float16)
+    assert {array.dtype for array in load_file(out).values()} == {np.dtype(np.float16)}
+    chex.assert_trees_all_equal(native.load(out).params, rounded(model.params), strict=True)
+
+
+def test_what_halves_cannot_hold_is_refused_and_not_written(tmp_path):
+    model, out = random_weights("compact"), tmp_path / "m.safetensors"
+    model.params["Conv_0"]["conv"]["kernel"][0, 0, 0, 0] = 7e4
+    for dtype, error, facts in [
+        (np.float16, UserError, rf"{out}: entry '{KEY}'.*65,504.*float16"),
+        (np.float64, ValueError, "float64"),
+    ]:
+        with pytest.raises(error, match=facts):
+            native.save(out, model, dtype)
+    assert not list(tmp_path.iterdir())
+
+
+def test_convert_writes_halves(tmp_path, capsys):
+    out, half = tmp_path / "m.safetensors", "--dtype=float16"
+    convert.main(["student_x4", str(out), half, "--author=A", "--made_by=B"])
+    loaded = native.load(out)
+    chex.assert_trees_all_equal(loaded.params, rounded(kdgan_jax.load("student_x4").params))
+    assert (loaded.about["author"], loaded.about["made_by"]) == ("A", "B")
+    with pytest.raises(SystemExit):
+        convert.main(["student_x4", str(tmp_path / "b.safetensors"), half, "--pytorch"])
+    assert half in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == [out]
 
 
 @pytest.fixture
@@ -74,6 +110,15 @@ KEY = "Conv_0/conv/kernel"
         (lambda e: {k: v for k, v in e.items() if k != KEY}, [KEY, "missing"]),
         (lambda e: e | {"more": np.zeros(3, np.float32)}, ["more"]),
         (lambda e: e | {KEY: e[KEY].astype(np.float64)}, [KEY, "float64"]),
+        (lambda e: e | {KEY: e[KEY].astype(np.float16)}, [KEY, "float16", "needed float32"]),
+        (
+            lambda e: {k: v.astype("f4" if k == KEY else "f2") for k, v in e.items()},
+            [KEY, "float32", "needed float16"],
+        ),
+        (
+            lambda e: {k: v.astype(np.int16) for k, v in e.items()},
+            ["'Conv_0/conv/bias'", "int16", "needed float32"],
+        ),
         (lambda e: e | {KEY: e[KEY][:1]}, [KEY, "(1, 3, 3, 8)", "(3, 3, 3, 8)"]),
     ],
 )

@@ -8,10 +8,10 @@ import older
 import pytest
 
 import kdgan_jax
-from kdgan_jax import models
+from kdgan_jax import convert, models
 from kdgan_jax.data import photos
 from kdgan_jax.evaluation import metrics
-from kdgan_jax.formats import foreign
+from kdgan_jax.formats import foreign, native
 from kdgan_jax.inference.load import SHIPPED, load
 from kdgan_jax.runtime.errors import UserError
 from kdgan_jax.workdir import checkpoint
@@ -140,7 +140,10 @@ def test_runs_before_version_0_2_are_read(tmp_path, key):
         load(tmp_path)
 
 
-# Students that come with the package.
+# Networks that come with the package.
+
+STUDENTS = "student_x4", "student_gan_x4"
+TEACHER = "realesr-general-x4v3"
 
 
 @pytest.mark.parametrize(("name", "stated"), [("student_x4", 30.86), ("student_gan_x4", 30.14)])
@@ -149,12 +152,35 @@ def test_shipped_students_have_the_psnr_of_the_readme_on_set5(shared, name, stat
 
 
 def test_shipped_students_go_by_name():
-    assert set(SHIPPED) == {"student_x4", "student_gan_x4"}
-    for name, path in SHIPPED.items():
+    assert set(SHIPPED) == {*STUDENTS, TEACHER}
+    for name in STUDENTS:
         model = load(name)
-        assert path.stat().st_size < 2**18
+        assert SHIPPED[name].stat().st_size < 2**18
         assert (model.scale, model.parameters) == (4, 51_920)
         assert model.about.keys() == {"source", "sha256", "licence", "data"}
+
+
+def test_the_shipped_teacher_goes_by_name_and_has_its_licence_beside_it():
+    model, path = load(TEACHER), SHIPPED[TEACHER]
+    assert path.stat().st_size < 2_440_000
+    assert (model.scale, model.parameters) == (4, 1_213_296)
+    assert model.digest == "5752daa3b7fffa9b4de2bb940c13222a35bad3ae30a61f04d784fb7c88b25219"
+    assert (model.about["author"], model.about["licence"]) == ("Xintao Wang", "BSD-3-Clause")
+    terms = path.with_suffix(".LICENSE.txt").read_text()
+    for fact in "BSD 3-Clause License", "(c) 2021, Xintao Wang":
+        assert fact in terms
+
+
+def test_the_shipped_teacher_has_the_published_weights_and_outputs(shared, tmp_path):
+    source, again = shared / "real_world" / f"{TEACHER}.param", tmp_path / "again.safetensors"
+    model, published = load(TEACHER), load(source)
+    equal(model.params, published.params)  # every number there is a float16 one
+    convert.main([str(source), str(again), "--dtype=float16"])
+    assert native.header(again).items() <= native.header(SHIPPED[TEACHER]).items()
+    assert load(again).digest == model.digest
+    golden = np.load(source.with_suffix(".golden.npz"))  # by ncnn, in float32
+    sr = model.predict(golden["lr"])
+    np.testing.assert_allclose(sr, golden["sr"], rtol=0, atol=1e-5)  # 3e-6 where it was measured
 
 
 def test_a_path_with_the_name_of_a_student_goes_first(run, tmp_path, monkeypatch):
