@@ -35,8 +35,16 @@ def _parser() -> argparse.ArgumentParser:
     add(
         "--data",
         required=True,
-        help="folders separated by commas; each holds images, or HR/ and optionally LRx{scale}/."
+        help="folders separated by commas; each holds images, or HR/ and optionally LRx{scale}/, or"
+        " LRx{scale}/ alone, whose photos have no HR; hr:DIR, pairs:DIR or lr:DIR says which."
         " LABEL=DIR names a set in tables and files",
+    )
+    add(
+        "--reference_model",
+        metavar="MODEL",
+        help="model (a path or name as in --models) whose images are what all models are measured"
+        " against, instead of HR; photos without HR need it. Its scale may be a multiple of"
+        " --scale: its images are then reduced",
     )
     add("--out", required=True, help="folder for tables and pictures")
     add("--scale", type=int, default=4, choices=SCALES, help="enlargement (default: %(default)s)")

@@ -26,6 +26,7 @@ from kdgan_jax.runtime.errors import UserError, pick
 LR_SCHEDULES = "constant", "cosine", "halving"
 BACKENDS = "auto", "device", "tfdata"
 SAMPLING = "pixels", "images"
+STORED = "", "uint8", "float16"  # forms of a teacher's outputs; "" does not store them
 LR_SCALING = "none", "linear", "sqrt"
 FIELDS = "seed", "scale", "phases", "train", "data"  # tell the config of a run from other configs
 
@@ -57,15 +58,20 @@ def loss(kind: str, weight: float, target: str = "hr", schedule: str = "constant
     )
 
 
-def teacher(model: str, reads: str = "lr") -> ConfigDict:
+def teacher(model: str, reads: str = "lr", stored: str = "", ensemble: bool = False) -> ConfigDict:
     """Returns the description of a teacher.
 
     Args:
-      model: an earlier phase, or a model as `load` takes it.
+      model: an earlier phase, a network of the config that has a checkpoint, or a model as `load`
+        takes it.
       reads: its input image: "lr", or "hr" for a privileged teacher, of which only the features
         are used.
+      stored: "" runs the teacher in every step. "uint8" or "float16" computes its image of every
+        photo once, before training, and stores it: a step then costs nothing more. Only images are
+        stored, so losses on features need "".
+      ensemble: whether a stored image is the mean over the eight flips and rotations.
     """
-    return ConfigDict({"model": model, "reads": reads})
+    return ConfigDict({"model": model, "reads": reads, "stored": stored, "ensemble": ensemble})
 
 
 def discriminator(

@@ -23,10 +23,18 @@ class DataConfig:
     # by commas, of HR images at any depth (or of HR/ and LRx4/).
     source: str = "embedded"
     holdout: int = 8  # photos of the folders that are held out for the run's own evaluation
-    # How LR images are degraded, one of data.degradations.LEVELS, and how many copies there are of
-    # each training photo. Held-out photos have one copy.
-    degradation: str = "none"
+    # Copies of each training photo, and how their LR images are degraded: levels of
+    # data.degradations.LEVELS, separated by commas, which the copies take in turn. Held-out photos
+    # have one copy, of the first level.
     copies: int = 1
+    degradation: str = "none"
+    # Largest side of a copy in LR pixels, cut at a random place; 0: whole photos. Crops of held-out
+    # photos may be twice as large.
+    crop: int = 0
+    # Folder of outputs of teachers that are stored; "": `labels/` in the workdir. They may take
+    # `labels_mb` megabytes, and are made at the start of a run or by kdgan_jax.label.
+    labels: str = ""
+    labels_mb: int = 8192
     prepared: str = ""  # a file of kdgan_jax.prepare, which replaces the source
     # Where patches are cut, with the same result. "device": in the train step, out of photos in the
     # accelerator's memory, without TensorFlow; "tfdata": by tf.data on the host; "auto": on the
@@ -36,6 +44,16 @@ class DataConfig:
     # Megabytes that decoded photos may take with "tfdata"; beyond, they are decoded on the fly.
     memory_mb: int = 4096
     max_bad_fraction: float = 0.2  # of unusable files, beyond which the run stops
+
+    @property
+    def levels(self) -> tuple[str, ...]:
+        """The levels of degradation."""
+        return tuple(level.strip() for level in self.degradation.split(","))
+
+    @property
+    def copied(self) -> bool:
+        """Whether photos are replaced by copies."""
+        return self.copies > 1 or self.crop > 0 or set(self.levels) != {"none"}
 
 
 @dataclass(frozen=True)
@@ -100,10 +118,15 @@ class TeacherConfig:
     Attributes:
       model: an earlier phase, or a path that `load` takes.
       reads: its input image, "lr" or "hr".
+      stored: "" if it runs in every step; else its outputs are computed once, before training, and
+        stored as "uint8" or "float16".
+      ensemble: whether a stored output is the mean over the eight flips and rotations.
     """
 
     model: str
     reads: str = "lr"
+    stored: str = ""
+    ensemble: bool = False
 
 
 @dataclass(frozen=True)
@@ -143,6 +166,7 @@ class PhaseConfig:
       ema_decay: of the moving average of the weights.
       dtype: in which convolutions are computed.
       number: its place in the run, from 0.
+      needs_hr: whether a loss or a teacher reads HR images.
     """
 
     name: str
@@ -158,11 +182,17 @@ class PhaseConfig:
     ema_decay: float = 0.999
     dtype: str = "float32"
     number: int = 0
+    needs_hr: bool = True
 
     @property
     def steps(self) -> int:
         """Number of updates."""
         return self.batches.steps
+
+    @property
+    def stored(self) -> list[str]:
+        """Names of the teachers whose outputs are stored."""
+        return [name for name, teacher in self.teachers.items() if teacher.stored]
 
 
 @dataclass(frozen=True)
@@ -205,6 +235,11 @@ class RunConfig:
     def largest_patch(self) -> int:
         """Side of the largest HR patch in pixels."""
         return max(phase.batches.hr_patch for phase in self.phases)
+
+    @property
+    def needs_hr(self) -> bool:
+        """Whether a phase that is trained reads HR images."""
+        return any(phase.needs_hr for phase in self.phases if not phase.checkpoint)
 
     @property
     def batches(self) -> tuple[int, ...]:

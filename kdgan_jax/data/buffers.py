@@ -7,7 +7,7 @@ images, such as a teacher's output, have the same form. A photo may lack any ima
 image that it lacks takes no rows.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import NamedTuple, TypeVar
 
 import jax
@@ -52,6 +52,12 @@ class Buffers(NamedTuple):
         rows = {name: array[: ends[name]] for name, array in self.rows.items()}
         return Buffers(rows, sides, begins)
 
+    def only(self, names: Collection[str]) -> "Buffers":
+        """Returns the photos with these of their images."""
+        rows = {name: array for name, array in self.rows.items() if name in names}
+        begins = {name: first for name, first in self.begins.items() if name in names}
+        return self._replace(rows=rows, begins=begins)
+
     def has(self, name: str) -> np.ndarray:
         """Returns which photos have the image `name`, (N,) bool."""
         return self.begins[name] >= 0
@@ -74,9 +80,10 @@ class Buffers(NamedTuple):
         return to_image(rows.reshape(height, width, -1))
 
 
-def size(photos: Sequence[Photo], scale: int) -> int:
-    """Returns the number of bytes of the decoded HR and LR images of `photos`."""
-    return sum(_pixels(p, scale) * 3 * (1 + (p.hr is not None) * scale**2) for p in photos)
+def size(photos: Sequence[Photo], scale: int, with_hr: bool = True) -> int:
+    """Returns the number of bytes of the decoded LR and, if wanted, HR images of `photos`."""
+    hr = [(photo.hr is not None and with_hr) * scale**2 for photo in photos]
+    return sum(_pixels(p, scale) * 3 * (1 + h) for p, h in zip(photos, hr, strict=True))
 
 
 def _pixels(photo: Photo, scale: int) -> int:
@@ -114,6 +121,7 @@ def build(
     max_bad_fraction: float,
     label: str = "the training photos",
     on_photo: Callable[[str], None] = lambda name: None,
+    with_hr: bool = True,
 ) -> tuple[Buffers, list[Photo]]:
     """Decodes photos; returns the buffers and the photos in them, without the damaged ones.
 
@@ -125,6 +133,7 @@ def build(
       max_bad_fraction: `config.data.max_bad_fraction`.
       label: names the photos in messages.
       on_photo: called with the name of each decoded photo.
+      with_hr: whether to keep HR images.
 
     Raises:
       UserError: too many photos cannot be used, one is too large, or all together are.
@@ -141,10 +150,10 @@ def build(
                 f"{photo.name}: is wider or higher than {MAX_SIDE * scale} pixels; split it or"
                 " remove it"
             )
-    with_hr = sum(_pixels(photo, scale) for photo in photos if photo.hr is not None)
     rows = {"lr": np.empty((total, 3), np.uint8)}
-    if with_hr:
-        rows["hr"] = np.empty((with_hr, 3 * scale**2), np.uint8)
+    hr_rows = sum(_pixels(photo, scale) for photo in photos if photo.hr is not None)
+    if hr_rows and with_hr:
+        rows["hr"] = np.empty((hr_rows, 3 * scale**2), np.uint8)
     ends = dict.fromkeys(rows, 0)
     begins: dict[str, list[int]] = {name: [] for name in rows}
     decoded: list[Photo] = []

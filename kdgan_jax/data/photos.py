@@ -6,6 +6,7 @@ searched at any depth. "hr:FOLDER" holds HR images, "lr:FOLDER" LR images that h
 "pairs:FOLDER" has `HR/` and `LRx{scale}/`; a folder alone is told from what is in it.
 """
 
+import functools
 import hashlib
 import importlib.util
 import logging
@@ -29,18 +30,31 @@ Decoded = TypeVar("Decoded")
 Image = Path | np.ndarray  # a file, or uint8 RGB (H, W, 3) that is already decoded
 
 
+class Box(NamedTuple):
+    """A part of an image, in HR pixels; all four are multiples of the scale."""
+
+    top: int
+    left: int
+    height: int
+    width: int
+
+
 class Copy(NamedTuple):
     """How the LR image of a photo is degraded: see `degradations.degrade`.
 
     Attributes:
       level: of the degradation.
-      photo: number that tells photos apart.
-      number: number that tells the copies of a photo apart.
+      photo: the photo's name.
+      number: tells the copies of a photo apart.
     """
 
     level: str
-    photo: int
+    photo: str
     number: int
+
+    def random(self, purpose: str) -> np.random.Generator:
+        """Returns the copy's random numbers for one purpose; the same wherever it is made."""
+        return degradations.generator(zlib.crc32(_encoded(f"{purpose} {self.photo}")), self.number)
 
 
 class Photo(NamedTuple):
@@ -50,16 +64,23 @@ class Photo(NamedTuple):
       name: path below its folder, without the suffix.
       hr: the HR image, or None if there is none.
       lr: the LR image, or None if it is made from HR.
-      size: (height, width) of the HR image, cropped to a multiple of the scale; without one, of
-        the image that a network makes from LR.
+      full_size: (height, width) of the HR image, cropped to a multiple of the scale; without one,
+        of the image that a network makes from LR.
+      part: the part of the photo that is used, or None for all of it.
       copy: how its LR image is degraded, or None if it is not.
     """
 
     name: str
     hr: Image | None
     lr: Image | None
-    size: tuple[int, int]
+    full_size: tuple[int, int]
+    part: Box | None = None
     copy: Copy | None = None
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """(height, width) of the part that is used, in HR pixels."""
+        return (self.part.height, self.part.width) if self.part else self.full_size
 
     @property
     def place(self) -> Image:
@@ -91,10 +112,11 @@ def load(photo: Photo, scale: int) -> dict[str, np.ndarray]:
       UserError: a file cannot be read, or HR and LR do not match.
     """
     images = {"lr": _read_lr(photo, scale)} if photo.hr is None else _read_hr(photo, scale)
-    if photo.copy:
+    if "lr" not in images:
+        images["lr"] = bicubic.downscale(images["hr"], scale)
+    if photo.copy and photo.copy.level != "none":
         height, width = images["lr"].shape[:2]
-        image = images.get("hr", images["lr"])
-        random = degradations.generator(photo.copy.photo, photo.copy.number)
+        image, random = images.get("hr", images["lr"]), photo.copy.random("degradation")
         images["lr"] = degradations.degrade(image, (height, width), photo.copy.level, random)
     return images
 
@@ -111,42 +133,82 @@ def load_pair(photo: Photo, scale: int) -> tuple[np.ndarray, np.ndarray]:
     return images["hr"], images["lr"]
 
 
+@functools.lru_cache(maxsize=4)
+def _kept(path: Path, modified: int) -> np.ndarray:
+    """Decodes a file once for all copies of a photo, which are read one after another."""
+    return codec.read(path).rgb
+
+
+def _read(photo: Photo, image: Image) -> np.ndarray:
+    if photo.copy and isinstance(image, Path) and image.is_file():
+        return _kept(image, image.stat().st_mtime_ns)
+    return pixels(image)
+
+
+def _part(image: np.ndarray, part: Box | None, scale: int) -> np.ndarray:
+    """Returns the part of an image that is 1 / `scale` as large as HR."""
+    if part is None:
+        return image
+    top, left, height, width = (side // scale for side in part)
+    return image[top : top + height, left : left + width]
+
+
 def _read_lr(photo: Photo, scale: int) -> np.ndarray:
-    lr = pixels(photo.place)
-    if lr.shape[:2] != (photo.size[0] // scale, photo.size[1] // scale):
+    lr = _read(photo, photo.place)
+    if lr.shape[:2] != (photo.full_size[0] // scale, photo.full_size[1] // scale):
         raise UserError(
             f"{photo.lr}: decodes to {lr.shape[1]}x{lr.shape[0]}, which is not the size in its"
             " header; save it again or remove it"
         )
-    return lr
+    return _part(lr, photo.part, scale)
 
 
 def _read_hr(photo: Photo, scale: int) -> dict[str, np.ndarray]:
-    hr = bicubic.crop_to_multiple(pixels(photo.place), scale)
-    if hr.shape[:2] != photo.size:
+    hr = bicubic.crop_to_multiple(_read(photo, photo.place), scale)
+    if hr.shape[:2] != photo.full_size:
         raise UserError(
             f"{photo.hr}: decodes to {hr.shape[1]}x{hr.shape[0]}, but its header says"
-            f" {photo.size[1]}x{photo.size[0]}; save it again or remove it"
+            f" {photo.full_size[1]}x{photo.full_size[0]}; save it again or remove it"
         )
-    if photo.lr is None:
-        return {"lr": bicubic.downscale(hr, scale), "hr": hr}
-    lr = pixels(photo.lr)
-    _check_pair(photo.lr, lr.shape[:2], photo.size, scale)
-    return {"lr": lr, "hr": hr}
+    images = {"hr": _part(hr, photo.part, 1)}
+    if photo.lr is not None:
+        lr = _read(photo, photo.lr)
+        _check_pair(photo.lr, lr.shape[:2], photo.full_size, scale)
+        images["lr"] = _part(lr, photo.part, scale)
+    return images
 
 
-def copies(photos: Sequence[Photo], level: str, number: int) -> list[Photo]:
+def copies(
+    photos: Sequence[Photo], levels: Sequence[str], number: int, scale: int, crop: int = 0
+) -> list[Photo]:
     """Returns `number` degraded copies of each photo, in the order of the photos.
 
     A copy depends on its photo's name, so it stays the same when other photos come or go.
+
+    Args:
+      photos: to copy.
+      levels: of degradation, which the copies of a photo take in turn.
+      number: of copies.
+      scale: HR size over LR size.
+      crop: largest side of a copy in LR pixels, cut at a random place; 0 for whole photos.
     """
     return [
-        photo._replace(
-            name=f"{photo.name}#{i}", copy=Copy(level, zlib.crc32(_encoded(photo.name)), i)
-        )
+        _copy(photo, Copy(levels[i % len(levels)], photo.name, i), scale, crop * scale)
         for photo in photos
         for i in range(number)
     ]
+
+
+def _copy(photo: Photo, copy: Copy, scale: int, crop: int) -> Photo:
+    whole = photo.part or Box(0, 0, *photo.full_size)
+    part = photo.part
+    if crop and max(whole.height, whole.width) > crop:
+        random = copy.random("place")
+        height, width = min(whole.height, crop), min(whole.width, crop)
+        top = whole.top + scale * int(random.integers((whole.height - height) // scale + 1))
+        left = whole.left + scale * int(random.integers((whole.width - width) // scale + 1))
+        part = Box(top, left, height, width)
+    return photo._replace(name=f"{photo.name}#{copy.number}", part=part, copy=copy)
 
 
 def _encoded(name: str) -> bytes:
@@ -293,10 +355,11 @@ def gather(data: DataConfig, scale: int, largest_patch: int) -> Photos:
     train = large_enough(
         split.train, largest_patch, len(split.holdout), data.max_bad_fraction, data.source, unusable
     )
-    if data.degradation == "none":
+    if not data.copied:
         return Photos(train, split.holdout)
     return Photos(
-        copies(train, data.degradation, data.copies), copies(split.holdout, data.degradation, 1)
+        copies(train, data.levels, data.copies, scale, data.crop),
+        copies(split.holdout, data.levels[:1], 1, scale, 2 * data.crop),
     )
 
 
@@ -310,13 +373,16 @@ def split_kind(entry: str) -> tuple[str, str]:
 
 
 def folders(source: str, scale: int) -> tuple[list[Photo], list[str]]:
-    """Returns the photos of all folders in `source`, each file once, and messages like `folder`."""
-    photos: dict[Path, Photo] = {}
+    """Returns the photos of all folders in `source`, and messages like `folder`.
+
+    A file is one photo; it is two if one entry takes it as HR and another as LR at its own size.
+    """
+    photos: dict[tuple[Path, bool], Photo] = {}
     unusable: list[str] = []
     for entry in source.split(","):
         kind, path = split_kind(entry)
         of_folder, messages = folder(path, scale, kind)
-        photos |= {Path(str(photo.place)).resolve(): photo for photo in of_folder}
+        photos |= {(Path(str(p.place)).resolve(), p.hr is None): p for p in of_folder}
         unusable += messages
     return list(photos.values()), unusable
 
@@ -380,21 +446,31 @@ def _report_unusable(
 
 
 def _hold_out(photos: list[Photo], number: int) -> Photos:
-    """Holds out the `number` photos whose names have the lowest hashes.
+    """Holds out the `number` files whose names have the lowest hashes.
 
-    Thus a photo stays on its side when others come or go, and when the patch size changes.
+    Thus a photo stays on its side when others come or go, and when the patch size changes. A file
+    that serves as HR and as LR is on one side.
     """
-    if not 0 < number < len(photos):
+    files = [_file(photo) for photo in photos]
+    hashes = {
+        file: hashlib.sha256(_encoded(photo.name)).hexdigest()
+        for file, photo in zip(files, photos, strict=True)
+    }
+    if not 0 < number < len(hashes):
         raise UserError(
-            f"config.data.holdout={number} must be at least 1 and less than the {len(photos)}"
+            f"config.data.holdout={number} must be at least 1 and less than the {len(hashes)}"
             " usable photos"
         )
-    hashes = [hashlib.sha256(_encoded(photo.name)).hexdigest() for photo in photos]
-    lowest = set(sorted(range(len(photos)), key=lambda i: hashes[i])[:number])
+    lowest = set(sorted(hashes, key=lambda file: hashes[file])[:number])
     return Photos(
-        [p for i, p in enumerate(photos) if i not in lowest],
-        [p for i, p in enumerate(photos) if i in lowest],
+        [photo for file, photo in zip(files, photos, strict=True) if file not in lowest],
+        [photo for file, photo in zip(files, photos, strict=True) if file in lowest],
     )
+
+
+def _file(photo: Photo) -> Path | int:
+    """Returns what tells a photo's file, or its decoded image, from others."""
+    return photo.place.resolve() if isinstance(photo.place, Path) else id(photo.place)
 
 
 def decode(

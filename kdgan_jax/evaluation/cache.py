@@ -1,7 +1,8 @@
 """Keeps measured rows, so that a long evaluation resumes where it was stopped.
 
 Each file holds the rows of one model on one set. Its name is a hash of all that the figures depend
-on: the model's weights, the photos' bytes, the scale, the metrics and the protocol.
+on: the model's weights, the photos' bytes, those of a model that is the reference, the scale, the
+metrics and the protocol.
 """
 
 import hashlib
@@ -10,35 +11,44 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from kdgan_jax.data.photos import Photo, image_digest
-from kdgan_jax.evaluation.measure import Rows, Upscaler
+from kdgan_jax.evaluation.measure import HR, Rows, Upscaler
 from kdgan_jax.evaluation.metrics import PROTOCOL
 from kdgan_jax.runtime.files import read_json, write_json
 
 
 def set_digest(photos: Sequence[Photo]) -> str:
-    """Returns a hash of the photos' names and bytes."""
+    """Returns a hash of the photos' names and bytes, and of what is made of them."""
     digest = hashlib.sha256()
     for photo in photos:
-        for image in (photo.hr, photo.lr):
-            content = image_digest(image) or "made from HR"
-            digest.update(f"{photo.name} {content}\n".encode())
+        hr, lr = image_digest(photo.hr), image_digest(photo.lr)
+        digest.update(f"{photo.name} {hr} {lr} {photo.part} {photo.copy}\n".encode())
     return digest.hexdigest()
 
 
 def rows_path(
-    folder: Path, upscaler: Upscaler, photos_digest: str, scale: int, metrics: Sequence[str]
+    folder: Path,
+    upscaler: Upscaler,
+    photos_digest: str,
+    scale: int,
+    metrics: Sequence[str],
+    teacher: Upscaler | None = None,
 ) -> Path:
-    """Returns the path of the rows of `upscaler` on the photos with a `set_digest`."""
-    facts = json.dumps([upscaler.digest(), photos_digest, scale, sorted(metrics), PROTOCOL])
-    return folder / f"{hashlib.sha256(facts.encode()).hexdigest()[:24]}.json"
+    """Returns the path of the rows of `upscaler` on the photos with a `set_digest`.
+
+    `teacher` is the model that it is compared with, None for HR.
+    """
+    reference = teacher.digest() if teacher else HR
+    facts = [upscaler.digest(), photos_digest, reference, scale, sorted(metrics), PROTOCOL]
+    digest = hashlib.sha256(json.dumps(facts).encode())
+    return folder / f"{digest.hexdigest()[:24]}.json"
 
 
-def load(path: Path, model: str, dataset: str) -> tuple[Rows, Rows] | None:
-    """Returns the (row, rows per image) stored at `path`, under the names `model` and `dataset`.
+def load(path: Path, model: str, dataset: str, reference: str = HR) -> tuple[Rows, Rows] | None:
+    """Returns the (row, rows per image) stored at `path`, with these names instead of their own.
 
     Returns None if there are none or the file is damaged; they are then measured again.
     """
-    names = {"model": model, "dataset": dataset}
+    names = {"model": model, "dataset": dataset, "reference": reference}
     try:
         stored = read_json(path)
         return [stored["row"] | names], [row | names for row in stored["per_image"]]

@@ -1,7 +1,7 @@
 """Measures upscalers on photos: one row of figures per model and set."""
 
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol
 
@@ -16,14 +16,23 @@ from kdgan_jax.runtime.errors import UserError
 
 Rows = list[dict[str, Any]]  # of a table: per model and set, or per model, set and image
 LEAST_RUNS = 5  # of a set's first image, so that seconds never depend on a single run
+HR = "HR"  # the name of a photo's own reference; others have the name of a model
 
 
 class Example(NamedTuple):
-    """A decoded photo: HR (H, W, 3) and LR (H / scale, W / scale, 3), uint8."""
+    """A decoded photo, and the image that models' images are compared with.
+
+    Attributes:
+      name: of the photo.
+      reference: HR, or what another model makes of LR: (H, W, 3) uint8.
+      lr: (H / scale, W / scale, 3) uint8.
+      reference_name: `HR`, or the name of that model.
+    """
 
     name: str
-    hr: np.ndarray
+    reference: np.ndarray
     lr: np.ndarray
+    reference_name: str = HR
 
 
 class Trained(Protocol):
@@ -90,6 +99,32 @@ def from_baseline(name: str, scale: int) -> Upscaler:
     return Upscaler(name, lambda lr: BASELINES[name](lr, scale), 0, 0, lambda: name)
 
 
+def referred(name: str, lr: np.ndarray, teacher: Upscaler) -> Example:
+    """Returns the photo `name` with the image that `teacher` makes of `lr` as its reference.
+
+    Args:
+      name: of the photo.
+      lr: (h, w, 3) uint8.
+      teacher: names the reference, too.
+
+    Raises:
+      UserError: LR is too small for the teacher; names the photo.
+    """
+    try:
+        return Example(name, teacher.upscale(lr), lr, teacher.name)
+    except UserError as error:
+        raise UserError(f"{name}: {error}") from None
+
+
+def title(row: Mapping[str, Any]) -> str:
+    """Returns the name of a row's set, with the model that it is compared with if that is not HR.
+
+    Rows of one set to two references have two titles.
+    """
+    is_truth = row["reference"] == HR
+    return str(row["dataset"]) if is_truth else f"{row['dataset']}, to {row['reference']}"
+
+
 def _timed(upscaler: Upscaler, lr: np.ndarray, runs: int) -> tuple[np.ndarray, float]:
     """Returns SR and the median of its seconds."""
     seconds = []
@@ -134,7 +169,7 @@ def images(
       upscalers: the models.
       examples: the set.
       dataset: its name, for the rows.
-      scale: HR over LR; also the width of the border that is cut off.
+      scale: reference over LR; also the width of the border that is cut off.
       metrics: names in `METRICS`; the others are None in the rows.
       on_image: called with the model's name after every model and image.
 
@@ -149,13 +184,14 @@ def images(
                 upscaler.upscale(example.lr)
             sr, seconds = _timed(upscaler, example.lr, 1 if seen else LEAST_RUNS)
             try:
-                figures = {name: METRICS[name](sr, example.hr, scale) for name in metrics}
+                figures = {name: METRICS[name](sr, example.reference, scale) for name in metrics}
             except UserError as error:
                 raise UserError(f"{dataset}/{example.name}: {error}") from None
             per_image.append(
                 {
                     "model": upscaler.name,
                     "dataset": dataset,
+                    "reference": example.reference_name,
                     "image": example.name,
                     **{name: figures.get(name) for name in METRICS},
                     "seconds": seconds,
@@ -177,6 +213,7 @@ def means(upscalers: Sequence[Upscaler], per_image: Rows, scale: int) -> Rows:
             {
                 "model": upscaler.name,
                 "dataset": model_rows[0]["dataset"],
+                "reference": model_rows[0]["reference"],
                 "scale": scale,
                 "images": len(model_rows),
                 **{name: figures.get(name) for name in METRICS},

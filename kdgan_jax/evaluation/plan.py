@@ -7,12 +7,13 @@ from pathlib import Path
 
 from kdgan_jax.baselines import random_forest
 from kdgan_jax.baselines.interpolation import BASELINES
-from kdgan_jax.data.photos import Photo, folder
+from kdgan_jax.data.photos import Photo, folder, split_kind
 from kdgan_jax.evaluation import measure
 from kdgan_jax.evaluation.metrics import available, check, smallest_side
 from kdgan_jax.evaluation.run import Plan
 from kdgan_jax.evaluation.sheets import Box
 from kdgan_jax.inference.load import load
+from kdgan_jax.inference.reduced import at_scale
 from kdgan_jax.runtime.console import log
 from kdgan_jax.runtime.errors import UserError, missing, suggest
 
@@ -32,6 +33,7 @@ def make(
     images: str | None = None,
     crop: str | None = None,
     resume: bool = False,
+    reference_model: str | None = None,
 ) -> Plan:
     """Returns the plan for the arguments of the command `evaluate`, which are named like its flags.
 
@@ -44,7 +46,7 @@ def make(
     """
     chosen_metrics = _metrics(metrics)
     folders = _folders(data)
-    _check_out(Path(out), list(folders.values()))
+    _check_out(Path(out), [path for _, path in folders.values()])
     if compare and not _is_installed("scipy"):
         raise missing("scipy", f"--compare={compare[0]}")
     pictures = _pictures({"reference": reference, "images": images, "crop": crop})
@@ -58,8 +60,12 @@ def make(
     pairs = [_pair(words, names) for words in compare]
     if reference:
         _check_model("--reference", reference, names)
+    teacher = _teacher(reference_model, scale) if reference_model else None
     smallest = smallest_side(chosen_metrics, scale)
-    sets = {name: _photos(path, scale, smallest) for name, path in folders.items()}
+    sets = {name: _photos(*entry, scale, smallest) for name, entry in folders.items()}
+    if not teacher:
+        for name, (_, path) in folders.items():
+            _check_hr(path, sets[name])
     sheet_photos = _sheet_photos(sets, images)
     return Plan(
         upscalers,
@@ -73,6 +79,7 @@ def make(
         _box(crop, [photo for photos in sheet_photos.values() for photo in photos]),
         pictures,
         resume,
+        teacher,
     )
 
 
@@ -105,6 +112,13 @@ def _trained(path: str, scale: int) -> measure.Trained:
         return load(path, scale=scale)
     except UserError as error:
         raise UserError(f"{error}{suggest(path, [*BASELINES, 'forest'])}") from None
+
+
+def _teacher(word: str, scale: int) -> measure.Upscaler:
+    """Returns the model that --reference_model names, by its label or without a file's suffix."""
+    label, path = _labelled(word)
+    model = at_scale(load(path, scale=scale), scale, f"--reference_model={path}")
+    return measure.from_model(label or (Path(path).stem if Path(path).is_file() else path), model)
 
 
 def _words(flag: str, value: str) -> list[str]:
@@ -151,15 +165,25 @@ def _pictures(flags: dict[str, str | None]) -> bool:
     return False
 
 
-def _folders(data: str) -> dict[str, str]:
-    """Returns the folders that --data lists, by the names of their sets."""
-    labelled = [_labelled(word) for word in _words("--data", data)]
-    names = [label or Path(path).resolve().name for label, path in labelled]
+def _folders(data: str) -> dict[str, tuple[str, str]]:
+    """Returns (kind, path) of the folders that --data lists, by the names of their sets."""
+    folders = [_folder(word) for word in _words("--data", data)]
+    names = [name for name, _ in folders]
     for name in names:
         if Path(name).name != name or "\0" in name:  # files named after it would leave --out
             raise UserError(f"--data: {name!r} cannot name a set; LABEL=DIR gives another name")
     _check_unique("--data", data, names)
-    return {name: path for name, (_, path) in zip(names, labelled, strict=True)}
+    return dict(folders)
+
+
+def _folder(word: str) -> tuple[str, tuple[str, str]]:
+    """Returns the name and (kind, path) of a set such as "mine=lr:photos"."""
+    kind, path = split_kind(word)
+    label = ""
+    if not Path(path).exists():  # a folder may be named "a=b"
+        label, entry = _labelled(word)
+        kind, path = split_kind(entry)
+    return label or Path(path).resolve().name, (kind, path)
 
 
 def _check_out(out: Path, folders: Sequence[str]) -> None:
@@ -175,10 +199,11 @@ def _check_out(out: Path, folders: Sequence[str]) -> None:
             raise UserError(f"--out={out} is inside --data={path}; choose a folder elsewhere")
 
 
-def _photos(path: str, scale: int, smallest: int) -> list[Photo]:
-    photos, unusable = folder(path, scale)
+def _photos(kind: str, path: str, scale: int, smallest: int) -> list[Photo]:
+    photos, unusable = folder(path, scale, kind)
     unusable += [
-        f"{photo.hr}: {photo.size[1]}x{photo.size[0]} is too small to be measured; remove it, sides"
+        f"{photo.place}: {photo.size[1]}x{photo.size[0]}"
+        f"{'' if photo.hr is not None else ' enlarged'} is too small to be measured; remove it, sides"
         f" must be at least {smallest} pixels"
         for photo in photos
         if min(photo.size) < smallest
@@ -186,6 +211,15 @@ def _photos(path: str, scale: int, smallest: int) -> list[Photo]:
     if unusable:
         raise UserError(f"{unusable[0]} ({len(unusable)} unusable files in {path})")
     return photos
+
+
+def _check_hr(path: str, photos: Sequence[Photo]) -> None:
+    for photo in photos:
+        if photo.hr is None:
+            raise UserError(
+                f"--data={path}: {photo.lr} has no HR image to measure against; give"
+                " --reference_model=MODEL, whose images take its place"
+            )
 
 
 def _sheet_photos(sets: dict[str, list[Photo]], images: str | None) -> dict[str, list[Photo]]:

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from kdgan_jax.evaluation.measure import Rows
+from kdgan_jax.evaluation.measure import Rows, title
 from kdgan_jax.evaluation.sheets import INK
 from kdgan_jax.runtime.files import replacing
 from kdgan_jax.workdir.metrics import NO_LOSSES
@@ -66,9 +66,9 @@ def tradeoff(path: Path, rows: Rows) -> None:
     FigureCanvasAgg(figure)  # to measure the names
     grid = figure.subplots(1, 2, sharey=True)
     grid[0].set_ylabel("PSNR on Y (dB)")
-    figure.suptitle(f"{rows[0]['dataset']}, x{rows[0]['scale']}", fontsize=11)
+    figure.suptitle(f"{title(rows[0])}, x{rows[0]['scale']}", fontsize=11)
     rows = [row for row in rows if np.isfinite(row["psnr_y"])]
-    for axes, (field, title) in zip(grid, COSTS.items(), strict=True):
+    for axes, (field, meaning) in zip(grid, COSTS.items(), strict=True):
         costly = [row for row in rows if row[field]]
         axes.plot([r[field] for r in costly], [r["psnr_y"] for r in costly], "o", color=INK)
         for row in rows:
@@ -84,7 +84,7 @@ def tradeoff(path: Path, rows: Rows) -> None:
         else:
             axes.set_xticks([])
         axes.margins(x=0.15, y=0.12)
-        axes.set_xlabel(title)
+        axes.set_xlabel(meaning)
         axes.grid(alpha=0.3, which="both", linewidth=0.5)
     figure.draw_without_rendering()  # fixes the layout
     for axes, field in zip(grid, COSTS, strict=True):
@@ -195,6 +195,6 @@ def gains(path: Path, per_image: Rows, reference: str) -> None:
     axes.invert_yaxis()
     axes.grid(alpha=0.3, axis="x")
     axes.set_xlabel(f"gain in PSNR over {reference}, per image (dB)")
-    axes.set_title(f"{per_image[0]['dataset']}: {len(base)} images", fontsize=11)
+    axes.set_title(f"{title(per_image[0])}: {len(base)} images", fontsize=11)
     with replacing(path) as temporary:
         figure.savefig(temporary, format="png")

@@ -6,7 +6,7 @@ import math
 from pathlib import Path
 from typing import Any
 
-from kdgan_jax.evaluation.measure import Rows
+from kdgan_jax.evaluation.measure import HR, Rows, title
 from kdgan_jax.evaluation.metrics import PROTOCOL
 from kdgan_jax.runtime.files import write_json, write_text
 
@@ -38,25 +38,25 @@ def shown(rows: Rows) -> list[str]:
 
 
 def markdown(rows: Rows) -> str:
-    """Returns a table with one line per model: PSNR / SSIM / LPIPS for every data set.
+    """Returns a table with one line per model: PSNR / SSIM / LPIPS for every set.
 
-    Seconds per image are those of the slowest set.
+    A set that is compared with two references has two columns, and a model that was not measured
+    there a dash. Seconds per image are those of the slowest set.
     """
-    datasets = list(dict.fromkeys(row["dataset"] for row in rows))
-    images = {row["dataset"]: row["images"] for row in rows}
+    images = {title(row): row["images"] for row in rows}
     metrics = shown(rows)
-    titles = [f"{name} ({images[name]})" for name in datasets]
+    heads = [f"{name} ({number})" for name, number in images.items()]
     lines = [
-        " | ".join(["| model", *titles, "parameters", "multi-adds", "seconds per image |"]),
-        "|---" * (len(datasets) + 4) + "|",
+        " | ".join(["| model", *heads, "parameters", "multi-adds", "seconds per image |"]),
+        "|---" * (len(heads) + 4) + "|",
     ]
     for model in dict.fromkeys(row["model"] for row in rows):
-        by_set = {row["dataset"]: row for row in rows if row["model"] == model}
+        by_set = {title(row): row for row in rows if row["model"] == model}
         cells = [
             " / ".join(_number(by_set[name][metric], SHOWN[metric][1]) for metric in metrics)
             if name in by_set
             else "-"
-            for name in datasets
+            for name in images
         ]
         first = next(iter(by_set.values()))
         seconds = max(row["seconds_per_image"] for row in by_set.values())
@@ -72,12 +72,12 @@ def comparisons_markdown(comparisons: Rows) -> str:
         digits = "+.3f" if row["metric"].startswith("psnr") else "+.4f"
         interval = f"{_number(row['low'], digits)} to {_number(row['high'], digits)}"
         lines.append(
-            f"| {row['a']} - {row['b']} | {row['dataset']} ({row['images']}) | {row['metric']}"
+            f"| {row['a']} - {row['b']} | {title(row)} ({row['images']}) | {row['metric']}"
             f" | {_number(row['difference'], digits)} | {interval} |"
         )
-    small = {row["dataset"]: row["images"] for row in comparisons if row["images"] < FEW}
+    small = {title(row): row["images"] for row in comparisons if row["images"] < FEW}
     if small:
-        text = f"Intervals are too narrow for few images ({', '.join(small)}): {COVERAGE}."
+        text = f"Intervals are too narrow for few images ({'; '.join(small)}): {COVERAGE}."
         lines += ["", text]
     left_out = sum(row["left_out"] for row in comparisons)
     if left_out:
@@ -122,8 +122,10 @@ def write(
     facts = "".join(f"; {name} {v}" for name, v in about.items() if isinstance(v, str))
     names = " / ".join(SHOWN[name][0] for name in shown(rows))
     text = f"{names} at x{rows[0]['scale']}, {PROTOCOL}{facts}. PSNR in dB; multi-adds for a"
-    text += " 1280x720 output; seconds are the median over the slowest set.\n\n"
-    text += markdown(rows)
+    text += " 1280x720 output; seconds are the median over the slowest set."
+    for name in dict.fromkeys(row["reference"] for row in rows if row["reference"] != HR):
+        text += f' "To {name}" means: compared with the image that {name} makes of LR, not with HR.'
+    text += f"\n\n{markdown(rows)}"
     if comparisons:
         text += f"\nPaired over images, bootstrap:\n\n{comparisons_markdown(comparisons)}"
     write_text(folder / "results.md", text)

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from kdgan_jax.data.photos import Photo, load_pair
+from kdgan_jax.data.photos import Photo, load, load_pair
 from kdgan_jax.evaluation import cache, measure, plots, report, sheets, significance
 from kdgan_jax.evaluation.measure import Rows
 from kdgan_jax.runtime import console, devices
@@ -19,13 +19,14 @@ class Plan(NamedTuple):
       sets: photos by the set's name.
       sheet_photos: photos on each set's sheet, by the set's name.
       out: folder for the results.
-      scale: HR over LR.
+      scale: reference over LR.
       metrics: names in `metrics.METRICS`.
       pairs: names of models to compare.
       reference: name of the model over which gains are shown.
       box: part of the photos on the sheets; None where the models differ most.
       pictures: whether to make sheets and plots.
       resume: whether to store each model's rows, and to use rows stored earlier.
+      teacher: the model whose images are the reference; None for HR.
     """
 
     upscalers: list[measure.Upscaler]
@@ -39,12 +40,18 @@ class Plan(NamedTuple):
     box: sheets.Box | None
     pictures: bool
     resume: bool
+    teacher: measure.Upscaler | None
 
 
-def examples(photos: Sequence[Photo], scale: int) -> Iterator[measure.Example]:
-    """Yields the decoded photos, one at a time."""
+def examples(
+    photos: Sequence[Photo], scale: int, teacher: measure.Upscaler | None = None
+) -> Iterator[measure.Example]:
+    """Yields the decoded photos, one at a time, with HR or the teacher's images as reference."""
     for photo in photos:
-        yield measure.Example(photo.name, *load_pair(photo, scale))
+        if teacher:
+            yield measure.referred(photo.name, load(photo, scale)["lr"], teacher)
+        else:
+            yield measure.Example(photo.name, *load_pair(photo, scale))
 
 
 def run(plan: Plan) -> list[str]:
@@ -79,9 +86,12 @@ def _measure(plan: Plan, name: str, photos: Sequence[Photo]) -> tuple[Rows, Rows
         rows: Rows = []
         per_image: Rows = []
         digest = cache.set_digest(photos)
+        reference = plan.teacher.name if plan.teacher else measure.HR
         for upscaler in plan.upscalers:
-            path = cache.rows_path(plan.out / "rows", upscaler, digest, plan.scale, plan.metrics)
-            stored = cache.load(path, upscaler.name, name)
+            path = cache.rows_path(
+                plan.out / "rows", upscaler, digest, plan.scale, plan.metrics, plan.teacher
+            )
+            stored = cache.load(path, upscaler.name, name, reference)
             if stored:
                 bar.skip(len(photos))
             else:
@@ -100,7 +110,7 @@ def _measure_models(
 ) -> tuple[Rows, Rows]:
     return measure.measure(
         upscalers,
-        examples(photos, plan.scale),
+        examples(photos, plan.scale, plan.teacher),
         dataset=name,
         scale=plan.scale,
         metrics=plan.metrics,
@@ -112,7 +122,7 @@ def _illustrate(plan: Plan, name: str, rows: Rows, per_image: Rows) -> None:
     """Makes the set's sheet and plots; the photos on the sheet are upscaled once more."""
     if plan.sheet_photos[name]:
         lines = []
-        for example in examples(plan.sheet_photos[name], plan.scale):
+        for example in examples(plan.sheet_photos[name], plan.scale, plan.teacher):
             pictures = {u.name: u.upscale(example.lr) for u in plan.upscalers}
             lines.append(sheets.line(example, pictures, per_image, scale=plan.scale, box=plan.box))
         sheets.sheet(plan.out / f"{name}_sheet.png", lines)

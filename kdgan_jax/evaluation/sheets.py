@@ -10,7 +10,7 @@ from kdgan_jax.evaluation.measure import Example, Rows
 from kdgan_jax.runtime.files import replacing
 
 INK = "#d62728"
-CROP = 96  # side of an automatic box, in HR pixels
+CROP = 96  # side of an automatic box, in pixels of the reference
 MOST_PANELS = 5  # most crops in one row
 # Inches of the page, and of the text of 9 points around a crop.
 WIDTH, TEXT = 10.0, 0.44
@@ -39,7 +39,7 @@ def most_different(pictures: Sequence[np.ndarray], side: int, step: int) -> tupl
 
 
 class Box(NamedTuple):
-    """A part of an HR image, in its pixels."""
+    """A part of a reference image, in its pixels."""
 
     left: int
     top: int
@@ -48,9 +48,9 @@ class Box(NamedTuple):
 
 
 def choose_box(example: Example, pictures: Sequence[np.ndarray], scale: int) -> Box:
-    """Returns the square of `CROP` pixels in which `pictures` and HR differ most."""
-    side = min(CROP, *example.hr.shape[:2]) // scale * scale
-    top, left = most_different([*pictures, example.hr], side, scale)
+    """Returns the square of `CROP` pixels in which pictures and reference differ most."""
+    side = min(CROP, *example.reference.shape[:2]) // scale * scale
+    top, left = most_different([*pictures, example.reference], side, scale)
     return Box(left, top, side, side)
 
 
@@ -58,7 +58,7 @@ class Line(NamedTuple):
     """The line of a sheet about one photo."""
 
     name: str
-    hr: np.ndarray
+    reference: np.ndarray
     box: Box
     panels: list[tuple[str, np.ndarray, str]]  # title, crop, figures below it
 
@@ -71,13 +71,13 @@ def line(
     scale: int,
     box: Box | None = None,
 ) -> Line:
-    """Returns the line about `example`: crops of LR at its own size, of every model, and of HR.
+    """Returns the line about `example`: crops of LR at its own size, every model, the reference.
 
     Args:
       example: the photo.
       pictures: the models' SR images by name.
       rows: per model and image, from `measure.images`; their figures stand below the crops.
-      scale: HR over LR.
+      scale: reference over LR.
       box: part of the photo to crop; None chooses where the models differ most.
     """
     box = box or choose_box(example, list(pictures.values()), scale)
@@ -91,13 +91,13 @@ def line(
         figures = f"{by_model[name]['psnr_y']:.2f}"
         figures += f" / {by_model[name]['ssim_y']:.4f}" if with_ssim else ""
         panels.append((name, sr[box.top : bottom, box.left : right].copy(), figures))
-    hr = example.hr[box.top : bottom, box.left : right].copy()
-    panels.append(("HR", hr, "PSNR / SSIM" if with_ssim else "PSNR"))
-    return Line(example.name, example.hr, box, panels)
+    crop = example.reference[box.top : bottom, box.left : right].copy()
+    panels.append((example.reference_name, crop, "PSNR / SSIM" if with_ssim else "PSNR"))
+    return Line(example.name, example.reference, box, panels)
 
 
 def sheet(path: Path, lines: Sequence[Line]) -> None:
-    """Writes a PNG: for each photo the whole HR with a box, then the box of every model.
+    """Writes a PNG: for each photo its whole reference with a box, then the box of every model.
 
     Figures are of the whole photo.
     """
@@ -109,7 +109,7 @@ def sheet(path: Path, lines: Sequence[Line]) -> None:
     side = WIDTH / (columns + WHOLE)  # width of a crop, in inches
     tall = side * max(line.box.height / line.box.width for line in lines) + TEXT
     heights = [
-        max(rows * tall, WHOLE * side * line.hr.shape[0] / line.hr.shape[1] + TEXT)
+        max(rows * tall, WHOLE * side * line.reference.shape[0] / line.reference.shape[1] + TEXT)
         for line in lines
     ]
     figure = Figure(figsize=(WIDTH, sum(heights)), dpi=130)
@@ -127,7 +127,7 @@ def sheet(path: Path, lines: Sequence[Line]) -> None:
     )
     for i, line in enumerate(lines):
         whole = figure.add_subplot(grid[i, 0])
-        whole.imshow(line.hr)
+        whole.imshow(line.reference)
         whole.add_patch(_outline(line.box))
         _label(whole, Path(line.name).name, "")
         cells = grid[i, 1].subgridspec(rows, columns, wspace=0.04, hspace=TEXT / (tall - TEXT))

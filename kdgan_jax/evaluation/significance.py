@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from kdgan_jax.evaluation.measure import Rows
+from kdgan_jax.evaluation.measure import Rows, title
 from kdgan_jax.evaluation.metrics import METRICS
 from kdgan_jax.runtime.errors import missing
 
@@ -11,9 +11,9 @@ CONFIDENCE = 0.95
 
 
 def compare(per_image: Rows, a: str, b: str) -> Rows:
-    """Returns one row per set and metric: the paired difference `a` - `b` with its interval.
+    """Returns one row per set, reference and metric: the paired difference `a` - `b`.
 
-    The interval is the 95 % percentile bootstrap over images (Efron & Tibshirani 1993, chapter
+    Its interval is the 95 % percentile bootstrap over images (Efron & Tibshirani 1993, chapter
     13), with a fixed seed. It is too narrow for few images (Set5 has five); the row has their
     number. Images whose difference is not finite (a PSNR is infinite) are left out and counted.
 
@@ -26,8 +26,9 @@ def compare(per_image: Rows, a: str, b: str) -> Rows:
       UserError: SciPy is not installed.
     """
     rows = []
-    for dataset in dict.fromkeys(row["dataset"] for row in per_image):
-        by_key = {(r["model"], r["image"]): r for r in per_image if r["dataset"] == dataset}
+    for name in dict.fromkeys(map(title, per_image)):
+        of_set = [row for row in per_image if title(row) == name]
+        by_key = {(row["model"], row["image"]): row for row in of_set}
         images = [image for model, image in by_key if model == a and (b, image) in by_key]
         for metric in METRICS:
             pairs = [(by_key[a, image][metric], by_key[b, image][metric]) for image in images]
@@ -41,7 +42,8 @@ def compare(per_image: Rows, a: str, b: str) -> Rows:
                 {
                     "a": a,
                     "b": b,
-                    "dataset": dataset,
+                    "dataset": of_set[0]["dataset"],
+                    "reference": of_set[0]["reference"],
                     "metric": metric,
                     "images": len(finite),
                     "left_out": len(differences) - len(finite),

@@ -30,6 +30,7 @@ class Blend(Term):
     """
 
     of_teacher: ClassVar[bool] = True
+    of_hr: ClassVar[bool] = True
 
     alpha: float = 0.5
 

@@ -88,6 +88,7 @@ class Term:
     needs: ClassVar[tuple[str, ...]] = ()  # "discriminator", or names of extractors
     of_image: ClassVar[bool] = True  # whether it compares with the target's image
     of_teacher: ClassVar[bool] = False  # whether the target must be a teacher
+    of_hr: ClassVar[bool] = False  # whether it compares with HR beside the target
 
     target: str = "hr"
 

@@ -7,7 +7,16 @@ from pathlib import Path
 from typing import Any, TypeVar, cast
 
 from kdgan_jax import losses, models
-from kdgan_jax.config import BACKENDS, LR_SCALING, LR_SCHEDULES, SAMPLING, default, spec, to_json
+from kdgan_jax.config import (
+    BACKENDS,
+    LR_SCALING,
+    LR_SCHEDULES,
+    SAMPLING,
+    STORED,
+    default,
+    spec,
+    to_json,
+)
 from kdgan_jax.config import phase as phase_description
 from kdgan_jax.config.settings import (
     BatchConfig,
@@ -54,8 +63,7 @@ def checked(config: Any) -> RunConfig:
     for field in ("max_bad_steps", "log_every", "evaluate_every", "checkpoint_every"):
         if config[field] < 1:
             raise UserError(f"config.{field}={config[field]} must be at least 1")
-    if config.data.copies < 1:
-        raise UserError(f"config.data.copies={config.data.copies} must be at least 1")
+    _check_copies(config)
     if config.steps_per_call < 0:
         raise UserError(f"config.steps_per_call={config.steps_per_call} must be 0 or more")
     if config.steps_per_call > 1 and config.data.backend == "tfdata":
@@ -88,7 +96,6 @@ def _check_choices(config: Any) -> None:
     for field, known in {
         "data.backend": BACKENDS,
         "data.sampling": SAMPLING,
-        "data.degradation": degradations.LEVELS,
         "optim.lr_scaling": LR_SCALING,
         "dtype": models.DTYPES,
     }.items():
@@ -96,6 +103,22 @@ def _check_choices(config: Any) -> None:
         for word in field.split("."):
             value = value[word]
         pick(dict.fromkeys(known), value, f"config.{field}")
+
+
+def _check_copies(config: Any) -> None:
+    """Checks the fields of `config.data` about copies of photos."""
+    for level in str(config.data.degradation).split(","):
+        pick(dict.fromkeys(degradations.LEVELS), level.strip(), "config.data.degradation")
+    for field, smallest in {"copies": 1, "crop": 0, "labels_mb": 1}.items():
+        if config.data[field] < smallest:
+            raise UserError(f"config.data.{field}={config.data[field]} must be at least {smallest}")
+    phases = [config.train[name] for name in config.phases if name in config.train]
+    largest = max((phase.hr_patch for phase in phases), default=0)
+    if 0 < config.data.crop * config.scale < largest:
+        raise UserError(
+            f"config.data.crop={config.data.crop} LR pixels are less than the HR patch {largest};"
+            f" make it at least {-(-largest // config.scale)}"
+        )
 
 
 def _phase(config: Any, name: str, number: int) -> PhaseConfig:
@@ -147,6 +170,7 @@ def _phase(config: Any, name: str, number: int) -> PhaseConfig:
         losses=used_losses,
         discriminator=_discriminator(settings, used_losses, optimizer, config.dtype, field),
         batches=BatchConfig(settings.steps, settings.batch, settings.hr_patch),
+        needs_hr=_needs_hr(used_losses, teachers),
         optimizer=optimizer,
         ema_decay=settings.ema_decay,
         dtype=config.dtype,
@@ -206,11 +230,35 @@ def _check_model_path(name: str, earlier: tuple[str, ...], config: Any, field: s
 
 
 def _teacher(settings: Any, earlier: tuple[str, ...], config: Any, field: str) -> TeacherConfig:
-    if not settings.model:
+    model = settings.model
+    if model not in config.train and hasattr(config.get(model), "checkpoint"):
+        model = config[model].checkpoint
+        if not model:
+            raise UserError(
+                f"config.{settings.model}.checkpoint is empty; name the model to distil, such as a"
+                " file of weights or the --workdir of a run"
+            )
+    if not model:
         raise UserError(f"{field}.model is empty; name an earlier phase or a file")
-    _check_model_path(settings.model, earlier, config, f"{field}.model")
+    _check_model_path(model, earlier, config, f"{field}.model")
     pick(dict.fromkeys(IMAGES), settings.reads, f"{field}.reads")
-    return TeacherConfig(settings.model, settings.reads)
+    pick(dict.fromkeys(STORED), settings.stored, f"{field}.stored")
+    if settings.stored and settings.reads != "lr":
+        raise UserError(
+            f"{field}.stored={settings.stored!r}: only images made from LR are stored; set"
+            f" {field}.reads to 'lr', or leave stored empty"
+        )
+    if settings.ensemble and not settings.stored:
+        raise UserError(f"{field}.ensemble=True needs {field}.stored; set it to 'uint8'")
+    return TeacherConfig(model, settings.reads, settings.stored, settings.ensemble)
+
+
+def _needs_hr(used: dict[str, LossConfig], teachers: dict[str, TeacherConfig]) -> bool:
+    """Returns whether a phase reads HR images."""
+    kinds = [losses.TERMS[loss.kind.name] for loss in used.values()]
+    targets = {loss.target for loss in used.values()}
+    reads = {teacher.reads for teacher in teachers.values()}
+    return "hr" in targets | reads or any(kind.of_hr for kind in kinds)
 
 
 def _losses(settings: Any, field: str) -> dict[str, LossConfig]:
@@ -234,6 +282,11 @@ def _losses(settings: Any, field: str) -> dict[str, LossConfig]:
             )
         if not term.of_teacher:
             pick(dict.fromkeys(("hr", *teachers)), loss.target, f"{where}.target")
+        if not term.of_image and teachers[loss.target].stored:
+            raise UserError(
+                f"{where} compares features of the teacher {loss.target!r}, but only its images are"
+                f" stored; set {field}.teachers.{loss.target}.stored to ''"
+            )
         if term.of_image and loss.target in teachers and teachers[loss.target].reads == "hr":
             raise UserError(
                 f"{where}.target={loss.target!r} is a teacher that reads HR, so its images have"
@@ -310,6 +363,8 @@ FREE = (
     "data.backend",
     "data.prepared",
     "data.source",
+    "data.labels",
+    "data.labels_mb",
 )
 
 

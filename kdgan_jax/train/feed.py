@@ -13,6 +13,7 @@ from kdgan_jax.config.settings import BatchConfig, DataConfig
 from kdgan_jax.data import buffers, patches, sampling
 from kdgan_jax.data.batches import Batch
 from kdgan_jax.data.buffers import Buffers
+from kdgan_jax.data.labels import joined
 from kdgan_jax.data.photos import Photo, decode
 from kdgan_jax.runtime import console, devices, processes
 from kdgan_jax.runtime.errors import UserError, missing
@@ -37,11 +38,42 @@ class Feed(NamedTuple):
     on_device: bool
 
 
-FeedFactory = Callable[[int, BatchConfig], Feed]  # (seed, a phase's batches) to the phase's feed
+Labels = Mapping[str, np.ndarray]  # rows of stored images of all photos, by teacher
+# (seed, a phase's batches, labels) to the phase's feed
+MakeFeed = Callable[[int, BatchConfig, Labels], Feed]
+
+
+class FeedFactory(NamedTuple):
+    """Makes the feed of every phase of a run.
+
+    Attributes:
+      photos: decoded, or None if they are decoded on the fly.
+      make: of one phase.
+    """
+
+    photos: Buffers | None
+    make: MakeFeed
+
+    def __call__(self, seed: int, batches: BatchConfig, labels: Labels | None = None) -> Feed:
+        """Returns the feed of a phase.
+
+        Args:
+          seed: of the phase.
+          batches: of the phase.
+          labels: stored outputs of its teachers.
+        """
+        return self.make(seed, batches, labels or {})
 
 
 def feed_factory(
-    data: DataConfig, scale: int, photos: list[Photo], prepared: Buffers | None, number: int
+    data: DataConfig,
+    scale: int,
+    photos: list[Photo],
+    prepared: Buffers | None,
+    number: int,
+    *,
+    with_hr: bool = True,
+    stored: int = 0,
 ) -> FeedFactory:
     """Returns what makes the feed of every phase; decodes the photos and places them once.
 
@@ -51,22 +83,32 @@ def feed_factory(
       photos: to train on.
       prepared: the same photos, decoded earlier into a file, or None.
       number: of devices.
+      with_hr: whether a phase reads HR images.
+      stored: the largest number of teachers of a phase whose images are stored.
 
     Raises:
       UserError: the photos do not fit where the config wants them, or too many are unusable.
     """
-    size = prepared.bytes if prepared else buffers.size(photos, scale)
-    backend = _backend(data.backend, size, number)
+    if prepared and not with_hr:
+        prepared = prepared.only({"lr"})
+    size = prepared.bytes if prepared else buffers.size(photos, scale, with_hr)
+    lr_pixels = sum(photo.size[0] * photo.size[1] for photo in photos) // scale**2
+    backend = _backend(data.backend, size + stored * lr_pixels * 3 * scale**2, number)
     if prepared is None and (backend == "device" or size <= data.memory_mb * 2**20):
         with console.progress("decoding", len(photos)) as bar:
             prepared, photos = buffers.build(
-                photos, scale, data.max_bad_fraction, on_photo=bar.advance
+                photos, scale, data.max_bad_fraction, on_photo=bar.advance, with_hr=with_hr
             )
         processes.agree([photo.name for photo in photos], "set of photos that can be decoded")
+    if stored and prepared is None:
+        raise UserError(
+            f"config.data.memory_mb={data.memory_mb}: photos with stored outputs of a teacher must"
+            " be decoded once; raise it, or decode them with python -m kdgan_jax.prepare"
+        )
     if backend == "device":
         assert prepared is not None
-        return _on_devices(prepared, scale, data.sampling, number)
-    return _on_host(prepared, photos, data, scale, number)
+        return FeedFactory(prepared, _on_devices(prepared, scale, data.sampling, number))
+    return FeedFactory(prepared, _on_host(prepared, photos, data, scale, number))
 
 
 def _backend(wanted: str, size: int, number: int) -> str:
@@ -93,11 +135,18 @@ def _backend(wanted: str, size: int, number: int) -> str:
     return backend
 
 
-def _on_devices(photos: Buffers, scale: int, uniform_over: str, number: int) -> FeedFactory:
+def _on_devices(photos: Buffers, scale: int, uniform_over: str, number: int) -> MakeFeed:
     on_every_device, sides = devices.replicate(patches.arrays(photos), number), photos.sides
     lane = devices.split(np.arange(number, dtype=np.uint32), number)
 
-    def make(seed: int, batches: BatchConfig) -> Feed:
+    def make(seed: int, batches: BatchConfig, labels: Labels) -> Feed:
+        placed = on_every_device
+        if labels:
+            labelled = patches.arrays(joined(photos, labels).only(labels))
+            rows, begins = devices.replicate((labelled.rows, labelled.begins), number)
+            placed = placed._replace(
+                rows={**placed.rows, **rows}, begins={**placed.begins, **begins}
+            )
         size, share = batches.hr_patch // scale, batches.batch // number
         table = devices.replicate(sampling.tabulate(sides, size, uniform_over), number)
 
@@ -112,14 +161,14 @@ def _on_devices(photos: Buffers, scale: int, uniform_over: str, number: int) -> 
             while True:
                 yield {"lane": lane}
 
-        return Feed({"photos": on_every_device, "table": table}, cut, stream, on_device=True)
+        return Feed({"photos": placed, "table": table}, cut, stream, on_device=True)
 
     return make
 
 
 def _on_host(
     decoded: Buffers | None, photos: list[Photo], data: DataConfig, scale: int, number: int
-) -> FeedFactory:
+) -> MakeFeed:
     try:
         from kdgan_jax.data.pipeline import PatchSource, read_all
     except ImportError:
@@ -129,9 +178,14 @@ def _on_host(
         usable = decode(photos, read_all, data.max_bad_fraction, "the training photos")
         photos = [photo for photo, _ in usable]
         processes.agree([photo.name for photo in photos], "set of photos that can be decoded")
-    source = PatchSource(decoded or photos, data, scale)
+    whole = PatchSource(decoded or photos, data, scale)
 
-    def make(seed: int, batches: BatchConfig) -> Feed:
+    def make(seed: int, batches: BatchConfig, labels: Labels) -> Feed:
+        source = whole
+        if labels:
+            assert decoded is not None
+            source = PatchSource(joined(decoded, labels), data, scale)
+
         def stream(start: int) -> Generator[Any]:
             host_batches = source.batches(
                 batches,

@@ -9,6 +9,7 @@ from kdgan_jax.data.buffers import Buffers
 from kdgan_jax.data.photos import Photos, gather
 from kdgan_jax.inference.load import load
 from kdgan_jax.inference.model import Model
+from kdgan_jax.inference.reduced import at_scale
 from kdgan_jax.runtime import files
 from kdgan_jax.runtime.errors import UserError
 from kdgan_jax.train import loop
@@ -71,11 +72,13 @@ class ModelReference(NamedTuple):
       path: an earlier phase, or a path that `load` takes.
       role: the model to take from a workdir if the path does not say.
       fold: whether to fold its branches. They stay if the model is to be trained.
+      reducible: whether it may have a multiple of the run's scale.
     """
 
     path: str
     role: str
     fold: bool
+    reducible: bool = False
 
 
 def external_references(phase: PhaseConfig, run: RunConfig) -> dict[str, ModelReference]:
@@ -89,7 +92,7 @@ def external_references(phase: PhaseConfig, run: RunConfig) -> dict[str, ModelRe
     }
     for label, teacher in phase.teachers.items():
         field = f"config.train.{phase.name}.teachers.{label}.model"
-        references[field] = ModelReference(teacher.model, "teacher", True)
+        references[field] = ModelReference(teacher.model, "teacher", True, bool(teacher.stored))
     return {
         field: reference
         for field, reference in references.items()
@@ -98,7 +101,7 @@ def external_references(phase: PhaseConfig, run: RunConfig) -> dict[str, ModelRe
 
 
 def external_models(run: RunConfig, workdir: Path) -> ExternalModels:
-    """Returns the models made elsewhere that unfinished phases need.
+    """Returns the models made elsewhere that unfinished phases or the evaluation need.
 
     Raises:
       UserError: a model is unusable, or differs from the one that the run started with.
@@ -108,10 +111,11 @@ def external_models(run: RunConfig, workdir: Path) -> ExternalModels:
     for phase in run.phases:
         finished = loop.finished(workdir, phase.name, phase.steps)
         for field, reference in external_references(phase, run).items():
+            measured = reference.reducible  # a stored teacher, which the evaluation measures
             try:
                 model = _load(field, reference, run.scale)
             except UserError:
-                if finished:
+                if finished and not measured:
                     continue  # the model is no longer needed
                 raise
             if recorded.get(field, model.digest) != model.digest:
@@ -119,14 +123,16 @@ def external_models(run: RunConfig, workdir: Path) -> ExternalModels:
                     f"{field}={reference.path!r} has changed since the run in {workdir} first used"
                     " it; restore it, or choose another --workdir"
                 )
-            if not finished:
+            if not finished or measured:
                 needed[field] = model
     return needed
 
 
 def _load(field: str, reference: ModelReference, scale: int) -> Model:
     model = load(reference.path, reference.role, scale=scale, fold=reference.fold)
-    if model.scale != scale:
+    if model.scale % scale and reference.reducible:
+        at_scale(model, scale, f"{field}={reference.path!r}")  # raises
+    if model.scale != scale and not reference.reducible:
         raise UserError(
             f"{field}={reference.path!r} has scale {model.scale}, but config.scale is {scale};"
             f" choose a model of scale {scale}"

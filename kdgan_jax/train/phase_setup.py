@@ -95,6 +95,12 @@ class PhaseSetup:
         return self.config.discriminator.warmup_steps if self.config.discriminator else 0
 
     @property
+    def running_teachers(self) -> dict[str, Model]:
+        """The teachers that run in every step, by name; the outputs of others are stored."""
+        stored = self.config.stored
+        return {name: model for name, model in self.teachers.items() if name not in stored}
+
+    @property
     def terms(self) -> dict[str, Term]:
         """The phase's losses by label."""
         return {
@@ -187,7 +193,8 @@ def _adapters(setup: PhaseSetup, current: state.TrainState) -> dict[str, Any]:
         hr_patch = setup.config.batches.hr_patch
         lr_patch = hr_patch // setup.model.scale
         image = jnp.zeros((1, hr_patch, hr_patch, 3), jnp.uint8)
-        batch = Batch(image[:, :lr_patch, :lr_patch], {"hr": image}, {}, jnp.zeros(1, jnp.uint32))
+        targets = dict.fromkeys(("hr", *setup.config.stored), image)
+        batch = Batch(image[:, :lr_patch, :lr_patch], targets, {}, jnp.zeros(1, jnp.uint32))
         _, make_context = steps.make_context(networks(setup), current, frozen, batch)
         context = make_context(current.networks[GENERATOR].params)
         keys = {label: jax.random.fold_in(setup.key, zlib.crc32(label.encode())) for label in terms}
@@ -227,7 +234,7 @@ def networks(setup: PhaseSetup, mean: Mean = identity) -> steps.Networks:
     """Returns the networks of the phase's step; `mean` averages over devices."""
     teachers = {
         name: (functools.partial(models.apply, model.module), setup.config.teachers[name].reads)
-        for name, model in setup.teachers.items()
+        for name, model in setup.running_teachers.items()
     }
     model = setup.model
     module = models.generator(model.name, model.kwargs, model.scale, dtype=setup.config.dtype)
@@ -252,7 +259,7 @@ def apply_discriminator(
 def frozen_weights(setup: PhaseSetup) -> dict[str, Any]:
     """Returns the weights that the phase's step reads and never changes."""
     return {
-        "teachers": {name: {"params": m.params} for name, m in setup.teachers.items()},
+        "teachers": {name: {"params": m.params} for name, m in setup.running_teachers.items()},
         "extractors": {name: EXTRACTORS[name].weights() for name in setup.extractors},
     }
 

@@ -2,6 +2,7 @@
 
 import contextlib
 import errno
+import functools
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -10,18 +11,22 @@ import numpy as np
 
 from kdgan_jax.config.settings import RunConfig
 from kdgan_jax.data.buffers import Buffers
-from kdgan_jax.data.photos import Photo, Photos, decode, load_pair
+from kdgan_jax.data.photos import Photo, Photos, decode
+from kdgan_jax.data.photos import load as load_images
 from kdgan_jax.evaluation import measure, metrics, plots, report, sheets
 from kdgan_jax.inference.load import load
 from kdgan_jax.inference.model import Model
+from kdgan_jax.inference.reduced import at_scale
 from kdgan_jax.runtime import console, devices, files, processes
 from kdgan_jax.runtime.errors import UserError, missing
-from kdgan_jax.train import checks, inputs, loop
+from kdgan_jax.train import checks, inputs, labelling, loop
 from kdgan_jax.train.feed import feed_factory
+from kdgan_jax.train.phase_setup import PhaseSetup
 from kdgan_jax.train.stopping import Stop, listening
 from kdgan_jax.workdir import lock, record
 from kdgan_jax.workdir.metrics import read_metrics
 
+Holdout = dict[str, dict[str, np.ndarray]]  # images of held-out photos by name: "lr", "hr"
 SHEET_PHOTOS = 4  # held-out photos in comparison.png
 # Errors of a disk that is full or read-only.
 NOT_WRITABLE = errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM
@@ -122,11 +127,11 @@ def _run(
     )
     decoded = decode(
         photos.holdout,
-        lambda photo: load_pair(photo, config.scale),
+        lambda photo: load_images(photo, config.scale),
         config.data.max_bad_fraction,
         "the held-out photos",
     )
-    holdout = [measure.Example(photo.name, *pair) for photo, pair in decoded]
+    holdout = {photo.name: images for photo, images in decoded}
     facts = {
         "processes": processes.number(),
         "device": devices.describe(number),
@@ -137,7 +142,7 @@ def _run(
     start = record.kept(workdir / "run.json", facts)
     with start if processes.first() else contextlib.nullcontext():
         _train(config, workdir, models, photos.train, prepared, holdout, number, stop)
-        _report(config, workdir, holdout, devices.describe(number))
+        _report(config, workdir, models, holdout, devices.describe(number))
 
 
 def _train(
@@ -146,7 +151,7 @@ def _train(
     models: inputs.ExternalModels,
     photos: list[Photo],
     prepared: Buffers | None,
-    holdout: list[measure.Example],
+    holdout: Holdout,
     number: int,
     stop: Stop,
 ) -> None:
@@ -155,7 +160,7 @@ def _train(
     def trained(name: str, fold: bool) -> Model:
         return load(workdir, name, fold=fold)
 
-    make_feed = None
+    feeds = None
     for phase in config.phases:
         if loop.finished(workdir, phase.name, phase.steps):
             console.log.info("%s: finished earlier", phase.name)
@@ -164,22 +169,45 @@ def _train(
         if phase.checkpoint:
             loop.adopt(setup)
             continue
-        if make_feed is None:
-            make_feed = feed_factory(config.data, config.scale, photos, prepared, number)
+        if feeds is None:
+            feeds = feed_factory(
+                config.data,
+                config.scale,
+                photos,
+                prepared,
+                number,
+                with_hr=config.needs_hr,
+                stored=max(len(phase.stored) for phase in config.phases),
+            )
+        labels = labelling.stored_outputs(setup, feeds.photos, config.data)
+        examples = _examples(setup, holdout)
         loop.train(
             setup,
-            make_feed(setup.batch_seed, phase.batches),
-            lambda candidate: _mean_psnr(candidate, holdout),
+            feeds(setup.batch_seed, phase.batches, labels),
+            functools.partial(_mean_psnr, examples=examples),
             config.loop,
             stop,
         )
         stop.check()
 
 
-def _mean_psnr(model: Model, holdout: list[measure.Example]) -> float:
-    """Returns the mean Y-PSNR in dB; all processes evaluate their share of the photos."""
-    share = processes.share(holdout)
-    values = [metrics.psnr_y(model.upscale(e.lr), e.hr, model.scale) for e in share]
+def _examples(setup: PhaseSetup, holdout: Holdout) -> list[measure.Example]:
+    """Returns this process's share of the held-out photos, with what the phase's model is to give.
+
+    That is HR, or the image of the phase's first teacher if the phase reads no HR.
+    """
+    share = processes.share(list(holdout.items()))
+    if setup.config.needs_hr:
+        return [measure.Example(n, i["hr"], i["lr"]) for n, i in share if "hr" in i]
+    label = next(iter(setup.teachers))
+    teacher = at_scale(setup.teachers[label], setup.model.scale, f"teacher {label!r}")
+    upscaler = measure.from_model(label, teacher)
+    return [measure.referred(name, images["lr"], upscaler) for name, images in share]
+
+
+def _mean_psnr(model: Model, examples: list[measure.Example]) -> float:
+    """Returns the mean Y-PSNR in dB over the photos of all processes; each has its share."""
+    values = [metrics.psnr_y(model.upscale(e.lr), e.reference, model.scale) for e in examples]
     return float(np.mean(processes.collect(values)))
 
 
@@ -195,36 +223,68 @@ def row_names(config: RunConfig) -> dict[str, str]:
     return names
 
 
-def _report(config: RunConfig, workdir: Path, holdout: list[measure.Example], device: str) -> None:
-    """Evaluates bicubic and every phase's model on the held-out photos, and writes the results."""
+def _stored_teachers(config: RunConfig, models: inputs.ExternalModels) -> list[measure.Upscaler]:
+    """Returns the teachers from elsewhere whose images the run stores, under their names."""
+    upscalers = {}
+    for phase in config.phases:
+        for name in phase.stored:
+            field = f"config.train.{phase.name}.teachers.{name}.model"
+            if field in models:
+                teacher = at_scale(models[field], config.scale, field)
+                upscalers[name] = measure.from_model(name, teacher)
+    return list(upscalers.values())
+
+
+def _report(
+    config: RunConfig,
+    workdir: Path,
+    models: inputs.ExternalModels,
+    holdout: Holdout,
+    device: str,
+) -> None:
+    """Evaluates bicubic and every model on the held-out photos, and writes the results.
+
+    Photos with HR are measured against HR, and all photos against every stored teacher.
+    """
     names = ["psnr_y", "ssim_y", "psnr_rgb"]
     try:
         metrics.check(["lpips_alex"])
         names.append("lpips_alex")
     except UserError as error:
         console.log.warning("LPIPS is not measured: %s", error)
+    teachers = _stored_teachers(config, models)
     upscalers = [measure.from_baseline("bicubic", config.scale)]
     upscalers += [
         measure.from_model(name, load(workdir, phase)) for phase, name in row_names(config).items()
     ]
-    share = processes.share(holdout)
-    with console.progress("evaluation", len(upscalers) * len(share)) as bar:
-        measured = measure.images(
-            upscalers,
-            share,
-            dataset="held out",
-            scale=config.scale,
-            metrics=names,
-            on_image=bar.advance,
-        )
-    images = [measured[i : i + len(upscalers)] for i in range(0, len(measured), len(upscalers))]
+    upscalers += teachers
+    share = processes.share(list(holdout.items()))
+    sets = [[measure.Example(n, i["hr"], i["lr"]) for n, i in share if "hr" in i]]
+    sets += [[measure.referred(n, i["lr"], teacher) for n, i in share] for teacher in teachers]
+    images = []
+    with console.progress("evaluation", len(upscalers) * sum(map(len, sets))) as bar:
+        for examples in sets:
+            measured = measure.images(
+                upscalers,
+                examples,
+                dataset="held out",
+                scale=config.scale,
+                metrics=names,
+                on_image=bar.advance,
+            )
+            images += [
+                measured[i : i + len(upscalers)] for i in range(0, len(measured), len(upscalers))
+            ]
     per_image = [row for rows in processes.collect(images) for row in rows]
     if not processes.first():
         return
-    rows = measure.means(upscalers, per_image, config.scale)
+    rows = []
+    for title in dict.fromkeys(map(measure.title, per_image)):
+        of_set = [row for row in per_image if measure.title(row) == title]
+        rows += measure.means(upscalers, of_set, config.scale)
     try:
         lines = []
-        for example in holdout[:SHEET_PHOTOS]:
+        for example in next(examples for examples in sets if examples)[:SHEET_PHOTOS]:
             upscaled = {u.name: u.upscale(example.lr) for u in upscalers}
             lines.append(sheets.line(example, upscaled, per_image, scale=config.scale))
         sheets.sheet(workdir / "comparison.png", lines)

@@ -37,6 +37,7 @@ CONFIGS = ROOT / "configs"
 PHASES = "control", "assistant", "two_teachers", "published", "hints", "finetune", "refine"
 VARIANTS = {
     "kd": ("", "smoke", "full"),
+    "photo_soft": ("", "smoke"),
     "teacher": ("", "srcnn", "smoke", "full"),
     "seed": ("", "smoke"),
     "phases": ("", *PHASES, *(f"{name},smoke" for name in PHASES)),

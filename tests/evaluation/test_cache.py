@@ -5,9 +5,10 @@ import pytest
 from evaluation import tiny
 
 from kdgan_jax.baselines.interpolation import BASELINES
-from kdgan_jax.data.photos import Photo
+from kdgan_jax.data.photos import Box, Copy, Photo
 from kdgan_jax.evaluation import cache, measure, plan
 from kdgan_jax.evaluation.run import run
+from kdgan_jax.formats import native
 from kdgan_jax.runtime.files import read_json
 
 
@@ -50,6 +51,22 @@ def test_other_photos_metrics_or_scales_are_measured_again(evaluate, tmp_path):
     assert evaluate()[1] > 0
 
 
+def test_photos_without_hr_are_measured_again_for_another_teacher_alone(evaluate, tmp_path, photo):
+    data = f"lr:{tiny.lr_photos(tmp_path / 'real', photo)}"
+    for name in "ab":
+        native.save(tmp_path / f"{name}.safetensors", tiny.model(seed=ord(name)))
+    first, calls = evaluate(data=data, reference_model=f"one={tmp_path}/a.safetensors")
+    assert calls > 0
+    again, calls = evaluate(data=data, reference_model=f"two={tmp_path}/a.safetensors")
+    assert calls == 0
+    assert again == [first[0] | {"reference": "two"}]
+    other, calls = evaluate(data=data, reference_model=f"one={tmp_path}/b.safetensors")
+    assert calls > 0
+    assert other[0]["psnr_y"] != first[0]["psnr_y"]
+    assert evaluate(reference_model=f"one={tmp_path}/a.safetensors")[1] > 0
+    assert evaluate()[1] > 0  # to HR
+
+
 def test_weights_tell_models_apart(tmp_path):
     model, same, other = tiny.model(), tiny.model(), tiny.model(seed=1)
     upscalers = [
@@ -67,13 +84,17 @@ def test_weights_tell_models_apart(tmp_path):
 def test_infinity_survives(tmp_path):
     rows = [{"model": "m", "dataset": "d", "psnr_y": float("inf")}]
     cache.store(tmp_path / "a/b.json", rows, rows)
-    renamed = [{"model": "n", "dataset": "e", "psnr_y": float("inf")}]
-    assert cache.load(tmp_path / "a/b.json", "n", "e") == (renamed, renamed)
-    assert cache.load(tmp_path / "none.json", "n", "e") is None
+    names = {"model": "n", "dataset": "e", "reference": "t"}
+    renamed = [{**names, "psnr_y": float("inf")}]
+    assert cache.load(tmp_path / "a/b.json", *names.values()) == (renamed, renamed)
+    assert cache.load(tmp_path / "none.json", *names.values()) is None
 
 
 def test_the_digest_of_a_set_is_that_of_its_images(photo):
     one = Photo("a", photo, None, photo.shape[:2])
     other = one._replace(hr=np.flip(photo, 0).copy())
     assert cache.set_digest([one]) == cache.set_digest([one._replace(hr=photo.copy())])
-    assert len({cache.set_digest(photos) for photos in ([one], [other], [one, one])}) == 3
+    lr = Photo("a", None, photo, photo.shape[:2])
+    part, copy = one._replace(part=Box(0, 0, 8, 8)), one._replace(copy=Copy("light", "a", 0))
+    sets = [one], [other], [one, one], [lr], [part], [copy]
+    assert len({cache.set_digest(photos) for photos in sets}) == len(sets)

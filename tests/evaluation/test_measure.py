@@ -25,7 +25,17 @@ def constant(name, value, parameters=0):
     return measure.Upscaler(name, upscale, parameters, None)
 
 
-FIELDS = ["model", "dataset", "scale", "images", "psnr_y", "ssim_y", "psnr_rgb", "lpips_alex"]
+FIELDS = [
+    "model",
+    "dataset",
+    "reference",
+    "scale",
+    "images",
+    "psnr_y",
+    "ssim_y",
+    "psnr_rgb",
+    "lpips_alex",
+]
 FIELDS += ["lpips_vgg", "params", "multi_adds_720p", "seconds_per_image"]
 
 
@@ -38,13 +48,14 @@ def test_a_row_has_all_fields_and_the_means_of_its_images(examples):
         ("bicubic", "Set3", 4, 3, 0),
     ]
     assert [row["multi_adds_720p"] for row in rows] == [None, 0]
+    assert {row["reference"] for row in (*rows, *per_image)} == {"HR"}
     assert [(r["model"], r["image"]) for r in per_image] == [
         (model, image) for image in ("ears", "eyes", "paws") for model in ("grey", "bicubic")
     ]
-    fields = {"model", "dataset", "image", "seconds"}
+    fields = {"model", "dataset", "reference", "image", "seconds"}
     assert all(set(row) == fields | set(metrics.METRICS) for row in per_image)
     for name, metric in metrics.METRICS.items():
-        each = [metric(np.full((64, 96, 3), 99, np.uint8), e.hr, 4) for e in examples]
+        each = [metric(np.full((64, 96, 3), 99, np.uint8), e.reference, 4) for e in examples]
         assert [row[name] for row in per_image[::2]] == pytest.approx(each)
         assert rows[0][name] == pytest.approx(np.mean(each), abs=1e-9)
         assert np.ptp(each) > 0.01
@@ -86,6 +97,30 @@ def test_an_image_that_cannot_be_measured_is_named(photo):
     small = measure.Example("paw", photo[:8, :8], bicubic.downscale(photo[:8, :8], 4))
     with pytest.raises(UserError, match=r"^d/paw: .*8x8"):
         measure.measure([constant("grey", 9)], [small], dataset="d", scale=4)
+
+
+def test_a_teachers_images_are_the_reference_and_it_is_exact(photo):
+    teacher = measure.from_model("big", tiny.model())
+    bicubic_x4 = measure.from_baseline("bicubic", 4)
+    lr = photo[:16, :24]
+    referred = measure.referred("cat", lr, teacher)
+    np.testing.assert_array_equal(referred.reference, teacher.upscale(lr))
+    rows, per_image = measure.measure([teacher, bicubic_x4], [referred], dataset="d", scale=4)
+    assert {row["reference"] for row in (*rows, *per_image)} == {"big"}
+    assert rows[0]["psnr_y"] == rows[0]["psnr_rgb"] == float("inf")
+    assert (rows[0]["ssim_y"], rows[0]["lpips_alex"]) == pytest.approx((1, 0), abs=1e-9)
+    expected = metrics.psnr_y(bicubic.upscale(lr, 4), teacher.upscale(lr), 4)
+    assert rows[1]["psnr_y"] == expected < 100
+    titles = [measure.title(row) for row in (rows[0], rows[0] | {"reference": "HR"})]
+    assert titles == ["d, to big", "d"]
+
+
+def test_a_photo_that_is_too_small_for_the_teacher_is_named(photo):
+    def refuse(lr):
+        raise UserError(f"too small: {lr.shape[1]}x{lr.shape[0]}")
+
+    with pytest.raises(UserError, match=r"^paw: .*9x8"):
+        measure.referred("paw", photo[:8, :9], measure.Upscaler("big", refuse, 0, 0))
 
 
 def textbook(lr, scale, kernel, radius):

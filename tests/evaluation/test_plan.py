@@ -1,5 +1,6 @@
 import sys
 
+import numpy as np
 import pytest
 from evaluation import tiny
 from PIL import Image
@@ -7,6 +8,7 @@ from PIL import Image
 from kdgan_jax.evaluation import metrics, plan
 from kdgan_jax.evaluation.sheets import Box
 from kdgan_jax.formats import native
+from kdgan_jax.pictures import bicubic
 from kdgan_jax.runtime.errors import UserError
 
 
@@ -51,6 +53,11 @@ def refused(make, *facts, **arguments):
         ({"crop": "0,0,0,10"}, ["--crop=0,0,0,10", "0 of 96x64"]),
         ({"data": "FOLDER,FOLDER"}, ["--data", "'tiny'"]),
         ({"data": "a/b=FOLDER"}, ["--data", "'a/b'", "LABEL=DIR"]),
+        ({"data": "lr:FOLDER"}, ["FOLDER: FOLDER/0.png", "no HR", "--reference_model"]),
+        ({"data": "lr:FOLDER,hr:FOLDER"}, ["--data", "'tiny'", "LABEL="]),
+        ({"data": "pairs:FOLDER"}, ["FOLDER", "HR/", "LRx4/"]),
+        ({"reference_model": "student_x5"}, ["student_x5", "did you mean 'student_x4'"]),
+        ({"reference_model": "student_x4", "scale": 3}, ["--reference_model=student_x4", "4", "3"]),
     ],
     ids=lambda value: str(value) if isinstance(value, dict) else "",
 )
@@ -59,7 +66,7 @@ def test_wrong_arguments_are_refused(make, folder, tmp_path, arguments, facts):
         k: v.replace("FOLDER", str(folder)) if isinstance(v, str) else v
         for k, v in arguments.items()
     }
-    refused(make, *facts, **replaced)
+    refused(make, *(fact.replace("FOLDER", str(folder)) for fact in facts), **replaced)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -72,12 +79,14 @@ def test_results_are_not_put_where_they_do_not_belong(make, folder, tmp_path):
 
 
 def test_unusable_photos_are_named(make, tmp_path, photo):
-    for name, image in (("broken", photo), ("small", photo[:30, :64])):
+    for name, image in (("broken", photo), ("small", photo[:30, :64]), ("low", photo[:7, :16])):
         (tmp_path / name).mkdir()
         Image.fromarray(image).save(tmp_path / f"{name}/a.png")
     (tmp_path / "broken/b.png").write_bytes(b"not a picture")
     refused(make, f"{tmp_path}/broken/b.png", data=f"{tmp_path}/broken")
     refused(make, f"{tmp_path}/small/a.png", "64x28", "31", data=f"{tmp_path}/small")
+    low = {"data": f"lr:{tmp_path}/low", "reference_model": "student_x4"}
+    refused(make, f"{tmp_path}/low/a.png", "64x28", "31", **low)
     make(data=f"{tmp_path}/small", metrics="psnr_y,ssim_y")
     (tmp_path / "empty").mkdir()
     refused(make, f"{tmp_path}/empty", data=f"{tmp_path}/empty")
@@ -102,6 +111,36 @@ def test_labels_name_models_and_sets_and_paths_may_hold_the_sign(make, folder, t
     assert list(made.sets) == ["one", "two"]
     assert made.reference == "small"
     assert make().reference == "bicubic"
+
+
+def test_a_folder_has_the_kind_that_is_given_or_that_of_what_is_in_it(make, tmp_path, photo):
+    tiny.photos(tmp_path / "both/HR", photo)
+    tiny.lr_photos(tmp_path / "both/LRx4", photo)
+    for name in "01":
+        (tmp_path / f"both/LRx4/{'ab'[int(name)]}.png").rename(tmp_path / f"both/LRx4/{name}.png")
+    tiny.lr_photos(tmp_path / "real/LRx4", photo)
+    tiny.lr_photos(tmp_path / "a=b", photo)
+    entries = "{0}/both,lr:{0}/real/LRx4,mine=lr:{0}/both,up=hr:{0}/both,{0}/real,lr:{0}/a=b"
+    made = make(data=entries.format(tmp_path), reference_model="student_x4")
+    kinds = {
+        name: {(photo.hr is not None, photo.lr is not None) for photo in photos}
+        for name, photos in made.sets.items()
+    }
+    lr, hr, pairs = {(False, True)}, {(True, False)}, {(True, True)}
+    assert kinds == {"both": pairs, "LRx4": lr, "mine": lr, "up": hr, "real": lr, "a=b": lr}
+
+
+def test_the_reference_model_has_its_label_or_the_name_of_its_file(make, tmp_path, photo):
+    path = tmp_path / "big.v2.safetensors"
+    native.save(path, tiny.model())
+    given = {"student_x4": "student_x4", str(path): "big.v2", f"teacher={path}": "teacher"}
+    for word, name in given.items():
+        assert make(reference_model=word).teacher.name == name
+    assert make().teacher is None
+    lr = photo[:16, :16]
+    expected = bicubic.downscale(tiny.model().upscale(lr), 2)
+    made = make(reference_model=str(path), scale=2)
+    np.testing.assert_array_equal(made.teacher.upscale(lr), expected)
 
 
 def test_sheets_show_the_first_photos_or_those_that_are_named(make):

@@ -36,6 +36,7 @@ def result(model, psnr, params=50_000, multi_adds=3_000_000_000):
     return {
         "model": model,
         "dataset": "Set5",
+        "reference": "HR",
         "scale": 4,
         "psnr_y": psnr,
         "params": params,
@@ -71,7 +72,7 @@ def test_a_model_that_is_exact_and_a_set_without_networks_do_no_harm(tmp_path):
 
 def image_rows(model, values):
     return [
-        {"model": model, "dataset": "d", "image": str(i), "psnr_y": value}
+        {"model": model, "dataset": "d", "reference": "t", "image": str(i), "psnr_y": value}
         for i, value in enumerate(values)
     ]
 

@@ -10,6 +10,7 @@ def row(model, dataset, psnr=28.4291, **more):
     return {
         "model": model,
         "dataset": dataset,
+        "reference": "HR",
         "scale": 4,
         "images": {"Set5": 5, "Set14": 14}[dataset],
         "psnr_y": psnr,
@@ -34,6 +35,11 @@ ROWS = [
 
 def cells(line):
     return [cell.strip() for cell in line.strip("|").split("|")]
+
+
+def read_csv(path):
+    with path.open() as file:
+        return list(csv.DictReader(file))
 
 
 def test_the_table_has_a_line_per_model_and_a_column_per_set():
@@ -69,11 +75,26 @@ def test_what_was_not_measured_is_left_out_or_a_dash():
     assert cells(lines[3])[:3] == ["runs/kd", "30.00 / 0.8111", "-"]
 
 
+def test_a_set_to_two_references_has_two_columns_and_models_may_lack_in_one(tmp_path):
+    teacher = {"reference": "big"}
+    rows = [row("small", "Set5"), row("big", "Set5", 30.005), row("small", "Set5", 26.5, **teacher)]
+    report.write(tmp_path, rows, PER_IMAGE, [{**COMPARISON, **teacher}])
+    text = (tmp_path / "results.md").read_text()
+    head, _, small, big, *_ = [line for line in text.splitlines() if line.startswith("|")]
+    assert cells(head)[:3] == ["model", "Set5 (5)", "Set5, to big (5)"]
+    assert cells(small)[:3] == ["small", "28.43 / 0.8111 / 0.340", "26.50 / 0.8111 / 0.340"]
+    assert cells(big)[:3] == ["big", "30.00 / 0.8111 / 0.340", "-"]
+    assert "that big makes" in text
+    assert "runs/kd - bicubic | Set5, to big (5) |" in text
+    assert [r["reference"] for r in read_csv(tmp_path / "results.csv")] == ["HR", "HR", "big"]
+
+
 PER_IMAGE = [{"model": "bicubic", "dataset": "Set5", "image": "baby", "psnr_y": 31.78}]
 COMPARISON = {
     "a": "runs/kd",
     "b": "bicubic",
     "dataset": "Set5",
+    "reference": "HR",
     "metric": "psnr_y",
     "images": 5,
     "left_out": 0,
@@ -106,8 +127,7 @@ def test_results_hold_the_protocol_the_rows_and_what_was_said_about_them(tmp_pat
 
 def test_csv_files_hold_the_same_rows(tmp_path):
     report.write(tmp_path, ROWS, PER_IMAGE)
-    with (tmp_path / "results.csv").open() as file:
-        rows = list(csv.DictReader(file))
+    rows = read_csv(tmp_path / "results.csv")
     assert [list(r) for r in rows] == [list(r) for r in ROWS]
     assert [float(r["psnr_y"]) for r in rows] == [r["psnr_y"] for r in ROWS]
     assert {r["lpips_vgg"] for r in rows} == {""}

@@ -57,7 +57,7 @@ def test_a_sheet_is_a_png_with_the_photo_and_the_box_in_it(tmp_path, photo):
     assert len(np.unique(pixels.reshape(-1, 3), axis=0)) > 500  # the photo
     assert [p.name for p in tmp_path.iterdir()] == ["sheet.png"]
     # A second photo makes it higher, and so do more models than fit into one row of crops.
-    many = upscaled(shown) | {f"model {i}": shown.hr for i in range(8)}
+    many = upscaled(shown) | {f"model {i}": shown.reference for i in range(8)}
     for more in lines(shown, upscaled(shown)) * 2, lines(shown, many):
         sheets.sheet(tmp_path / "more.png", more)
         height, width, _ = written(tmp_path / "more.png").shape
@@ -67,10 +67,10 @@ def test_a_sheet_is_a_png_with_the_photo_and_the_box_in_it(tmp_path, photo):
 
 def test_a_given_box_is_shown(tmp_path, photo):
     shown = example(photo, 120)
-    shown.hr[:], shown.hr[20:40, 60:100] = 255, (0, 200, 0)
+    shown.reference[:], shown.reference[20:40, 60:100] = 255, (0, 200, 0)
     green = []
     for box in (sheets.Box(60, 20, 40, 20), sheets.Box(0, 60, 40, 20)):
-        sheets.sheet(tmp_path / "box.png", lines(shown, {"same": shown.hr}, box=box))
+        sheets.sheet(tmp_path / "box.png", lines(shown, {"same": shown.reference}, box=box))
         pixels = written(tmp_path / "box.png").astype(int)
         green.append((np.abs(pixels - (0, 200, 0)).max(axis=-1) < 8).mean())
     assert green[0] > 5 * green[1] > 0  # it is in the whole photo, and fills the crops of its box
@@ -89,7 +89,7 @@ def test_a_line_has_the_models_figures_and_their_crops(photo):
     rows = [row("nearest"), row("bicubic", ssim=0.9), row("nearest", "a/dog")]
     line = sheets.line(shown, upscaled(shown), rows, scale=4, box=box)
     assert (line.name, line.box) == ("a/cat", box)
-    np.testing.assert_array_equal(line.hr, shown.hr)
+    np.testing.assert_array_equal(line.reference, shown.reference)
     assert [(title, below) for title, _, below in line.panels] == [
         ("LR", ""),
         ("nearest", "28.50 / 0.8000"),
@@ -97,9 +97,12 @@ def test_a_line_has_the_models_figures_and_their_crops(photo):
         ("HR", "PSNR / SSIM"),
     ]
     for title, crop, _ in line.panels[1:]:
-        whole = {**upscaled(shown), "HR": shown.hr}[title]
+        whole = {**upscaled(shown), "HR": shown.reference}[title]
         np.testing.assert_array_equal(crop, whole[21:38, 10:40])
     np.testing.assert_array_equal(line.panels[0][1], shown.lr[5:10, 2:10])
     rows = [row(model, ssim=None) for model in ("nearest", "bicubic")]
     panels = sheets.line(shown, upscaled(shown), rows, scale=4).panels
     assert [below for _, _, below in panels] == ["", "28.50", "28.50", "PSNR"]
+    to_teacher = shown._replace(reference_name="big")
+    (line,) = lines(to_teacher, upscaled(shown))
+    assert [name for name, _, _ in line.panels] == ["LR", "nearest", "bicubic", "big"]

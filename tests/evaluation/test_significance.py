@@ -5,12 +5,9 @@ from kdgan_jax.evaluation.metrics import METRICS
 from kdgan_jax.evaluation.significance import compare
 
 
-def rows(model, values, dataset="d", metric="psnr_y"):
-    empty = dict.fromkeys(METRICS)
-    return [
-        {"model": model, "dataset": dataset, "image": str(i), **empty, metric: value}
-        for i, value in enumerate(values)
-    ]
+def rows(model, values, reference="HR"):
+    facts = {"model": model, "dataset": "d", "reference": reference, **dict.fromkeys(METRICS)}
+    return [{**facts, "image": str(i), "psnr_y": value} for i, value in enumerate(values)]
 
 
 def test_difference_is_paired_and_its_interval_is_the_textbooks_for_many_images():
@@ -46,6 +43,14 @@ def test_every_set_and_measured_metric_has_a_row():
     ]
     keys = [(row["dataset"], row["metric"]) for row in compare(per_image, "a", "b")]
     assert keys == [("d", "psnr_y"), ("e", "psnr_y"), ("e", "ssim_y")]
+
+
+def test_references_are_kept_apart_and_one_may_lack_a_model():
+    truth = rows("a", [3, 5.0]) + rows("b", [1, 1.0]) + rows("c", [2, 2.0])
+    to_teacher = rows("a", [7, 7.0], "c") + rows("b", [6, 6.0], "c")
+    found = compare(truth + to_teacher, "a", "b")
+    assert [(row["reference"], row["difference"]) for row in found] == [("HR", 3), ("c", 1)]
+    assert [row["reference"] for row in compare(truth + to_teacher, "a", "c")] == ["HR"]
 
 
 def test_an_exact_image_is_left_out_and_counted():

@@ -15,8 +15,16 @@ def photos(folder, photo):
     return folder
 
 
-def model(seed=0, depth=1):
-    """Returns a network of 4 channels with random weights, at x4."""
+def lr_photos(folder, photo):
+    """Makes `folder` with two LR images, a and b, of 16 x 24 pixels, and returns it."""
+    folder.mkdir(parents=True)
+    for i, name in enumerate("ab"):
+        Image.fromarray(photo[100 * i : 100 * i + 16, 100:124]).save(folder / f"{name}.png")
+    return folder
+
+
+def model(seed=0, depth=1, scale=4):
+    """Returns a network of 4 channels with random weights."""
     kwargs = {"channels": 4, "depth": depth}
-    module = models.generator("compact", kwargs, 4)
-    return Model("compact", kwargs, 4, models.init(module, jax.random.key(seed), 8)["params"])
+    module = models.generator("compact", kwargs, scale)
+    return Model("compact", kwargs, scale, models.init(module, jax.random.key(seed), 8)["params"])

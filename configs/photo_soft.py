@@ -1,0 +1,41 @@
+"""The shipped student `photo_soft_x4`: a small network for real photos, distilled without HR.
+
+    python -m kdgan_jax.main --config=configs/photo_soft.py --workdir=runs/photo_soft \\
+        --config.data.source=hr:PHOTOS,lr:PHOTOS
+
+Every photo serves twice: reduced by the degradations, and as LR at its own size (the zoom-in of
+Zhang et al. 2023, "Data Upcycling Knowledge Distillation", arXiv 2309.14162). The teacher labels
+the copies once; no HR image is read. Takes hours on 2 CPU cores. Variants, after a colon:
+    (none)  as shipped
+    smoke   runs in seconds, for tests
+"""
+
+from kdgan_jax.config import check_variant, default, loss, network, phase, teacher
+
+
+def get_config(variant: str = ""):
+    """Returns the config; `variant` is "" or "smoke"."""
+    check_variant(variant, ("smoke",))
+    smoke = variant == "smoke"
+    size = {"steps": 60_000, "hr_patch": 128, "learning_rate": 1e-3}
+    config = default(
+        networks={
+            "teacher": network("", "realesr-general-x4v3"),
+            "student": network(f"compact:channels={8 if smoke else 32},depth={1 if smoke else 8}"),
+        },
+        phases={
+            "distill": phase(
+                losses={"distill": loss("l1", 1.0, target="teacher")},
+                teachers={"teacher": teacher("teacher", stored="uint8")},
+                **({"steps": 4, "batch": 4, "hr_patch": 32} if smoke else size),
+            )
+        },
+    )
+    config.data.source = "" if not smoke else "embedded"
+    config.data.holdout = 16
+    config.data.degradation = "light,strong,light,none"
+    config.data.copies = 1 if smoke else 4
+    config.data.crop = 16 if smoke else 128
+    config.log_every = 100
+    config.evaluate_every = config.checkpoint_every = 2500
+    return config
