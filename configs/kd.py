@@ -1,14 +1,17 @@
-"""KD-GAN: trains a teacher, distils it into a small student, refines the student adversarially.
+"""KD-GAN: distils a teacher into a small student, where a teacher is the only source of targets.
 
     python -m kdgan_jax.main --config=configs/kd.py --workdir=runs/kd
 
-Variants, after a colon:
-    (none)  for a laptop: minutes on 2 CPU cores, photos from installed packages
-    smoke   runs in seconds, for tests; its figures mean nothing
-    full    as published, for GPUs and a folder of photos (--config.data.source=DIV2K/HR):
-            EDSR-baseline (Lim et al. 2017) as teacher; ESRGAN's losses and schedule (Wang et al.
-            2018) in the adversarial phase, with VGG16 conv5_3 instead of VGG19 conv5_4, since no
-            package provides weights of VGG19
+The default distils `realesr-general-x4v3`, which comes with the package, on degraded photos without
+reading their HR images, and trains the same student on HR for comparison. Variants, after a colon:
+    (none)     for a laptop: minutes on 2 CPU cores, photos from installed packages
+    smoke      the same in seconds, for tests; its figures mean nothing
+    scratch    trains a teacher, distils it into a student, and refines the student adversarially,
+               on clean photos; minutes on 2 CPU cores. "scratch,smoke" takes seconds
+    full       the same as published, for GPUs and a folder of photos
+               (--config.data.source=DIV2K/HR): EDSR-baseline (Lim et al. 2017) as teacher; ESRGAN's
+               losses and schedule (Wang et al. 2018) in the adversarial phase, with VGG16 conv5_3
+               instead of VGG19 conv5_4, since no package provides weights of VGG19
 """
 
 from kdgan_jax.config import (
@@ -18,20 +21,66 @@ from kdgan_jax.config import (
     distill,
     loss,
     network,
+    phase,
     refine,
     set_up_long_run,
     teach,
     teach_edsr_baseline,
+    teacher,
 )
 
 
 def get_config(variant: str = ""):
-    """Returns the config; `variant` is "", "smoke" or "full"."""
-    check_variant(variant, ("smoke", "full"))
-    return {"": laptop, "smoke": smoke, "full": full}[variant]()
+    """Returns the config; `variant` is one of those above."""
+    variants = {
+        "": laptop,
+        "smoke": smoke,
+        "scratch": scratch,
+        "scratch,smoke": scratch_smoke,
+        "full": full,
+    }
+    check_variant(variant, tuple(variants))
+    return variants[variant]()
 
 
 def laptop():
+    """Runs in minutes on 2 cores."""
+    size = {"steps": 2500, "learning_rate": 2e-3}
+    config = without_hr("compact:channels=32,depth=4", size)
+    config.data.copies, config.data.crop = 24, 96
+    return config
+
+
+def smoke():
+    """Runs in seconds: a tiny student, a few steps of both phases."""
+    config = without_hr("compact:channels=8,depth=1", {"steps": 4, "batch": 4, "hr_patch": 32})
+    config.data.crop = 16
+    config.log_every = config.checkpoint_every = 2
+    return config
+
+
+def without_hr(student: str, size):
+    """Returns a config that trains `student` on a teacher, and for comparison on HR."""
+    config = default(
+        networks={
+            "teacher": network("", "realesr-general-x4v3"),
+            "control": network(student),
+            "student": network(student),
+        },
+        phases={
+            "control": phase("control", losses={"pixel": loss("l1", 1.0)}, **size),
+            "distill": phase(
+                losses={"distill": loss("l1", 1.0, target="teacher")},
+                teachers={"teacher": teacher("teacher", stored="uint8")},
+                **size,
+            ),
+        },
+    )
+    config.data.degradation = "strong"
+    return config
+
+
+def scratch():
     """Runs in minutes on 2 cores."""
     config = default(
         phases={
@@ -58,7 +107,7 @@ def laptop():
     return config
 
 
-def smoke():
+def scratch_smoke():
     """Runs in seconds: tiny networks, a few steps of every phase."""
     small = {"steps": 4, "batch": 4, "hr_patch": 32}
     config = default(

@@ -3,7 +3,7 @@
     python -m kdgan_jax.main --config=configs/phases.py:assistant --workdir=runs/assistant
 
 Variants, after a colon; with ",smoke" appended ("assistant,smoke") they run in seconds, for tests:
-    control       the student of configs/kd.py, trained on HR alone with as many updates
+    control       the student of configs/kd.py:scratch, trained on HR alone with as many updates
     assistant     teacher -> assistant -> student (Mirzadeh et al., "Improved Knowledge Distillation
                   via Teacher Assistant", AAAI 2020)
     two_teachers  a student of two teachers

@@ -3,7 +3,7 @@
     python -m kdgan_jax.main --config=configs/teacher.py --workdir=runs/teacher
 
 Other runs load it with `--config.teacher.checkpoint=runs/teacher`. Variants, after a colon:
-    (none)  the teacher of configs/kd.py
+    (none)  the teacher of configs/kd.py:scratch
     srcnn   SRCNN 9-5-5 (Dong et al. 2016) on Y, predicting a residual; the paper predicts the image
             itself, which takes 8e8 patches
     smoke   runs in seconds, for tests

@@ -16,6 +16,7 @@ COMMANDS = {
     "convert": "Write any model as one file, average models, export PyTorch's names.",
     "check_data": "Find problems in folders of photos before training on them.",
     "prepare": "Decode photos once, into one file that training maps into memory.",
+    "label": "Compute the images of stored teachers once, into a folder that training reads.",
     "replay": "Repeat a training step whose update was not finite, and show where.",
     "forest": "Train a random forest, a baseline without a network.",
 }

@@ -1,6 +1,6 @@
 """Reports what is wrong with folders of photos before anyone trains or tests on them.
 
-python -m kdgan_jax.check_data DIR [DIR ...]
+python -m kdgan_jax.check_data SOURCE [SOURCE ...]
 """
 
 import argparse
@@ -21,10 +21,11 @@ Check folders of photos before training or testing on them. Every file is decode
             them is wrong; the same picture twice, in one folder or in two (such as training and
             test photos), even if resized, recompressed, mirrored or turned; photos smaller than a
             patch; photos that were enlarged from smaller ones
-  notes     HR that is or was JPEG; LR that matches but is not MATLAB's bicubic of its HR
+  notes     photos that are or were JPEG; LR that matches but is not MATLAB's bicubic of its HR
 
-A folder with HR/ and LRx4/ (for --scale=4) holds pairs, as for --config.data.source; in any other
-folder every image, at any depth, is HR.
+Folders are named as for --config.data.source: hr:DIR holds HR images at any depth, lr:DIR LR images
+that have no HR, and pairs:DIR has HR/ and LRx4/ (for --scale=4). DIR alone holds pairs if these are
+in it, LR images if it has only LRx4/, and HR images otherwise.
 """
 _EPILOG = """\
 Exit code: 0 nothing found, or notes only; 1 problems found; 2 nothing was checked (a missing
@@ -41,9 +42,11 @@ def _count(number: int, noun: str) -> str:
 
 
 def summary(folder: check.Folder, facts: Sequence[check.Facts]) -> list[str]:
-    """Returns the lines that describe a folder and its readable HR files."""
-    pairs = f", {len(folder.lr)} LR in {folder.lr_root}" if folder.lr_root else ""
-    lines = [f"{folder.name}: {_count(len(folder.hr), 'image')}{pairs}"]
+    """Returns the lines that describe a folder and its readable photos."""
+    pairs = (
+        f", {len(folder.lr)} LR in {folder.lr_root}" if folder.lr_root and folder.hr_root else ""
+    )
+    lines = [f"{folder.name}: {_count(folder.photos, 'image')}{pairs}"]
     if facts:
         by_area = sorted(facts, key=lambda file: file.size[0] * file.size[1])
         smallest, median, largest = by_area[0], by_area[len(by_area) // 2], by_area[-1]
@@ -64,6 +67,9 @@ def report(result: check.Result, everything: bool = False) -> list[str]:
       everything: whether to show all lines of a group, not just the first 20.
     """
     lines = [line for folder, facts in result.facts for line in summary(folder, facts)]
+    folders = [folder for folder, _ in result.facts]
+    number, with_hr = sum(f.photos for f in folders), sum(len(f.hr) for f in folders)
+    lines.append(f"with HR: {with_hr} of {_count(number, 'image')}")
     for group, title in (check.PROBLEMS | check.NOTES).items():
         texts = [finding.text for finding in result.findings if finding.group == group]
         if texts:
@@ -83,7 +89,7 @@ def _positive(text: str) -> int:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Checks the folders that the arguments name; returns 1 if there are problems, else 0."""
+    """Checks the sources that the arguments name; returns 1 if there are problems, else 0."""
     parser = argparse.ArgumentParser(
         prog="kdgan check_data",
         description=_DESCRIPTION,
@@ -91,16 +97,16 @@ def main(argv: Sequence[str] | None = None) -> int:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument(
-        "folders", nargs="+", metavar="DIR", help="folder of photos, or of HR/ and LRx4/"
+        "sources", nargs="+", metavar="SOURCE", help="hr:DIR, lr:DIR, pairs:DIR, DIR or embedded"
     )
-    parser.add_argument("--lr", metavar="DIR", help="folder of the LR images of a single DIR")
+    parser.add_argument("--lr", metavar="DIR", help="folder of the LR images of a single SOURCE")
     parser.add_argument("--scale", type=_positive, default=4, help="HR size over LR size (4)")
     parser.add_argument("--patch", type=_positive, default=128, help="side of HR patches (128)")
     parser.add_argument("--all", action="store_true", help="show all lines of each group")
     arguments = parser.parse_args(argv)
     console.setup()
     try:
-        folders = check.plan(arguments.folders, arguments.lr, arguments.scale)
+        folders = check.plan(arguments.sources, arguments.lr, arguments.scale)
     except UserError as error:
         leave(error)
     work = check.jobs(folders, arguments.scale)

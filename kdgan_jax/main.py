@@ -5,6 +5,7 @@ python -m kdgan_jax.main --config=configs/kd.py --workdir=runs/kd
 
 import contextlib
 import logging
+import time
 from collections.abc import Iterator
 
 from absl import flags
@@ -45,7 +46,7 @@ def run(config: ConfigDict, workdir: str) -> None:
     with joined():
         from kdgan_jax.train import run as training
 
-        training.run(config, workdir)
+        training.run(config, workdir, spent=time.monotonic() - console.STARTED)
 
 
 if __name__ == "__main__":

@@ -112,7 +112,7 @@ def losses(workdir: Path):
 
 @pytest.fixture(scope="session")
 def smoke_run(tmp_path_factory) -> Path:
-    """The workdir of a finished run of `configs/kd.py:smoke`; tests must not change it."""
+    """The workdir of a finished run of `configs/kd.py:scratch,smoke`; tests must not change it."""
     folder = tmp_path_factory.getbasetemp()
     if "PYTEST_XDIST_WORKER" in os.environ:
         folder = folder.parent  # shared by all workers; the first one to need it starts the run
@@ -120,7 +120,7 @@ def smoke_run(tmp_path_factory) -> Path:
     with (folder / "smoke.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not (workdir / "results.json").exists():
-            config = "--config=configs/kd.py:smoke"
+            config = "--config=configs/kd.py:scratch,smoke"
             result = run_module("kdgan_jax.main", config, f"--workdir={workdir}", check=False)
             assert result.returncode == 0, result.stderr
     return workdir

@@ -47,8 +47,8 @@ def added(monkeypatch, tmp_path):
 @pytest.fixture
 def folder(tmp_path, photo):
     (tmp_path / "photos").mkdir()
-    for i in range(3):
-        Image.fromarray(photo[64 * i : 64 * i + 64, :96]).save(tmp_path / f"photos/{i}.png")
+    for i in range(5):
+        Image.fromarray(photo[48 * i : 48 * i + 64, :96]).save(tmp_path / f"photos/{i}.png")
     return tmp_path / "photos"
 
 

@@ -38,6 +38,7 @@ def test_nothing_found_is_0_and_the_folder_is_described(sound, capsys):
         f"{sound}: 2 images",
         "  sizes  smallest 451x150 (a.png), median 451x150, largest 451x150 (b.png)",
         "  modes  RGB 2",
+        "with HR: 2 of 2 images",
         "",
         "no problems, no notes",
     ]
@@ -51,7 +52,7 @@ def test_sizes_and_modes_are_listed_and_notes_alone_are_0(sound, photo, capsys):
     assert code == 0
     assert lines[1].endswith("smallest 130x200 (d.jpg), median 451x150, largest 451x150 (b.png)")
     assert lines[2] == "  modes  RGB 3, L 1"
-    assert any(line.startswith("JPEG-compressed HR") and line.endswith(": 1") for line in lines)
+    assert any(line.startswith("JPEG-compressed photos") and line.endswith(": 1") for line in lines)
     assert lines[-1] == "no problems, 1 note"
 
 
@@ -66,7 +67,7 @@ def test_problems_are_1_and_stand_under_their_titles_in_order(sound, photo, caps
     assert [title.split(" (")[0] for title in titles] == [
         "Files that cannot be read",
         "Too small for a patch",
-        "JPEG-compressed HR",
+        "JPEG-compressed photos",
     ]
     assert lines[-1] == "2 problems, 1 note"
 
@@ -79,6 +80,18 @@ def test_long_lists_are_cut_without_all(tmp_path, capsys):
         assert code == 1
         assert sum(line.startswith(f"  {tmp_path}/") for line in lines) == shown
         assert any("3 more" in line and "--all" in line for line in lines) == (shown == 20)
+
+
+def test_sources_say_what_they_hold_and_the_report_how_many_have_hr(sound, tmp_path, photo, capsys):
+    lr = np.ascontiguousarray(photo[:120:2, :160:2])
+    save(tmp_path / "small/a.png", lr)
+    save(tmp_path / "set/HR/b.png", photo[60:290, 200:])
+    save(tmp_path / "set/LRx4/b.png", bicubic.downscale(photo[60:290, 200:], 4))
+    code, lines = run(capsys, f"lr:{tmp_path}/small,pairs:{tmp_path}/set", f"hr:{sound}")
+    assert lines[0] == f"lr:{tmp_path}/small: 1 image"
+    assert "with HR: 3 of 4 images" in lines
+    assert "80x60 (a.png)" in lines[1]  # 320x240 when enlarged, enough for a patch of 128
+    assert code == 0
 
 
 def test_pairs_and_their_folder(tmp_path, photo, capsys):
@@ -104,7 +117,10 @@ def test_pairs_and_their_folder(tmp_path, photo, capsys):
         (["sound", "--lr=nowhere"], "nowhere"),
         (["sound", "--scale=0"], "'0'"),
         (["sound", "--patch=big"], "'big'"),
-        ([], "DIR"),
+        (["tfds:div2k"], "tfds:div2k"),
+        (["lr:sound", "--lr=sound"], "lr:sound"),
+        (["pairs:sound"], "HR/"),
+        ([], "SOURCE"),
     ],
 )
 def test_usage_errors_are_2(sound, tmp_path, monkeypatch, capsys, arguments, fact):

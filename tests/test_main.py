@@ -22,7 +22,7 @@ from kdgan_jax.config import default
 from kdgan_jax.formats import foreign
 from kdgan_jax.inference.model import Model
 from kdgan_jax.runtime.errors import UserError
-from kdgan_jax.train import checks
+from kdgan_jax.train import checks, results
 from kdgan_jax.train import run as training
 from kdgan_jax.workdir import checkpoint
 
@@ -120,7 +120,7 @@ def test_losses_are_logged_unweighted(smoke_run, phase, weights):
 def test_a_finished_run_is_reported_and_not_changed(smoke_run, caplog):
     before = contents(smoke_run)
     caplog.set_level("INFO", "kdgan_jax")
-    config = get_config("kd", "smoke")
+    config = get_config("kd", "scratch,smoke")
     training.run(config, smoke_run)
     assert (smoke_run / "results.md").read_text().strip() in caplog.text
     config.seed = 3
@@ -136,13 +136,13 @@ def test_other_photos_are_refused(smoke_run, tmp_path):
     saved = json.loads(photos.read_text())
     saved["holdout"].remove(["coffee", 400, 600])
     photos.write_text(json.dumps(saved))
-    refused(get_config("kd", "smoke"), workdir, str(photos), "1 of 'holdout'")
+    refused(get_config("kd", "scratch,smoke"), workdir, str(photos), "1 of 'holdout'")
 
 
 def test_a_run_of_an_older_version_is_read_and_not_resumed(tmp_path, tiny, key):
     kept = older.run(tmp_path, key)
     before = contents(tmp_path)
-    refused(tiny("kd", "smoke"), tmp_path, str(tmp_path), f"kdgan_jax {older.VERSION}")
+    refused(tiny("kd", "scratch,smoke"), tmp_path, str(tmp_path), f"kdgan_jax {older.VERSION}")
     assert contents(tmp_path) == before
     for name in "student", "teacher", "distill", "teacher:raw":
         phase = {"student": "adversarial"}.get(name, name.partition(":")[0])
@@ -169,10 +169,10 @@ TEACHER = "config.train.distill.teachers.teacher.model"
 
 @pytest.fixture(scope="module")
 def tiny(tmp_path_factory, photo):
-    """Returns a function to a config that runs for seconds, on two photos and one device."""
+    """Returns a function to a config that runs for seconds, on a few photos and one device."""
     folder = tmp_path_factory.mktemp("photos")
-    for i in range(2):
-        Image.fromarray(photo[64 * i : 64 * i + 64, :64]).save(folder / f"{i}.png")
+    for i in range(5):
+        Image.fromarray(photo[48 * i : 48 * i + 64, :64]).save(folder / f"{i}.png")
 
     def make(name, variant):
         config = get_config(name, variant)
@@ -240,7 +240,7 @@ def made(tmp_path_factory, tiny):
 def test_every_phase_leaves_a_model_and_a_log_of_its_losses(made, variant):
     config, workdir = made(variant)
     phases = RUNS[variant]
-    assert training.row_names(checks.checked(config)) == phases
+    assert results.row_names(checks.checked(config)) == phases
     rows = figures(workdir)
     assert [row["model"] for row in rows] == ["bicubic", *phases.values()]
     assert all(row["images"] == 1 for row in rows)
@@ -376,10 +376,10 @@ def test_errors_are_found_before_any_work(tiny, tmp_path):
     empty, other = tmp_path / "empty", tmp_path / "a.safetensors"
     empty.mkdir()
     save(other, "compact", {"channels": 4, "depth": 1}, scale=2)
-    wrong("kd", "smoke", "train.teacher.hr_patch", 30, "config.train.teacher.hr_patch=30")
-    wrong("kd", "smoke", "data.source", str(empty), str(empty))
-    wrong("kd", "smoke", "devices", 3, "batch=4", "3 devices")
-    wrong("kd", "smoke", "teacher.checkpoint", str(empty), str(empty), "'teacher'")
+    wrong("kd", "scratch,smoke", "train.teacher.hr_patch", 30, "config.train.teacher.hr_patch=30")
+    wrong("kd", "scratch,smoke", "data.source", str(empty), str(empty))
+    wrong("kd", "scratch,smoke", "devices", 3, "batch=4", "3 devices")
+    wrong("kd", "scratch,smoke", "teacher.checkpoint", str(empty), str(empty), "'teacher'")
     start = "train.student.start"
     wrong("phases", "finetune,smoke", start, str(other), f"config.{start}", str(other), "scale")
     hints = "train.distill.losses.hints.kind"
@@ -392,7 +392,10 @@ def test_errors_are_found_before_any_work(tiny, tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "fact"),
     [
-        (["--config=configs/kd.py:smoke", "--config.train.teacher.hr_patch=30"], "hr_patch=30"),
+        (
+            ["--config=configs/kd.py:scratch,smoke", "--config.train.teacher.hr_patch=30"],
+            "hr_patch=30",
+        ),
         (["--config=configs/forest.py"], "for another command"),
     ],
 )

@@ -18,7 +18,7 @@ from kdgan_jax import prepare
 from kdgan_jax.runtime.errors import UserError
 from kdgan_jax.train import run as training
 
-SMOKE = "--config=configs/kd.py:smoke"
+SMOKE = "--config=configs/kd.py:scratch,smoke"
 PHASES = "teacher", "distill"  # the third needs VGG16, whose weights come with a package
 
 # Not importable at all: packages that only training needs. flax and JAX need rich and scipy; these
@@ -95,7 +95,7 @@ def test_the_command_says_what_it_made(prepared):
 )
 def test_errors_name_the_cause_and_leave_nothing(tmp_path, out, field, value, facts):
     (tmp_path / "there.bin").write_bytes(b"kept")
-    config = kd.get_config("smoke")
+    config = kd.get_config("scratch,smoke")
     config.data[field] = value.replace("HERE", str(tmp_path))
     with pytest.raises(UserError, match=facts.replace("HERE", str(tmp_path))):
         prepare.run(config, str(tmp_path / out))
@@ -140,7 +140,7 @@ def test_a_run_may_continue_from_the_file_by_tfdata(smoke_run, prepared, tmp_pat
     shutil.copytree(smoke_run, workdir)
     (workdir / "results.json").unlink()
     shutil.rmtree(workdir / "checkpoints/distill/4")
-    config = kd.get_config("smoke")
+    config = kd.get_config("scratch,smoke")
     config.data.backend = "tfdata"
     config.data.prepared = str(prepared[0])
     with caplog.at_level("INFO", "kdgan_jax"):
@@ -162,15 +162,15 @@ def test_a_run_may_continue_from_the_file_by_tfdata(smoke_run, prepared, tmp_pat
 
 def test_a_run_refuses_a_file_of_other_photos(smoke_run, tmp_path, photo):
     (tmp_path / "others").mkdir()
-    for i in range(3):
+    for i in range(5):
         Image.fromarray(photo[40 * i : 40 * i + 64, :96]).save(tmp_path / f"others/{i}.png")
-    config = kd.get_config("smoke")
+    config = kd.get_config("scratch,smoke")
     config.data.source, config.data.holdout = str(tmp_path / "others"), 1
     prepare.run(config, str(tmp_path / "others.bin"))
     workdir = tmp_path / "run"
     shutil.copytree(smoke_run, workdir)
     (workdir / "results.json").unlink()
-    config = kd.get_config("smoke")
+    config = kd.get_config("scratch,smoke")
     config.data.prepared = str(tmp_path / "others.bin")
     with pytest.raises(UserError, match=f"{workdir}/photos.json: "):
         training.run(config, workdir)

@@ -15,7 +15,7 @@ import numpy as np
 from PIL import Image
 
 from kdgan_jax.audit import pairs, similar, traces
-from kdgan_jax.data import photos
+from kdgan_jax.data import embedded, photos
 from kdgan_jax.pictures import bicubic, codec, colour
 from kdgan_jax.runtime.errors import UserError
 
@@ -28,7 +28,7 @@ PROBLEMS = {
     "upscaled": "Enlarged photos: no detail at the finest scale",
 }
 NOTES = {
-    "jpeg": "JPEG-compressed HR (a note: networks learn the blocks too)",
+    "jpeg": "JPEG-compressed photos (a note: networks learn the blocks of HR too)",
     "degradation": "LR that is not MATLAB's bicubic of its HR (a note)",
 }
 
@@ -42,13 +42,18 @@ class Finding(NamedTuple):
 
 @dataclass(frozen=True)
 class Folder:
-    """A folder to check: its HR files, and its LR files if it holds pairs."""
+    """A folder to check: its HR files, its LR files, or both if it holds pairs."""
 
     name: str
-    hr_root: Path
+    hr_root: Path | None
     hr: list[Path]
     lr_root: Path | None = None
     lr: tuple[Path, ...] = ()
+
+    @property
+    def photos(self) -> int:
+        """Number of files, without LR files that belong to pairs."""
+        return len(self.hr) if self.hr_root else len(self.lr)
 
 
 @dataclass(frozen=True)
@@ -86,10 +91,15 @@ class Done:
     verdict: pairs.Verdict | None = None
     reduced: np.ndarray | None = None  # thumbnail of the LR that belongs to HR
 
+    @property
+    def photo(self) -> Facts | None:
+        """The facts of HR, or of LR that is not to have HR."""
+        return self.hr if self.job.folder.hr_root else self.lr
+
 
 @dataclass(frozen=True)
 class Result:
-    """What a check found: the facts of each folder's readable HR files, and the findings."""
+    """What a check found: the facts of each folder's readable photos, and the findings."""
 
     facts: list[tuple[Folder, list[Facts]]]
     findings: list[Finding]
@@ -99,38 +109,51 @@ def plan(names: Sequence[str], lr: str | None, scale: int) -> list[Folder]:
     """Returns the named folders with their files.
 
     Args:
-      names: folders of HR images, or of HR/ and LRx{scale}/.
-      lr: folder of the LR images of a single folder.
+      names: sources of photos, as in `config.data.source`.
+      lr: folder of the LR images of a single folder of HR images.
       scale: HR size over LR size.
 
     Raises:
-      UserError: a folder is missing or holds no image; `lr` is given for several folders.
+      UserError: a folder is missing or holds no image, or has no files; `lr` is given for several
+        folders, or for one without HR.
     """
-    if lr and len(names) > 1:
+    entries = [entry for name in names for entry in photos.entries(name)]
+    if lr and len(entries) > 1:
         raise UserError(
-            f"--lr={lr} belongs to one folder, but {len(names)} are given; check them one by one"
+            f"--lr={lr} belongs to one folder, but {len(entries)} are given; check them one by one"
         )
-    folders = []
-    for name in dict.fromkeys(names):
-        root = Path(name)
-        hr_root = root / "HR" if (root / "HR").is_dir() else root
-        lr_root = Path(lr) if lr else photos.lr_folder(root, scale) if hr_root != root else None
-        hr = codec.find(hr_root)
-        if lr_root and hr_root in lr_root.parents:
-            hr = [path for path in hr if lr_root not in path.parents]
-        lr_files = tuple(codec.find(lr_root)) if lr_root else ()
-        folders.append(Folder(name, hr_root, hr, lr_root, lr_files))
-    return folders
+    return [_folder(entry, lr, scale) for entry in dict.fromkeys(entries)]
+
+
+def _folder(entry: str, lr: str | None, scale: int) -> Folder:
+    if entry == photos.EMBEDDED:
+        found = photos.installed([*embedded.TRAIN, *embedded.HOLDOUT], scale)
+        files = [photo.hr for photo in found if isinstance(photo.hr, Path)]
+        return Folder(entry, files[0].parent, files)
+    if entry.startswith(photos.TFDS):
+        raise UserError(f"{entry}: has no files to check; name folders")
+    kind, path = photos.split_kind(entry)
+    hr_root, lr_root = photos.roots(path, scale, kind)
+    if lr and not hr_root:
+        raise UserError(f"--lr={lr}: {entry} holds LR images itself; give the folder of their HR")
+    lr_root = Path(lr) if lr else lr_root
+    hr = codec.find(hr_root) if hr_root else []
+    if lr_root and hr_root and hr_root in lr_root.parents:
+        hr = [path for path in hr if lr_root not in path.parents]
+    return Folder(entry, hr_root, hr, lr_root, tuple(codec.find(lr_root)) if lr_root else ())
 
 
 def jobs(folders: Sequence[Folder], scale: int) -> list[Job]:
-    """Returns the jobs: each HR file once, with its LR, then the LR files without HR."""
+    """Returns the jobs: each HR file once, with its LR, then the LR files without HR.
+
+    A file that serves as HR and as LR without HR is examined as HR.
+    """
     work, seen = [], set()
-    for folder in folders:
+    for folder in sorted(folders, key=lambda folder: folder.hr_root is None):
         claimed = set()
         for hr in folder.hr:
             lr, missing = None, ""
-            if folder.lr_root:
+            if folder.hr_root and folder.lr_root:
                 try:
                     lr = photos.lr_of(hr, folder.hr_root, folder.lr_root, scale)
                     claimed.add(lr)
@@ -139,7 +162,10 @@ def jobs(folders: Sequence[Folder], scale: int) -> list[Job]:
             if hr.resolve() not in seen:
                 work.append(Job(folder, hr, lr, missing))
                 seen.add(hr.resolve())
-        work += [Job(folder, None, lr) for lr in folder.lr if lr not in claimed]
+        for lr in folder.lr:
+            if lr not in claimed and (folder.hr_root or lr.resolve() not in seen):
+                work.append(Job(folder, None, lr))
+                seen.add(lr.resolve())
     return work
 
 
@@ -172,7 +198,7 @@ def examine(job: Job, scale: int) -> Done:
     if job.lr:
         try:
             rgb = codec.read(job.lr).rgb
-            lr = facts(job.lr, rgb, look_for_traces=False)
+            lr = facts(job.lr, rgb, look_for_traces=not job.folder.hr_root)
             if hr and reduced is not None:
                 verdict = pairs.compare(hr.path, lr.path, hr.size, reduced, rgb, scale)
         except (UserError, MemoryError) as error:
@@ -186,12 +212,13 @@ def _unreadable(path: Path, error: Exception) -> Finding:
     return Finding("unreadable", f"{path}: does not fit into memory; reduce or remove it")
 
 
-def alone(facts: Facts, scale: int, patch: int) -> list[Finding]:
-    """Returns the findings about an HR file by itself."""
+def alone(facts: Facts, scale: int, patch: int, is_lr: bool = False) -> list[Finding]:
+    """Returns the findings about an HR file by itself, or about an LR file that has no HR."""
     findings, path = [], facts.path
-    height, width = (side - side % scale for side in facts.size)
+    height, width = (side * scale if is_lr else side - side % scale for side in facts.size)
     if min(height, width) < patch:
-        text = f"{path}: {width}x{height} is smaller than a patch of {patch}"
+        size = f"{width}x{height}{' when enlarged' if is_lr else ''}"
+        text = f"{path}: {size} is smaller than a patch of {patch}"
         findings.append(Finding("small", f"{text}; remove it, or lower --patch"))
     if facts.enlarged:
         text = f"{path}: looks enlarged from a smaller picture; use the original, or remove it"
@@ -201,7 +228,10 @@ def alone(facts: Facts, scale: int, patch: int) -> list[Finding]:
             text = "is a JPEG file" + (" and shows its 8x8 blocks" if facts.blocks else "")
         else:
             text = "is not a JPEG file, but shows JPEG's 8x8 blocks"
-        findings.append(Finding("jpeg", f"{path}: {text}; use a lossless original if there is one"))
+        advice = "use a lossless original if there is one"
+        if is_lr:
+            advice = "fine as LR, if what is to be enlarged is like it"
+        findings.append(Finding("jpeg", f"{path}: {text}; {advice}"))
     return findings
 
 
@@ -209,7 +239,7 @@ def duplicates(files: Sequence[tuple[str, Facts]]) -> list[Finding]:
     """Returns a finding for each picture that is, or nearly is, an earlier one.
 
     Args:
-      files: (the folder's name, facts) of every HR file.
+      files: (the folder's name, facts) of every photo.
     """
     findings = []
     digests, thumbs = [facts.digest for _, facts in files], [facts.thumb for _, facts in files]
@@ -301,9 +331,11 @@ def check(
             on_done(str((done.job.hr or done.job.lr or Path()).name))
     findings = [finding for done in results for finding in done.findings]
     for folder in folders:
-        findings += mismatches([done for done in results if done.job.folder is folder])
-    readable = [(done.job.folder, done.hr) for done in results if done.hr]
+        if folder.hr_root:
+            findings += mismatches([done for done in results if done.job.folder is folder])
+    readable = [(done.job.folder, done.photo) for done in results if done.photo]
     findings += duplicates([(folder.name, facts) for folder, facts in readable])
-    findings += [finding for _, facts in readable for finding in alone(facts, scale, patch)]
+    for folder, facts in readable:
+        findings += alone(facts, scale, patch, is_lr=not folder.hr_root)
     by_folder = [(f, [facts for folder, facts in readable if folder is f]) for f in folders]
     return Result(by_folder, findings)

@@ -117,7 +117,8 @@ def phase(
         name: "runs/kd:student".
       losses: by label; the log uses the labels.
       start: where the weights come from: "" (fresh), an earlier phase, or a model as `load` takes
-        it, which then also sets the phase's architecture.
+        it, which then also sets the phase's architecture. "MODEL or fresh" takes the model only if
+        it has the scale and the architecture of the phase's network.
       teachers: by name; losses refer to them as targets.
       discriminator: the opponent in the adversarial loss.
       changes: values of other fields.
@@ -172,6 +173,9 @@ def default(
     config = ConfigDict()
     config.seed = 0  # of weights and batches
     config.scale = 4  # enlargement: 2, 3 or 4
+    # If not 0, copies and steps are chosen so that the whole run takes about this long. For runs of
+    # one phase with a stored teacher.
+    config.minutes = 0.0
     config.devices = 0  # to train on; 0: all (on a CPU, the most that divide the batches)
     config.phases = tuple(phases)  # to run, in this order
     config.dtype = "float32"  # in which the trained networks convolve; or "bfloat16"

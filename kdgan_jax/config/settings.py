@@ -19,17 +19,27 @@ class Spec(NamedTuple):
 class DataConfig:
     """Photos and patches."""
 
-    # "embedded": photos inside installed packages; "tfds:div2k/bicubic_x4"; or folders, separated
-    # by commas, of HR images at any depth (or of HR/ and LRx4/).
+    # Entries separated by commas: "embedded" (photos inside installed packages),
+    # "tfds:div2k/bicubic_x4", or folders that are searched at any depth: "hr:FOLDER", "lr:FOLDER"
+    # (without HR), "pairs:FOLDER" (of HR/ and LRx4/), or FOLDER, told from what is in it.
     source: str = "embedded"
-    holdout: int = 8  # photos of the folders that are held out for the run's own evaluation
+    # Photos that are held out for the run's own evaluation, at most a fifth; of fewer than five
+    # photos, a fifth of each. "embedded" has a split of its own.
+    holdout: int = 8
+    # Share of the samples for each entry of the source, up to a common factor; (): all photos are
+    # drawn alike.
+    weights: tuple[float, ...] = ()
+    # Largest number of photos to train on, those whose names have the highest hashes; 0: all.
+    most: int = 0
+    # What a folder holds that neither says so nor has HR/ or LRx4/ in it: "hr", or "lr" for
+    # pictures that are to be enlarged.
+    plain: str = "hr"
     # Copies of each training photo, and how their LR images are degraded: levels of
     # data.degradations.LEVELS, separated by commas, which the copies take in turn. Held-out photos
     # have one copy, of the first level.
     copies: int = 1
     degradation: str = "none"
-    # Largest side of a copy in LR pixels, cut at a random place; 0: whole photos. Crops of held-out
-    # photos may be twice as large.
+    # Largest side of a copy in LR pixels, cut at a random place; 0: whole photos.
     crop: int = 0
     # Folder of outputs of teachers that are stored; "": `labels/` in the workdir. They may take
     # `labels_mb` megabytes, and are made at the start of a run or by kdgan_jax.label.
@@ -158,6 +168,7 @@ class PhaseConfig:
       spec: architecture and arguments of that network.
       checkpoint: a model that is used instead of training the network; "" trains it.
       start: where the weights come from: "" (fresh), an earlier phase, or a path.
+      start_if_fits: whether weights are fresh if that model has another scale or architecture.
       teachers: by name.
       losses: by label.
       discriminator: None unless a loss needs one.
@@ -183,6 +194,7 @@ class PhaseConfig:
     dtype: str = "float32"
     number: int = 0
     needs_hr: bool = True
+    start_if_fits: bool = False
 
     @property
     def steps(self) -> int:
@@ -217,6 +229,7 @@ class RunConfig:
       seed: of weights and batches.
       scale: enlargement.
       devices: number to train on; 0 for all.
+      minutes: that the whole run should take; 0 if it takes as long as it takes.
       phases: in the order in which they run.
       data: photos and patches.
       loop: intervals of the training loop.
@@ -230,6 +243,7 @@ class RunConfig:
     data: DataConfig
     loop: LoopConfig
     saved: Mapping[str, Any] = field(default_factory=dict)
+    minutes: float = 0.0
 
     @property
     def largest_patch(self) -> int:

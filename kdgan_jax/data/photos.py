@@ -1,7 +1,7 @@
 """Photos: where they come from, which are held out, and how pairs of HR and LR are made.
 
-A source is "embedded" (photos inside the scikit-image and scikit-learn wheels), "tfds:NAME"
-(TensorFlow Datasets, which needs a network once), or folders separated by commas. A folder is
+A source is entries separated by commas: "embedded" (photos inside the scikit-image and scikit-learn
+wheels), "tfds:NAME" (TensorFlow Datasets, which needs a network once), or a folder, which is
 searched at any depth. "hr:FOLDER" holds HR images, "lr:FOLDER" LR images that have no HR, and
 "pairs:FOLDER" has `HR/` and `LRx{scale}/`; a folder alone is told from what is in it.
 """
@@ -9,6 +9,7 @@ searched at any depth. "hr:FOLDER" holds HR images, "lr:FOLDER" LR images that h
 import functools
 import hashlib
 import importlib.util
+import itertools
 import logging
 import zlib
 from collections import Counter
@@ -68,6 +69,7 @@ class Photo(NamedTuple):
         of the image that a network makes from LR.
       part: the part of the photo that is used, or None for all of it.
       copy: how its LR image is degraded, or None if it is not.
+      entry: number of the entry of the source that it comes from.
     """
 
     name: str
@@ -76,6 +78,7 @@ class Photo(NamedTuple):
     full_size: tuple[int, int]
     part: Box | None = None
     copy: Copy | None = None
+    entry: int = 0
 
     @property
     def size(self) -> tuple[int, int]:
@@ -145,7 +148,7 @@ def _read(photo: Photo, image: Image) -> np.ndarray:
     return pixels(image)
 
 
-def _part(image: np.ndarray, part: Box | None, scale: int) -> np.ndarray:
+def part_of(image: np.ndarray, part: Box | None, scale: int) -> np.ndarray:
     """Returns the part of an image that is 1 / `scale` as large as HR."""
     if part is None:
         return image
@@ -160,7 +163,7 @@ def _read_lr(photo: Photo, scale: int) -> np.ndarray:
             f"{photo.lr}: decodes to {lr.shape[1]}x{lr.shape[0]}, which is not the size in its"
             " header; save it again or remove it"
         )
-    return _part(lr, photo.part, scale)
+    return part_of(lr, photo.part, scale)
 
 
 def _read_hr(photo: Photo, scale: int) -> dict[str, np.ndarray]:
@@ -170,11 +173,11 @@ def _read_hr(photo: Photo, scale: int) -> dict[str, np.ndarray]:
             f"{photo.hr}: decodes to {hr.shape[1]}x{hr.shape[0]}, but its header says"
             f" {photo.full_size[1]}x{photo.full_size[0]}; save it again or remove it"
         )
-    images = {"hr": _part(hr, photo.part, 1)}
+    images = {"hr": part_of(hr, photo.part, 1)}
     if photo.lr is not None:
         lr = _read(photo, photo.lr)
         _check_pair(photo.lr, lr.shape[:2], photo.full_size, scale)
-        images["lr"] = _part(lr, photo.part, scale)
+        images["lr"] = part_of(lr, photo.part, scale)
     return images
 
 
@@ -264,7 +267,34 @@ def lr_folder(folder: Path, scale: int) -> Path | None:
     return None
 
 
-def folder(path: str | Path, scale: int, kind: str = "") -> tuple[list[Photo], list[str]]:
+def roots(
+    path: str | Path, scale: int, kind: str = "", plain: str = "hr"
+) -> tuple[Path | None, Path | None]:
+    """Returns where the HR and the LR images of a folder are; None for those that are not used.
+
+    Args:
+      path: of the folder.
+      scale: HR size over LR size.
+      kind: one of `KINDS`, or "" to tell from what is in the folder: `HR/` with a folder of LR
+        images makes pairs, and a folder of LR images alone has no HR.
+      plain: what a folder holds that has neither, "hr" or "lr".
+
+    Raises:
+      UserError: the folder lacks what its kind needs.
+    """
+    root = Path(path)
+    has_hr, lr_root = (root / "HR").is_dir(), lr_folder(root, scale)
+    kind = kind or (("pairs" if has_hr else "lr") if lr_root else "hr" if has_hr else plain)
+    if kind == "lr":
+        return None, lr_root or root
+    if kind == "pairs" and not (has_hr and lr_root):
+        raise UserError(f"{root}: pairs need HR/ and LRx{scale}/ in it; add what is missing")
+    return root / "HR" if has_hr else root, lr_root if kind == "pairs" else None
+
+
+def folder(
+    path: str | Path, scale: int, kind: str = "", plain: str = "hr"
+) -> tuple[list[Photo], list[str]]:
     """Returns the photos below a folder, and a message for each file that cannot be used.
 
     A photo's name is its path below the folder, without the suffix unless two files share the rest.
@@ -272,18 +302,14 @@ def folder(path: str | Path, scale: int, kind: str = "") -> tuple[list[Photo], l
     Args:
       path: of the folder.
       scale: HR size over LR size.
-      kind: one of `KINDS`, or "" to tell from what is in the folder: `HR/` with a folder of LR
-        images makes pairs, a folder of LR images alone has no HR, and anything else is HR.
+      kind: as for `roots`.
+      plain: as for `roots`.
 
     Raises:
       UserError: the folder is missing, holds no image, or lacks what its kind needs.
     """
-    root = Path(path)
-    has_hr, lr_root = (root / "HR").is_dir(), lr_folder(root, scale)
-    kind = kind or ("hr" if lr_root is None else "pairs" if has_hr else "lr")
-    if kind == "pairs" and not (has_hr and lr_root):
-        raise UserError(f"{root}: pairs need HR/ and LRx{scale}/ in it; add what is missing")
-    image_root = (lr_root or root) if kind == "lr" else root / "HR" if has_hr else root
+    hr_root, lr_root = roots(path, scale, kind, plain)
+    image_root = hr_root or lr_root or Path(path)
     photos, unusable = [], []
     files = codec.find(image_root)
     stems = Counter(file.with_suffix("") for file in files)
@@ -291,11 +317,10 @@ def folder(path: str | Path, scale: int, kind: str = "") -> tuple[list[Photo], l
         below = file.relative_to(image_root)
         name = str(below.with_suffix("") if stems[file.with_suffix("")] == 1 else below)
         try:
-            if kind == "lr":
+            if hr_root is None:
                 photos.append(_lr_photo(file, scale, name))
             else:
-                pair = kind == "pairs" and lr_root
-                lr = lr_of(file, image_root, lr_root, scale) if pair and lr_root else None
+                lr = lr_of(file, hr_root, lr_root, scale) if lr_root else None
                 photos.append(_photo(file, lr, scale, name))
         except UserError as error:
             unusable.append(str(error))
@@ -337,33 +362,59 @@ def gather(data: DataConfig, scale: int, largest_patch: int) -> Photos:
       largest_patch: side of the run's largest HR patch.
 
     Raises:
-      UserError: no photo is left, or more than `data.max_bad_fraction` of them are unusable.
+      UserError: no photo is left to train on or to hold out, or more than
+        `data.max_bad_fraction` of them are unusable.
     """
-    unusable: list[str] = []
-    if data.source == "embedded":
-        split = Photos(installed(embedded.TRAIN, scale), installed(embedded.HOLDOUT, scale))
-    elif data.source.startswith("tfds:"):
-        from kdgan_jax.data import tfds  # imports TensorFlow
-
-        pairs = tfds.pairs(data.source.removeprefix("tfds:"), scale, data.memory_mb)
-        split = _hold_out([Photo(n, hr, lr, hr.shape[:2]) for n, hr, lr in pairs], data.holdout)
-    else:
-        photos, unusable = folders(data.source, scale)
-        if _too_many(unusable, len(photos), data.max_bad_fraction):  # the reason for too few
-            _report_unusable(data.source, unusable, len(photos), data.max_bad_fraction)
-        split = _hold_out(photos, data.holdout)
+    photos, unusable = of_source(data.source, scale, data.plain, data.memory_mb)
+    if _too_many(unusable, len(photos), data.max_bad_fraction):  # the reason for too few
+        _report_unusable(data.source, unusable, len(photos), data.max_bad_fraction)
+    lr_patch = -(-largest_patch // scale)
+    split = _split(photos, data, scale, lr_patch)
+    whole = sum(photo.part is None for photo in split.holdout)
     train = large_enough(
-        split.train, largest_patch, len(split.holdout), data.max_bad_fraction, data.source, unusable
+        split.train, largest_patch, whole, data.max_bad_fraction, data.source, unusable
     )
+    if not split.holdout:
+        least = next(n for n in itertools.count(5 * lr_patch) if _lengths(n, lr_patch))
+        raise UserError(
+            f"{data.source}: of fewer than {FEW} photos ({len(photos)}), none can be divided into a"
+            f" part for training and a held-out one, which takes {least}x{lr_patch} LR pixels; add"
+            " photos, use larger ones, or lower hr_patch"
+        )
+    train = _some(train, data.most)
+    check_weights(data.weights, train, data.source)
     if not data.copied:
         return Photos(train, split.holdout)
     return Photos(
         copies(train, data.levels, data.copies, scale, data.crop),
-        copies(split.holdout, data.levels[:1], 1, scale, 2 * data.crop),
+        copies(split.holdout, data.levels[:1], 1, scale, data.crop),
     )
 
 
+def _some(photos: list[Photo], most: int) -> list[Photo]:
+    """Returns `most` of the photos, in their order: those whose names have the highest hashes."""
+    if not 0 < most < len(photos):
+        return photos
+    chosen = sorted(range(len(photos)), key=lambda i: _hash(photos[i]))[-most:]
+    return [photos[i] for i in sorted(chosen)]
+
+
+EMBEDDED, TFDS = "embedded", "tfds:"
 KINDS = "hr", "lr", "pairs"  # of folders
+
+
+def entries(source: str) -> list[str]:
+    """Returns the entries of a source.
+
+    Raises:
+      UserError: one is empty.
+    """
+    words = [word.strip() for word in source.split(",")]
+    if not all(words):
+        raise UserError(
+            f"config.data.source={source!r}: an entry is missing beside a comma; remove the comma"
+        )
+    return words
 
 
 def split_kind(entry: str) -> tuple[str, str]:
@@ -372,19 +423,53 @@ def split_kind(entry: str) -> tuple[str, str]:
     return (kind, path) if colon and kind in KINDS else ("", entry.strip())
 
 
-def folders(source: str, scale: int) -> tuple[list[Photo], list[str]]:
-    """Returns the photos of all folders in `source`, and messages like `folder`.
+def of_source(
+    source: str, scale: int, plain: str = "hr", memory_mb: int = 0
+) -> tuple[list[Photo], list[str]]:
+    """Returns the photos of all entries of a source, and messages like `folder`.
 
     A file is one photo; it is two if one entry takes it as HR and another as LR at its own size.
+
+    Args:
+      source: as in the config.
+      scale: HR size over LR size.
+      plain: as for `roots`.
+      memory_mb: what the photos of a TFDS entry may take; 0 leaves them out.
+
+    Raises:
+      UserError: an entry has no photos.
     """
-    photos: dict[tuple[Path, bool], Photo] = {}
+    photos: dict[tuple[Path | int, bool], Photo] = {}
     unusable: list[str] = []
-    for entry in source.split(","):
-        kind, path = split_kind(entry)
-        of_folder, messages = folder(path, scale, kind)
-        photos |= {(Path(str(p.place)).resolve(), p.hr is None): p for p in of_folder}
+    for number, entry in enumerate(entries(source)):
+        found, messages = _of_entry(entry, scale, plain, memory_mb)
+        photos |= {(_file(p), p.hr is None): p._replace(entry=number) for p in found}
         unusable += messages
     return list(photos.values()), unusable
+
+
+def _of_entry(entry: str, scale: int, plain: str, memory_mb: int) -> tuple[list[Photo], list[str]]:
+    if entry == EMBEDDED:
+        return installed([*embedded.TRAIN, *embedded.HOLDOUT], scale), []
+    if not entry.startswith(TFDS):
+        kind, path = split_kind(entry)
+        return folder(path, scale, kind, plain)
+    if not memory_mb:
+        return [], []
+    from kdgan_jax.data import tfds  # imports TensorFlow
+
+    pairs = tfds.pairs(entry.removeprefix(TFDS), scale, memory_mb)
+    return [Photo(name, hr, lr, hr.shape[:2]) for name, hr, lr in pairs], []
+
+
+def check_weights(weights: Sequence[float], photos: Sequence[Photo], source: str) -> None:
+    """Raises a UserError if an entry of the source has a weight and no training photos."""
+    empty = set(range(len(weights))) - {photo.entry for photo in photos}
+    if empty:
+        raise UserError(
+            f"config.data.weights={tuple(weights)}: entry {min(empty) + 1} of {source} has no"
+            " photos to train on; leave out the entry and its weight"
+        )
 
 
 def large_enough(
@@ -445,27 +530,99 @@ def _report_unusable(
         )
 
 
-def _hold_out(photos: list[Photo], number: int) -> Photos:
-    """Holds out the `number` files whose names have the lowest hashes.
+FEW = 5  # files: of fewer, none is held out as a whole
+GAPS = range(16, 33)  # LR pixels between the parts of a divided photo; the most that fit are taken
+
+
+def _split(photos: Sequence[Photo], data: DataConfig, scale: int, lr_patch: int) -> Photos:
+    """Holds out photos; those of "embedded" have a split of their own.
+
+    Args:
+      photos: of the source.
+      data: names the source and the number to hold out.
+      scale: HR size over LR size.
+      lr_patch: side of the largest patch in LR pixels.
+    """
+    names = entries(data.source)
+    own = [photo for photo in photos if names[photo.entry] == EMBEDDED]
+    others = [photo for photo in photos if names[photo.entry] != EMBEDDED]
+    held_out = {Path(path).stem for path in embedded.HOLDOUT}
+    split = _hold_out(others, data.holdout, scale, lr_patch) if others else Photos([], [])
+    return Photos(
+        [photo for photo in own if photo.name not in held_out] + split.train,
+        [photo for photo in own if photo.name in held_out] + split.holdout,
+    )
+
+
+def _hold_out(photos: Sequence[Photo], number: int, scale: int, lr_patch: int) -> Photos:
+    """Holds out the `number` files whose names have the lowest hashes, and at most a fifth.
 
     Thus a photo stays on its side when others come or go, and when the patch size changes. A file
-    that serves as HR and as LR is on one side.
+    that serves as HR and as LR is on one side. Few files are divided instead.
     """
+    if number < 1:
+        raise UserError(f"config.data.holdout={number} must be at least 1")
     files = [_file(photo) for photo in photos]
-    hashes = {
-        file: hashlib.sha256(_encoded(photo.name)).hexdigest()
-        for file, photo in zip(files, photos, strict=True)
-    }
-    if not 0 < number < len(hashes):
-        raise UserError(
-            f"config.data.holdout={number} must be at least 1 and less than the {len(hashes)}"
-            " usable photos"
+    hashes = {file: _hash(photo) for file, photo in zip(files, photos, strict=True)}
+    if len(hashes) < FEW:
+        return _divide(photos, files, scale, lr_patch)
+    most = len(hashes) // 5
+    if number > most:
+        log.info(
+            "held out %d of %d photos; config.data.holdout=%d would be more than a fifth",
+            *(most, len(hashes), number),
         )
-    lowest = set(sorted(hashes, key=lambda file: hashes[file])[:number])
+    lowest = set(sorted(hashes, key=lambda file: hashes[file])[: min(number, most)])
     return Photos(
         [photo for file, photo in zip(files, photos, strict=True) if file not in lowest],
         [photo for file, photo in zip(files, photos, strict=True) if file in lowest],
     )
+
+
+def _divide(
+    photos: Sequence[Photo], files: Sequence[Path | int], scale: int, lr_patch: int
+) -> Photos:
+    """Holds out a part of each photo; those that are too small serve training only."""
+    parts = [_parts(photo, scale, lr_patch) for photo in photos]
+    # A file that serves as HR and as LR is divided in both roles or in none.
+    small = {file for file, both in zip(files, parts, strict=True) if not both}
+    divided = [both for file, both in zip(files, parts, strict=True) if both and file not in small]
+    whole = [photo for file, photo in zip(files, photos, strict=True) if file in small]
+    log.info(
+        "fewer than %d photos: %d of %d are divided, and the last fifth of each is held out%s",
+        *(FEW, len(divided), len(photos)),
+        f"; too small for that: {', '.join(photo.name for photo in whole)}" if whole else "",
+    )
+    return Photos([train for train, _ in divided] + whole, [held for _, held in divided])
+
+
+def _lengths(side: int, lr_patch: int) -> tuple[int, int] | None:
+    """Returns how much of a photo's longer side is for training and held out, in LR pixels.
+
+    It is None if a patch does not fit into both.
+    """
+    held_out = side // 5
+    gap = min(side - held_out - lr_patch, GAPS[-1])
+    return (side - held_out - gap, held_out) if held_out >= lr_patch and gap in GAPS else None
+
+
+def _parts(photo: Photo, scale: int, lr_patch: int) -> tuple[Photo, Photo] | None:
+    """Returns a photo's part for training and its held-out part, or None if it is too small."""
+    height, width = photo.full_size
+    side = max(height, width)
+    lengths = _lengths(side // scale, lr_patch)
+    if not lengths or min(height, width) < lr_patch * scale:
+        return None
+    train, held_out = (length * scale for length in lengths)
+    if height == side:
+        boxes = Box(0, 0, train, width), Box(side - held_out, 0, held_out, width)
+    else:
+        boxes = Box(0, 0, height, train), Box(0, side - held_out, height, held_out)
+    return photo._replace(part=boxes[0]), photo._replace(part=boxes[1])
+
+
+def _hash(photo: Photo) -> str:
+    return hashlib.sha256(_encoded(photo.name)).hexdigest()
 
 
 def _file(photo: Photo) -> Path | int:

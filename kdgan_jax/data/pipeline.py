@@ -15,7 +15,7 @@ from kdgan_jax.config.settings import BatchConfig, DataConfig
 from kdgan_jax.data import sampling
 from kdgan_jax.data.batches import Batch
 from kdgan_jax.data.buffers import Buffers, square_side
-from kdgan_jax.data.photos import Photo, load, pixels
+from kdgan_jax.data.photos import Photo, load, part_of, pixels
 from kdgan_jax.data.tensorflow import tf
 from kdgan_jax.pictures import bicubic
 from kdgan_jax.runtime.console import log
@@ -28,9 +28,16 @@ DRAWN_AT_ONCE = 2**16  # samples
 class PatchSource:
     """The training photos of a run, decoded or to be decoded on the fly."""
 
-    def __init__(self, photos: Buffers | list[Photo], data: DataConfig, scale: int) -> None:
+    def __init__(
+        self,
+        photos: Buffers | list[Photo],
+        data: DataConfig,
+        scale: int,
+        entries: np.ndarray | None = None,
+    ) -> None:
         self.scale = scale
         self._data = data
+        self._entries = entries  # of the source, one number for each photo; needed for weights
         self._unreadable: set[int] = set()  # photos that could be read when the run began
         self._lock = threading.Lock()  # TensorFlow decodes on its own threads
         self._buffers = photos if isinstance(photos, Buffers) else None
@@ -74,7 +81,9 @@ class PatchSource:
         if config.batch % processes:
             raise ValueError(f"batch={config.batch} is not divisible by the {processes} processes")
         share, size = config.batch // processes, config.hr_patch // self.scale
-        table = sampling.tabulate(self._sides, size, self._data.sampling)
+        table = sampling.tabulate(
+            *(self._sides, size, self._data.sampling, self._data.weights, self._entries)
+        )
         draw = jax.jit(lambda index: sampling.draw(seed, index, table))
         chunk = max(1, DRAWN_AT_ONCE // share)
         for first in range(start, config.steps, chunk):
@@ -193,18 +202,19 @@ class PatchSource:
             beyond.append((max(-start, 0), max(stop - side, 0)))
         if source.hr is None or source.copy:  # a copy is degraded as a whole
             images = load(source, self.scale)
-            lr, hr = _part(images["lr"], inside, 1), images.get("hr")
+            lr, hr = _inside(images["lr"], inside, 1), images.get("hr")
         else:
-            hr = bicubic.crop_to_multiple(pixels(source.hr), self.scale)
+            whole = bicubic.crop_to_multiple(pixels(source.hr), self.scale)
+            hr = part_of(whole, source.part, 1)
             if source.lr is None:
                 lr = _downscaled(hr, inside, self.scale)
             else:
-                lr = _part(pixels(source.lr), inside, 1)
+                lr = _inside(part_of(pixels(source.lr), source.part, self.scale), inside, 1)
         if hr is None:
             side = (size + 2 * margin) * self.scale
             return _extended(lr, beyond, 1), np.zeros((side, side, 3), np.uint8)
         return _extended(lr, beyond, 1), _extended(
-            _part(hr, inside, self.scale), beyond, self.scale
+            _inside(hr, inside, self.scale), beyond, self.scale
         )
 
 
@@ -218,7 +228,7 @@ def read_all(photo: Photo) -> None:
 Window = list[tuple[int, int]]  # first and end, of lines and of columns, in LR pixels
 
 
-def _part(image: np.ndarray, window: Window, scale: int) -> np.ndarray:
+def _inside(image: np.ndarray, window: Window, scale: int) -> np.ndarray:
     """Returns the pixels in a window of an image that is `scale` times as large as LR."""
     (top, bottom), (left, right) = window
     return image[top * scale : bottom * scale, left * scale : right * scale]
@@ -228,7 +238,7 @@ def _downscaled(hr: np.ndarray, window: Window, scale: int) -> np.ndarray:
     """Returns the pixels in a window of MATLAB's bicubic of the whole of `hr`."""
     (top, bottom), (left, right) = window
     around = [(max(start - BORDER, 0), stop + BORDER) for start, stop in window]
-    lr = bicubic.downscale(_part(hr, around, scale), scale)
+    lr = bicubic.downscale(_inside(hr, around, scale), scale)
     y, x = top - around[0][0], left - around[1][0]
     return lr[y : y + bottom - top, x : x + right - left]
 

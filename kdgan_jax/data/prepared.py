@@ -1,8 +1,8 @@
 """A file of decoded photos that is mapped into memory, so that a second run starts in seconds.
 
 The file consists of a line that names the format, a line of JSON (the header), and the bytes of the
-rows of `Buffers`. The header lists the photos with hashes of their files, the scale, and a SHA-256
-of its other entries and the rows.
+rows of `Buffers`. The header lists the photos with hashes of their files, the scale, how the photos
+were copied, and a SHA-256 of its other entries and the rows.
 """
 
 import hashlib
@@ -14,15 +14,18 @@ from typing import Any
 import numpy as np
 
 from kdgan_jax.config.settings import DataConfig
-from kdgan_jax.data import buffers, embedded
+from kdgan_jax.data import buffers
 from kdgan_jax.data.buffers import Buffers
 from kdgan_jax.data.photos import (
+    EMBEDDED,
+    TFDS,
     Photo,
     Photos,
-    folders,
+    check_weights,
+    entries,
     image_digest,
-    installed,
     large_enough,
+    of_source,
     split_kind,
 )
 from kdgan_jax.formats.reading import UNUSABLE
@@ -32,16 +35,20 @@ from kdgan_jax.runtime.files import replacing
 FORMAT = "kdgan_jax.photos 1, LR by MATLAB's bicubic"
 MAX_HEADER = 2**28  # bytes; about a million photos
 COMMAND = "python -m kdgan_jax.prepare"
+# How files are made that do not say so, since they are older.
+OLD = {"degradation": "none", "copies": 1, "crop": 0, "plain": "hr", "entries": 1}
 
 
-def _entry(photo: Photo, role: str) -> dict[str, Any]:
-    return {
+def _entry(photo: Photo, role: str, digests: dict[int, str | None]) -> dict[str, Any]:
+    entry = {
         "name": photo.name,
         "role": role,
         "size": list(photo.size),
-        "hr": image_digest(photo.hr),
-        "lr": image_digest(photo.lr),
+        "hr": digests[id(photo.hr)],
+        "lr": digests[id(photo.lr)],
+        "entry": photo.entry,
     }
+    return entry | ({"photo": photo.copy.photo} if photo.copy else {})
 
 
 def _digest(header: dict[str, Any], arrays: Iterable[np.ndarray]) -> str:
@@ -65,7 +72,7 @@ def save(
     Args:
       path: of the file, which appears only when it is complete.
       photos: from `photos.gather`.
-      data: the source of the photos.
+      data: the source of the photos, and how they are copied.
       scale: HR size over LR size.
       on_photo: called with the name of each decoded photo.
 
@@ -77,11 +84,16 @@ def save(
     )
     held_out = {id(photo) for photo in photos.holdout}  # two folders may hold the same names
     source = _absolute(data.source)
+    images = {id(image): image for photo in kept for image in (photo.hr, photo.lr)}
+    digests = {key: image_digest(image) for key, image in images.items()}  # once for all copies
     header = {
         "scale": scale,
         "source": source,
-        "found": len(_current(source, scale)),
-        "photos": [_entry(p, "holdout" if id(p) in held_out else "train") for p in kept],
+        "plain": data.plain,
+        "entries": len(entries(source)),
+        **_copying(data),
+        "found": len(_current(source, scale, data.plain)),
+        "photos": [_entry(p, "holdout" if id(p) in held_out else "train", digests) for p in kept],
         "images": {name: list(rows.shape) for name, rows in decoded.rows.items()},
     }
     header["sha256"] = _digest(header, decoded.rows.values())
@@ -94,20 +106,32 @@ def save(
 
 def _absolute(source: str) -> str:
     """Returns `source` with absolute paths of folders."""
-    if source == "embedded" or source.startswith("tfds:"):
-        return source
-    entries = [split_kind(entry) for entry in source.split(",")]
-    return ",".join(f"{kind}:{Path(path).resolve()}".lstrip(":") for kind, path in entries)
+    absolute = []
+    for entry in entries(source):
+        kind, path = split_kind(entry)
+        is_folder = entry != EMBEDDED and not entry.startswith(TFDS)
+        absolute.append(f"{kind}:{Path(path).resolve()}".lstrip(":") if is_folder else entry)
+    return ",".join(absolute)
 
 
-def load(path: str | Path, scale: int) -> tuple[Buffers, Photos]:
+def _copying(data: DataConfig) -> dict[str, Any]:
+    """Returns how photos are copied."""
+    return {"degradation": ",".join(data.levels), "copies": data.copies, "crop": data.crop}
+
+
+def load(path: str | Path, scale: int, data: DataConfig | None = None) -> tuple[Buffers, Photos]:
     """Returns the training photos of a file, decoded, and a list of all its photos.
 
     In the list, training photos are only named, and held-out photos are decoded.
 
+    Args:
+      path: of the file.
+      scale: HR size over LR size.
+      data: what the run asks for; None takes any.
+
     Raises:
-      UserError: the file is missing, of another format or scale, truncated or altered, or its
-        photos still exist and have changed.
+      UserError: the file is missing, of another format or scale, truncated or altered, its photos
+        still exist and have changed, or it was made for another `data`.
     """
     path = Path(path)
     try:
@@ -115,8 +139,10 @@ def load(path: str | Path, scale: int) -> tuple[Buffers, Photos]:
         if header["scale"] != scale:
             raise ValueError(f"it is for scale {header['scale']}, config.scale is {scale}")
         rows = _rows(path, start, header)
-        names, sizes, roles = _listed(header)
+        names, sizes, roles, numbers = _listed(header)
         sides = np.array(sizes, np.int64).reshape(-1, 2) // scale
+        if data:
+            _refuse_other(path, header, data)
         _refuse_changed(path, header)
     except UserError:
         raise
@@ -130,11 +156,12 @@ def load(path: str | Path, scale: int) -> tuple[Buffers, Photos]:
     train, holdout = [], []
     for i, (name, size, role) in enumerate(zip(names, sizes, roles, strict=True)):
         has_hr = "hr" in rows and decoded.has("hr")[i]
+        photo = Photo(name, Path(name) if has_hr else None, Path(name), size, entry=numbers[i])
         if role == "train":
-            train.append(Photo(name, Path(name) if has_hr else None, Path(name), size))
+            train.append(photo)
         else:
             hr = decoded.image("hr", i) if has_hr else None
-            holdout.append(Photo(name, hr, decoded.image("lr", i), size))
+            holdout.append(photo._replace(hr=hr, lr=decoded.image("lr", i)))
     return decoded.select(list(range(len(train)))), Photos(train, holdout)
 
 
@@ -144,17 +171,18 @@ def open_for(data: DataConfig, scale: int, largest_patch: int) -> tuple[Buffers,
     Training photos smaller than the patch are logged and skipped.
 
     Args:
-      data: names the file.
+      data: names the file, and how its photos are to be copied and weighted.
       scale: HR size over LR size.
       largest_patch: side of the run's largest HR patch.
 
     Raises:
       UserError: the file cannot be used, or too many of its photos cannot.
     """
-    decoded, photos = load(data.prepared, scale)
+    decoded, photos = load(data.prepared, scale, data)
     train = large_enough(
         photos.train, largest_patch, len(photos.holdout), data.max_bad_fraction, data.prepared
     )
+    check_weights(data.weights, train, data.prepared)
     kept = {id(photo) for photo in train}
     indices = [i for i, photo in enumerate(photos.train) if id(photo) in kept]
     return decoded.select(indices), Photos(train, photos.holdout)
@@ -174,15 +202,20 @@ def _header(path: Path) -> tuple[dict[str, Any], int]:
         return json.loads(line), file.tell()
 
 
-def _listed(header: dict[str, Any]) -> tuple[list[str], list[tuple[int, int]], list[str]]:
-    """Returns names, sizes and roles of the photos in a header."""
+def _listed(
+    header: dict[str, Any],
+) -> tuple[list[str], list[tuple[int, int]], list[str], list[int]]:
+    """Returns names, sizes, roles and entries of the source of the photos in a header."""
     names = [photo["name"] for photo in header["photos"]]
     sizes = [(height, width) for height, width in (photo["size"] for photo in header["photos"])]
     if not all(isinstance(name, str) for name in names):
         raise ValueError("its photos have no names")
     if not all(type(side) is int and side >= 0 for size in sizes for side in size):
         raise ValueError("its photos have no sizes")
-    return names, sizes, [photo["role"] for photo in header["photos"]]
+    numbers = [photo.get("entry", 0) for photo in header["photos"]]
+    if not all(type(number) is int and number >= 0 for number in numbers):
+        raise ValueError("its photos are of no entry of the source")
+    return names, sizes, [photo["role"] for photo in header["photos"]], numbers
 
 
 def _has(header: dict[str, Any], name: str) -> np.ndarray:
@@ -221,30 +254,48 @@ def _rows(path: Path, start: int, header: dict[str, Any]) -> dict[str, np.ndarra
     return rows
 
 
-def _current(source: str, scale: int) -> list[Photo]:
-    """Returns the photos that `source` has now; none for TFDS, which has no files."""
-    if source.startswith("tfds:"):
-        return []
+def _current(source: str, scale: int, plain: str) -> list[Photo]:
+    """Returns the photos that `source` has now, without those of TFDS, which have no files."""
     try:
-        if source == "embedded":
-            return installed([*embedded.TRAIN, *embedded.HOLDOUT], scale)
-        return folders(source, scale)[0]
+        return of_source(source, scale, plain)[0]
     except (UserError, OSError):  # removed or inaccessible
         return []
 
 
+def _refuse_other(path: Path, header: dict[str, Any], data: DataConfig) -> None:
+    """Raises a UserError if a file was made for other copies, or for another number of weights."""
+    made = OLD | header
+    for field, value in _copying(data).items():
+        if made[field] != value:
+            raise UserError(
+                f"{path}: was made with config.data.{field}={made[field]!r}, but the config asks"
+                f" for {value!r}; set it to the same, or make the file again with {COMMAND}"
+            )
+    if data.weights and len(data.weights) != made["entries"]:
+        raise UserError(
+            f"{path}: was made from a source of {made['entries']} entries, but"
+            f" config.data.weights={tuple(data.weights)} has {len(data.weights)}; give as many, or"
+            f" make the file again with {COMMAND}"
+        )
+
+
 def _refuse_changed(path: Path, header: dict[str, Any]) -> None:
     """Raises a UserError if the photos of a file still exist and have changed."""
-    current = _current(header["source"], header["scale"])
+    current = _current(header["source"], header["scale"], header.get("plain", OLD["plain"]))
     if not current:
         return
+    without_files = [n for n, word in enumerate(entries(header["source"])) if word.startswith(TFDS)]
     changed = ""
     if len(current) != header["found"]:
         changed = f"{len(current)} photos instead of {header['found']}"
-    entries = {(p.name, image_digest(p.hr), image_digest(p.lr)) for p in current}
+    known = {(p.name, image_digest(p.hr), image_digest(p.lr)) for p in current}
     for entry in header["photos"]:
-        if (entry["name"], entry["hr"], entry["lr"]) not in entries:
-            changed = repr(entry["name"])
+        name = entry.get("photo", entry["name"])
+        if (
+            entry.get("entry") not in without_files
+            and (name, entry["hr"], entry["lr"]) not in known
+        ):
+            changed = repr(name)
     if changed:
         raise UserError(
             f"{path}: its photos have changed since it was made ({changed}); make it again with"

@@ -4,6 +4,7 @@ Both backends, tf.data on the host and the train step on the accelerator, cut at
 32-bit integers are used, so that all devices draw the same places.
 """
 
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -42,7 +43,13 @@ class Table(NamedTuple):
     free: np.ndarray
 
 
-def tabulate(sides: np.ndarray, size: int, uniform_over: str = "pixels") -> Table:
+def tabulate(
+    sides: np.ndarray,
+    size: int,
+    uniform_over: str = "pixels",
+    weights: Sequence[float] = (),
+    entries: np.ndarray | None = None,
+) -> Table:
     """Returns the table of photos for LR patches of `size`.
 
     Args:
@@ -50,11 +57,18 @@ def tabulate(sides: np.ndarray, size: int, uniform_over: str = "pixels") -> Tabl
       size: side of a patch in LR pixels.
       uniform_over: "pixels": all places are equally likely, in whichever photo; "images": all
         photos are equally likely.
+      weights: of the entries of the source: their shares of all samples, up to a factor; () to
+        draw over the photos of all entries alike.
+      entries: (N,) the number of each photo's entry, needed for weights.
     """
     free = sides.astype(np.int64) - size + 1
-    weights = free[:, 0] * free[:, 1] if uniform_over == "pixels" else np.ones(len(sides), np.int64)
-    cuts = np.cumsum(weights)[:-1] / weights.sum()
-    return Table(np.floor(cuts * 2**32).astype(np.uint32), free.astype(np.uint32))
+    shares = free[:, 0] * free[:, 1] if uniform_over == "pixels" else np.ones(len(sides), np.int64)
+    if weights:
+        assert entries is not None
+        shares = np.array(weights)[entries] * (shares / np.bincount(entries, shares)[entries])
+    cuts = np.cumsum(shares)[:-1] / shares.sum()
+    cuts = np.minimum(np.floor(cuts * 2**32), 2**32 - 1)  # a tiny share may round to nothing
+    return Table(cuts.astype(np.uint32), free.astype(np.uint32))
 
 
 def draw(seed: int, index: Any, table: Table) -> Places:

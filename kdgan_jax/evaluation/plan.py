@@ -203,8 +203,8 @@ def _photos(kind: str, path: str, scale: int, smallest: int) -> list[Photo]:
     photos, unusable = folder(path, scale, kind)
     unusable += [
         f"{photo.place}: {photo.size[1]}x{photo.size[0]}"
-        f"{'' if photo.hr is not None else ' enlarged'} is too small to be measured; remove it, sides"
-        f" must be at least {smallest} pixels"
+        f"{'' if photo.hr is not None else ' enlarged'} is too small to be measured; remove it,"
+        f" sides must be at least {smallest} pixels"
         for photo in photos
         if min(photo.size) < smallest
     ]

@@ -76,7 +76,8 @@ def line(
     Args:
       example: the photo.
       pictures: the models' SR images by name.
-      rows: per model and image, from `measure.images`; their figures stand below the crops.
+      rows: per model, image and reference, from `measure.images`; the figures of this photo to
+        its reference stand below the crops.
       scale: reference over LR.
       box: part of the photo to crop; None chooses where the models differ most.
     """
@@ -84,7 +85,8 @@ def line(
     right, bottom = box.left + box.width, box.top + box.height
     low_rows = slice(box.top // scale, -(-bottom // scale))
     low_columns = slice(box.left // scale, -(-right // scale))
-    by_model = {row["model"]: row for row in rows if row["image"] == example.name}
+    shown = example.name, example.reference_name
+    by_model = {row["model"]: row for row in rows if (row["image"], row["reference"]) == shown}
     with_ssim = all(row["ssim_y"] is not None for row in by_model.values())
     panels = [("LR", example.lr[low_rows, low_columns].copy(), "")]
     for name, sr in pictures.items():

@@ -27,6 +27,11 @@ class Reduced:
         return self.model.parameters
 
     @property
+    def about(self) -> dict[str, str]:
+        """Facts about the model."""
+        return self.model.about
+
+    @property
     def digest(self) -> str:
         """The model's digest with the scale."""
         return f"{self.model.digest} at x{self.scale}"

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from typing import Any
 
 log = logging.getLogger("kdgan_jax")
+STARTED = time.monotonic()  # of a command: this module is imported before JAX, which takes seconds
 
 
 def setup() -> None:
@@ -82,6 +83,17 @@ class Progress:
         """Leaves the finished bar on the screen."""
         if self._bar:
             self._bar.stop()
+
+
+@contextlib.contextmanager
+def quiet() -> Iterator[None]:
+    """Logs warnings only, inside the block."""
+    level = log.level
+    log.setLevel(logging.WARNING)
+    try:
+        yield
+    finally:
+        log.setLevel(level)
 
 
 @contextlib.contextmanager

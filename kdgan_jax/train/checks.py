@@ -30,6 +30,7 @@ from kdgan_jax.config.settings import (
     TeacherConfig,
 )
 from kdgan_jax.data import degradations
+from kdgan_jax.data.photos import entries
 from kdgan_jax.formats import foreign
 from kdgan_jax.runtime import files
 from kdgan_jax.runtime.errors import UserError, pick
@@ -38,6 +39,7 @@ from kdgan_jax.workdir import checkpoint
 from kdgan_jax.workdir.metrics import NO_LOSSES
 
 Part = TypeVar("Part", DataConfig, LoopConfig)
+OR_FRESH = " or fresh"  # ends a phase's `start`
 IMAGES = "lr", "hr"  # what a teacher may read
 TAKEN = *NO_LOSSES, "discriminator"  # columns of the log, which cannot be labels of losses
 
@@ -64,6 +66,9 @@ def checked(config: Any) -> RunConfig:
         if config[field] < 1:
             raise UserError(f"config.{field}={config[field]} must be at least 1")
     _check_copies(config)
+    _check_weights(config)
+    if not 0 <= config.minutes < math.inf:
+        raise UserError(f"config.minutes={config.minutes} must be 0 or more")
     if config.steps_per_call < 0:
         raise UserError(f"config.steps_per_call={config.steps_per_call} must be 0 or more")
     if config.steps_per_call > 1 and config.data.backend == "tfdata":
@@ -83,19 +88,22 @@ def checked(config: Any) -> RunConfig:
         data=_part(DataConfig, config.data),
         loop=_part(LoopConfig, config),
         saved=to_json(config),
+        minutes=config.minutes,
     )
 
 
 def _part(part: type[Part], config: Any) -> Part:
     """Returns the dataclass `part` with its fields taken from `config`."""
-    names = [field.name for field in dataclasses.fields(cast(Any, part))]
-    return part(**{name: config[name] for name in names})
+    values = {field.name: config[field.name] for field in dataclasses.fields(cast(Any, part))}
+    lists = {name: tuple(value) for name, value in values.items() if isinstance(value, list)}
+    return part(**values | lists)  # JSON has lists
 
 
 def _check_choices(config: Any) -> None:
     for field, known in {
         "data.backend": BACKENDS,
         "data.sampling": SAMPLING,
+        "data.plain": ("hr", "lr"),
         "optim.lr_scaling": LR_SCALING,
         "dtype": models.DTYPES,
     }.items():
@@ -109,7 +117,7 @@ def _check_copies(config: Any) -> None:
     """Checks the fields of `config.data` about copies of photos."""
     for level in str(config.data.degradation).split(","):
         pick(dict.fromkeys(degradations.LEVELS), level.strip(), "config.data.degradation")
-    for field, smallest in {"copies": 1, "crop": 0, "labels_mb": 1}.items():
+    for field, smallest in {"copies": 1, "crop": 0, "most": 0, "labels_mb": 1}.items():
         if config.data[field] < smallest:
             raise UserError(f"config.data.{field}={config.data[field]} must be at least {smallest}")
     phases = [config.train[name] for name in config.phases if name in config.train]
@@ -118,6 +126,18 @@ def _check_copies(config: Any) -> None:
         raise UserError(
             f"config.data.crop={config.data.crop} LR pixels are less than the HR patch {largest};"
             f" make it at least {-(-largest // config.scale)}"
+        )
+
+
+def _check_weights(config: Any) -> None:
+    weights, source = tuple(config.data.weights), config.data.source
+    # A prepared file replaces the source, and says itself how many entries it has.
+    number = len(weights) if config.data.prepared else len(entries(source))
+    positive = all(isinstance(w, int | float) and 0 < w < math.inf for w in weights)
+    if weights and (len(weights) != number or not positive):
+        raise UserError(
+            f"config.data.weights={weights} must be a number above 0 for each of the {number}"
+            f" entries of config.data.source={source!r}"
         )
 
 
@@ -146,7 +166,8 @@ def _phase(config: Any, name: str, number: int) -> PhaseConfig:
         for label, teacher in settings.teachers.items()
         if label in targets  # a teacher that no loss uses need not exist
     }
-    _check_model_path(settings.start, earlier, config, f"{field}.start")
+    start = settings.start.removesuffix(OR_FRESH)
+    _check_model_path(start, earlier, config, f"{field}.start")
     factor = optim.rate_factor(config.optim.lr_scaling, settings.batch, settings.reference_batch)
     scaling = f"{config.optim.lr_scaling} in batch {settings.batch} over {settings.reference_batch}"
     optimizer = OptimizerConfig(
@@ -164,8 +185,9 @@ def _phase(config: Any, name: str, number: int) -> PhaseConfig:
         name=name,
         network=settings.network,
         spec=network,
-        checkpoint="" if settings.start else description.checkpoint,
-        start=settings.start,
+        checkpoint="" if start else description.checkpoint,
+        start=start,
+        start_if_fits=settings.start.endswith(OR_FRESH),
         teachers=teachers,
         losses=used_losses,
         discriminator=_discriminator(settings, used_losses, optimizer, config.dtype, field),

@@ -107,8 +107,13 @@ def feed_factory(
         )
     if backend == "device":
         assert prepared is not None
-        return FeedFactory(prepared, _on_devices(prepared, scale, data.sampling, number))
+        return FeedFactory(prepared, _on_devices(prepared, photos, data, scale, number))
     return FeedFactory(prepared, _on_host(prepared, photos, data, scale, number))
+
+
+def _entries(photos: list[Photo]) -> np.ndarray:
+    """Returns the number of each photo's entry of the source, (N,)."""
+    return np.array([photo.entry for photo in photos], np.int64)
 
 
 def _backend(wanted: str, size: int, number: int) -> str:
@@ -135,20 +140,25 @@ def _backend(wanted: str, size: int, number: int) -> str:
     return backend
 
 
-def _on_devices(photos: Buffers, scale: int, uniform_over: str, number: int) -> MakeFeed:
-    on_every_device, sides = devices.replicate(patches.arrays(photos), number), photos.sides
+def _on_devices(
+    decoded: Buffers, photos: list[Photo], data: DataConfig, scale: int, number: int
+) -> MakeFeed:
+    on_every_device = devices.replicate(patches.arrays(decoded), number)
     lane = devices.split(np.arange(number, dtype=np.uint32), number)
 
     def make(seed: int, batches: BatchConfig, labels: Labels) -> Feed:
         placed = on_every_device
         if labels:
-            labelled = patches.arrays(joined(photos, labels).only(labels))
+            labelled = patches.arrays(joined(decoded, labels).only(labels))
             rows, begins = devices.replicate((labelled.rows, labelled.begins), number)
             placed = placed._replace(
                 rows={**placed.rows, **rows}, begins={**placed.begins, **begins}
             )
         size, share = batches.hr_patch // scale, batches.batch // number
-        table = devices.replicate(sampling.tabulate(sides, size, uniform_over), number)
+        table = sampling.tabulate(
+            *(decoded.sides, size, data.sampling, data.weights, _entries(photos))
+        )
+        table = devices.replicate(table, number)
 
         def cut(arrays: Any, item: Any, step: Any) -> Batch:
             first = step.astype(np.uint32) * batches.batch + item["lane"] * share
@@ -178,13 +188,14 @@ def _on_host(
         usable = decode(photos, read_all, data.max_bad_fraction, "the training photos")
         photos = [photo for photo, _ in usable]
         processes.agree([photo.name for photo in photos], "set of photos that can be decoded")
-    whole = PatchSource(decoded or photos, data, scale)
+    entries = _entries(photos)
+    whole = PatchSource(decoded or photos, data, scale, entries)
 
     def make(seed: int, batches: BatchConfig, labels: Labels) -> Feed:
         source = whole
         if labels:
             assert decoded is not None
-            source = PatchSource(joined(decoded, labels), data, scale)
+            source = PatchSource(joined(decoded, labels), data, scale, entries)
 
         def stream(start: int) -> Generator[Any]:
             host_batches = source.batches(

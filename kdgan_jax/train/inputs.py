@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from kdgan_jax import models as networks
 from kdgan_jax.config.settings import PhaseConfig, RunConfig
 from kdgan_jax.data.buffers import Buffers
 from kdgan_jax.data.photos import Photos, gather
@@ -20,11 +21,34 @@ ExternalModels = Mapping[str, Model]  # models made elsewhere, by the config fie
 
 def photos(run: RunConfig) -> tuple[Buffers | None, Photos]:
     """Returns the run's photos, after the training photos decoded if a prepared file has them."""
-    if not run.data.prepared:
-        return None, gather(run.data, run.scale, run.largest_patch)
-    from kdgan_jax.data import prepared
+    if run.data.prepared:
+        from kdgan_jax.data import prepared
 
-    return prepared.open_for(run.data, run.scale, run.largest_patch)
+        decoded, gathered = prepared.open_for(run.data, run.scale, run.largest_patch)
+    else:
+        decoded, gathered = None, gather(run.data, run.scale, run.largest_patch)
+    check_hr(run, gathered)
+    return decoded, gathered
+
+
+def check_hr(run: RunConfig, photos: Photos) -> None:
+    """Checks that photos have HR if a phase that is trained reads HR.
+
+    Raises:
+      UserError: none has; names the phase.
+    """
+    for phase in run.phases:
+        if phase.checkpoint or not phase.needs_hr:
+            continue
+        for part, of_part in photos._asdict().items():
+            if all(photo.hr is None for photo in of_part):
+                which = "to train on" if part == "train" else "held out"
+                raise UserError(
+                    f"config.train.{phase.name} compares with HR, but none of the"
+                    f" {len(of_part)} photos {which} has HR"
+                    f" (config.data.source={run.data.source!r}); make a teacher the target of its"
+                    " losses, or use photos that have HR"
+                )
 
 
 def photo_list(run_photos: Photos) -> dict[str, Any]:
@@ -73,12 +97,14 @@ class ModelReference(NamedTuple):
       role: the model to take from a workdir if the path does not say.
       fold: whether to fold its branches. They stay if the model is to be trained.
       reducible: whether it may have a multiple of the run's scale.
+      optional: whether it is left out if its scale or architecture does not fit.
     """
 
     path: str
     role: str
     fold: bool
     reducible: bool = False
+    optional: bool = False
 
 
 def external_references(phase: PhaseConfig, run: RunConfig) -> dict[str, ModelReference]:
@@ -88,7 +114,9 @@ def external_references(phase: PhaseConfig, run: RunConfig) -> dict[str, ModelRe
         f"config.{phase.network}.checkpoint": ModelReference(
             phase.checkpoint, phase.network, False
         ),
-        f"config.train.{phase.name}.start": ModelReference(phase.start, phase.network, False),
+        f"config.train.{phase.name}.start": ModelReference(
+            phase.start, phase.network, False, optional=phase.start_if_fits
+        ),
     }
     for label, teacher in phase.teachers.items():
         field = f"config.train.{phase.name}.teachers.{label}.model"
@@ -118,6 +146,8 @@ def external_models(run: RunConfig, workdir: Path) -> ExternalModels:
                 if finished and not measured:
                     continue  # the model is no longer needed
                 raise
+            if reference.optional and not _fits(model, phase, run.scale):
+                continue
             if recorded.get(field, model.digest) != model.digest:
                 raise UserError(
                     f"{field}={reference.path!r} has changed since the run in {workdir} first used"
@@ -132,12 +162,17 @@ def _load(field: str, reference: ModelReference, scale: int) -> Model:
     model = load(reference.path, reference.role, scale=scale, fold=reference.fold)
     if model.scale % scale and reference.reducible:
         at_scale(model, scale, f"{field}={reference.path!r}")  # raises
-    if model.scale != scale and not reference.reducible:
+    if model.scale != scale and not (reference.reducible or reference.optional):
         raise UserError(
             f"{field}={reference.path!r} has scale {model.scale}, but config.scale is {scale};"
             f" choose a model of scale {scale}"
         )
     return model
+
+
+def _fits(model: Model, phase: PhaseConfig, scale: int) -> bool:
+    """Returns whether a model is what the phase trains, so that it can start there."""
+    return bool(model.module == networks.generator(*phase.spec, scale))
 
 
 def _recorded(path: Path) -> dict[str, str]:
@@ -184,7 +219,7 @@ def set_up_phase(
         return models[field] if field in models else trained(name, fold)
 
     field = f"config.train.{phase.name}"
-    if phase.start:
+    if phase.start and (f"{field}.start" in models or not phase.start_if_fits):
         generator = model(f"{field}.start", phase.start, False)
     else:
         untrained = Model(phase.spec.name, phase.spec.options, run.scale, None)

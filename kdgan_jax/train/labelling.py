@@ -1,8 +1,12 @@
 """Computes and stores the outputs of teachers for the training photos of a run."""
 
+import contextlib
+import datetime
 import time
+from collections.abc import Callable, Sequence
 from importlib.metadata import version
 from pathlib import Path
+from typing import NamedTuple
 
 import jax
 import numpy as np
@@ -18,6 +22,40 @@ from kdgan_jax.runtime import console, processes
 from kdgan_jax.runtime.errors import UserError
 from kdgan_jax.train.phase_setup import PhaseSetup
 
+LARGEST = float(np.finfo(np.float16).max)  # magnitude that a label holds
+
+
+class StoredTeacher(NamedTuple):
+    """A teacher whose images are stored.
+
+    Attributes:
+      name: in its phase.
+      config: how its images are stored.
+      model: of `scale` or a multiple of it.
+      scale: of the images.
+    """
+
+    name: str
+    config: TeacherConfig
+    model: Model
+    scale: int
+
+
+class _Checked(Model):
+    """A model that refuses to return an image with a number that is not finite or above LARGEST.
+
+    Rounding to uint8 would hide it.
+    """
+
+    def _run(self, image: np.ndarray, rounded: bool, on_tile: Callable[[], None]) -> np.ndarray:
+        sr = super()._run(image, False, on_tile)
+        if not (sr.min() >= -LARGEST and sr.max() <= LARGEST):  # NaN compares as False
+            raise UserError(
+                f"the teacher's image has a number that is not finite or above {LARGEST:g}; leave"
+                " the photo out, or choose another teacher"
+            )
+        return quantise(sr) if rounded else sr
+
 
 def output(teacher: Model | Reduced, config: TeacherConfig, lr: np.ndarray) -> np.ndarray:
     """Returns the image to store: (H, W, 3) of `config.stored`, from lr (h, w, 3) uint8.
@@ -31,104 +69,144 @@ def output(teacher: Model | Reduced, config: TeacherConfig, lr: np.ndarray) -> n
 
 
 def stored_outputs(
-    setup: PhaseSetup, photos: Buffers | None, data: DataConfig
+    setup: PhaseSetup, photos: Buffers | None, data: DataConfig, names: Sequence[str] = ()
 ) -> dict[str, np.ndarray]:
     """Returns the rows of stored images of all photos, memory-mapped, by teacher.
-
-    What is missing is computed; several processes share the work.
 
     Args:
       setup: the phase with its teachers, of the phase's scale or a higher one.
       photos: decoded; not None if there are such teachers.
       data: where labels are stored, and how many bytes they may take.
+      names: of the photos, for messages; without them, photos are numbered.
 
     Raises:
-      UserError: they would take too many bytes, do not fit on the disk, or the folder holds labels
-        of other photos.
+      UserError: see `stored_rows`.
     """
     folder = Path(data.labels) if data.labels else setup.workdir / "labels"
     outputs = {}
     for name in setup.config.stored:
         assert photos is not None
-        teacher, scale = setup.config.teachers[name], setup.model.scale
-        kept = _labels(name, teacher, setup.teachers[name], photos, scale, folder)
-        if kept.bytes > data.labels_mb * 2**20:
-            raise UserError(
-                f"teacher {name!r}: its images of {len(kept.ends):,} photos would take"
-                f" {kept.bytes / 2**20:,.0f} MB, but config.data.labels_mb={data.labels_mb}; raise"
-                " it, or use fewer photos or copies"
-            )
-        if processes.first():
-            kept.begin()
-        processes.barrier("the files of labels exist")
-        missing = processes.share(kept.missing())
-        _make(kept, missing, teacher, setup.teachers[name], photos, scale)
-        processes.barrier("all labels are written")
-        if processes.first():
-            kept.finish()
-        processes.barrier("the labels are complete")
-        outputs[name] = kept.load()
+        config, model = setup.config.teachers[name], setup.teachers[name]
+        teacher = StoredTeacher(name, config, model, setup.model.scale)
+        outputs[name] = stored_rows(teacher, photos, folder, data.labels_mb, names)
     return outputs
 
 
-def _labels(
-    name: str, config: TeacherConfig, model: Model, photos: Buffers, scale: int, folder: Path
-) -> Labels:
-    pixels = photos.sides[:, 0] * photos.sides[:, 1]
+def stored_rows(
+    teacher: StoredTeacher,
+    photos: Buffers,
+    folder: Path,
+    megabytes: int,
+    names: Sequence[str] = (),
+) -> np.ndarray:
+    """Returns the rows of a teacher's images of all photos, memory-mapped.
+
+    What is missing is computed; several processes share the work.
+
+    Args:
+      teacher: to store.
+      photos: decoded.
+      folder: where its labels are stored.
+      megabytes: that they may take, config.data.labels_mb.
+      names: of the photos, for messages; without them, photos are numbered.
+
+    Raises:
+      UserError: they would take too many bytes, do not fit on the disk, are not finite, or the
+        folder holds labels of other photos.
+    """
+    kept = _labels(teacher, photos, folder)
+    if kept.bytes > megabytes * 2**20:
+        raise UserError(
+            f"teacher {teacher.name!r}: its images of {len(kept.ends):,} photos would take"
+            f" {_megabytes(kept)}, but config.data.labels_mb={megabytes}; raise it, or use fewer"
+            " photos or copies"
+        )
+    complete = kept.complete
+    processes.agree(complete, f"state of the labels in {folder}")
+    if not complete:
+        with kept.alone() if processes.first() else contextlib.nullcontext():
+            if processes.first():
+                kept.begin()
+            processes.barrier("the files of labels exist")
+            missing = kept.missing()
+            processes.agree(missing, f"set of labels in {folder}")
+            _make(kept, teacher, photos, missing, names)
+            processes.barrier("all labels are written")
+            if processes.first():
+                kept.finish()
+            processes.barrier("the labels are complete")
+    rows = kept.load()
+    console.log.info(
+        "labels of %s: complete, %d photos, %s in %s",
+        *(teacher.name, len(kept.ends), _megabytes(kept), folder),
+    )
+    return rows
+
+
+def _labels(teacher: StoredTeacher, photos: Buffers, folder: Path) -> Labels:
+    config, digest = teacher.config, teacher.model.digest
     facts = {
-        "teacher": model.digest,
+        "teacher": digest,
         "photos": labels.photos_digest(photos),
-        "scale": scale,
+        "scale": teacher.scale,
         "stored": config.stored,
         "ensemble": config.ensemble,
         "engine": f"jax {version('jax')} on {jax.default_backend()}",
     }
+    words = [teacher.name, digest[:8], config.stored, *["ensemble"] * config.ensemble]
     return Labels(
         folder=folder,
-        name=f"{name}-{model.digest[:8]}",
+        name="-".join(words),
         facts=facts,
-        ends=np.cumsum(pixels),
-        channels=3 * scale**2,
+        ends=np.cumsum(_pixels(photos)),
+        channels=3 * teacher.scale**2,
         dtype=config.stored,
     )
 
 
 def _make(
     kept: Labels,
-    missing: list[int],
-    config: TeacherConfig,
-    model: Model,
+    teacher: StoredTeacher,
     photos: Buffers,
-    scale: int,
+    missing: list[int],
+    names: Sequence[str],
 ) -> None:
-    """Computes and stores the labels of the photos `missing`."""
-    if not missing:
+    """Computes and stores this process's share of the labels of the photos `missing`."""
+    share = processes.share(missing)
+    if not share:
         return
-    teacher = at_scale(model, scale, f"teacher {kept.name!r}")
+    model = at_scale(_Checked.of(teacher.model), teacher.scale, f"teacher {teacher.name!r}")
 
     def label(photo: int) -> np.ndarray:
-        return to_rows(output(teacher, config, photos.image("lr", photo)), scale)
+        try:
+            image = output(model, teacher.config, photos.image("lr", photo))
+        except UserError as error:
+            place = f"{names[photo]!r}" if names else f"{photo + 1} of {len(kept.ends)}"
+            raise UserError(f"teacher {teacher.name!r}, photo {place}: {error}") from None
+        return to_rows(image, teacher.scale)
 
-    label(missing[0])  # compiles
+    # A photo of median size comes first: its time tells that of all.
+    pixels = _pixels(photos)[share]
+    share.insert(0, share.pop(int(np.argsort(pixels, kind="stable")[len(pixels) // 2])))
+    label(share[0])  # compiles
     began = time.perf_counter()
-    label(missing[0])
-    seconds = (
-        (time.perf_counter() - began) * _pixels(photos, missing) / _pixels(photos, missing[:1])
-    )
+    rows = label(share[0])
+    seconds = (time.perf_counter() - began) * pixels.sum() / len(rows)
     console.log.info(
-        "%s: %d of %d photos get labels, %.0f MB in all, in about %.1f min",
-        kept.name,
-        len(missing),
-        len(kept.ends),
-        kept.bytes / 2**20,
-        seconds / 60,
+        "labels of %s: %d of %d photos to compute, about %s; all take %s in %s",
+        *(teacher.name, len(missing), len(kept.ends), datetime.timedelta(seconds=round(seconds))),
+        *(_megabytes(kept), kept.folder),
     )
-    with console.progress("labels", len(missing)) as bar:
-        for photo in missing:
-            kept.write(photo, label(photo))
+    with console.progress(f"labels of {teacher.name}", len(share)) as bar:
+        for photo in share:
+            kept.write(photo, label(photo) if photo != share[0] else rows)
             bar.advance()
 
 
-def _pixels(photos: Buffers, indices: list[int]) -> int:
-    sides = photos.sides[indices]
-    return int((sides[:, 0] * sides[:, 1]).sum())
+def _megabytes(kept: Labels) -> str:
+    return f"{kept.bytes / 2**20:,.0f} MB"
+
+
+def _pixels(photos: Buffers) -> np.ndarray:
+    """Returns the number of LR pixels of each photo, (N,) int64."""
+    return photos.sides[:, 0] * photos.sides[:, 1]

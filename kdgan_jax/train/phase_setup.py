@@ -18,6 +18,7 @@ from kdgan_jax.config.settings import LossConfig, PhaseConfig
 from kdgan_jax.data.batches import Batch
 from kdgan_jax.formats import imagenet
 from kdgan_jax.inference.model import Model
+from kdgan_jax.inference.reduced import Reduced, at_scale
 from kdgan_jax.losses.term import Term
 from kdgan_jax.models.blocks.normalization import identity
 from kdgan_jax.models.extractors import vgg
@@ -99,6 +100,10 @@ class PhaseSetup:
         """The teachers that run in every step, by name; the outputs of others are stored."""
         stored = self.config.stored
         return {name: model for name, model in self.teachers.items() if name not in stored}
+
+    def at_scale(self, name: str) -> Model | Reduced:
+        """Returns a teacher at the scale of the generator."""
+        return at_scale(self.teachers[name], self.model.scale, f"teacher {name!r}")
 
     @property
     def terms(self) -> dict[str, Term]:

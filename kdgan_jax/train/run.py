@@ -11,28 +11,25 @@ import numpy as np
 
 from kdgan_jax.config.settings import RunConfig
 from kdgan_jax.data.buffers import Buffers
-from kdgan_jax.data.photos import Photo, Photos, decode
-from kdgan_jax.data.photos import load as load_images
-from kdgan_jax.evaluation import measure, metrics, plots, report, sheets
+from kdgan_jax.data.photos import Photo, Photos
+from kdgan_jax.evaluation import metrics
+from kdgan_jax.evaluation.measure import Example
 from kdgan_jax.inference.load import load
 from kdgan_jax.inference.model import Model
 from kdgan_jax.inference.reduced import at_scale
 from kdgan_jax.runtime import console, devices, files, processes
-from kdgan_jax.runtime.errors import UserError, missing
-from kdgan_jax.train import checks, inputs, labelling, loop
+from kdgan_jax.runtime.errors import Stopped, UserError
+from kdgan_jax.train import budget, checks, inputs, labelling, loop, results
 from kdgan_jax.train.feed import feed_factory
-from kdgan_jax.train.phase_setup import PhaseSetup
+from kdgan_jax.train.heldout import HeldOut, Teachers
 from kdgan_jax.train.stopping import Stop, listening
 from kdgan_jax.workdir import lock, record
-from kdgan_jax.workdir.metrics import read_metrics
 
-Holdout = dict[str, dict[str, np.ndarray]]  # images of held-out photos by name: "lr", "hr"
-SHEET_PHOTOS = 4  # held-out photos in comparison.png
 # Errors of a disk that is full or read-only.
 NOT_WRITABLE = errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM
 
 
-def run(config: Any, workdir: str | Path) -> None:
+def run(config: Any, workdir: str | Path, spent: float = 0.0) -> None:
     """Starts the run that `config` describes in `workdir`, or resumes it.
 
     Writes checkpoints, `config.json`, `metrics.jsonl` and `events/`, and at the end `results.md`,
@@ -41,6 +38,7 @@ def run(config: Any, workdir: str | Path) -> None:
     Args:
       config: a ConfigDict of `kdgan_jax.config.default`.
       workdir: the run's folder.
+      spent: seconds that the command has taken so far, which count for `config.minutes`.
 
     Raises:
       UserError: the config, the data or the contents of `workdir` are wrong; wherever possible
@@ -49,7 +47,7 @@ def run(config: Any, workdir: str | Path) -> None:
     """
     workdir = Path(workdir)
     try:
-        _start(checks.checked(config), workdir)
+        _start(checks.checked(budget.planned(config, workdir, spent)), workdir)
     except OSError as error:
         if error.errno not in NOT_WRITABLE:
             raise
@@ -125,13 +123,7 @@ def _run(
         len(photos.holdout),
         devices.describe(number),
     )
-    decoded = decode(
-        photos.holdout,
-        lambda photo: load_images(photo, config.scale),
-        config.data.max_bad_fraction,
-        "the held-out photos",
-    )
-    holdout = {photo.name: images for photo, images in decoded}
+    held_out = HeldOut(photos.holdout, config)
     facts = {
         "processes": processes.number(),
         "device": devices.describe(number),
@@ -141,8 +133,18 @@ def _run(
     }
     start = record.kept(workdir / "run.json", facts)
     with start if processes.first() else contextlib.nullcontext():
-        _train(config, workdir, models, photos.train, prepared, holdout, number, stop)
-        _report(config, workdir, models, holdout, devices.describe(number))
+        teachers = _stored_teachers(config, models)
+        write = functools.partial(
+            results.write, config, workdir, teachers, held_out, devices.describe(number)
+        )
+        try:
+            _train(config, workdir, models, photos.train, prepared, held_out, number, stop)
+        except Stopped:
+            if config.minutes and results.has_checkpoint(workdir, config.phases[-1].name):
+                write()
+                (workdir / "results.json").unlink()  # which would say that the run is complete
+            raise
+        write()
 
 
 def _train(
@@ -151,7 +153,7 @@ def _train(
     models: inputs.ExternalModels,
     photos: list[Photo],
     prepared: Buffers | None,
-    holdout: Holdout,
+    held_out: HeldOut,
     number: int,
     stop: Stop,
 ) -> None:
@@ -180,7 +182,7 @@ def _train(
                 stored=max(len(phase.stored) for phase in config.phases),
             )
         labels = labelling.stored_outputs(setup, feeds.photos, config.data)
-        examples = _examples(setup, holdout)
+        examples = held_out.goal(setup)
         loop.train(
             setup,
             feeds(setup.batch_seed, phase.batches, labels),
@@ -191,109 +193,18 @@ def _train(
         stop.check()
 
 
-def _examples(setup: PhaseSetup, holdout: Holdout) -> list[measure.Example]:
-    """Returns this process's share of the held-out photos, with what the phase's model is to give.
-
-    That is HR, or the image of the phase's first teacher if the phase reads no HR.
-    """
-    share = processes.share(list(holdout.items()))
-    if setup.config.needs_hr:
-        return [measure.Example(n, i["hr"], i["lr"]) for n, i in share if "hr" in i]
-    label = next(iter(setup.teachers))
-    teacher = at_scale(setup.teachers[label], setup.model.scale, f"teacher {label!r}")
-    upscaler = measure.from_model(label, teacher)
-    return [measure.referred(name, images["lr"], upscaler) for name, images in share]
-
-
-def _mean_psnr(model: Model, examples: list[measure.Example]) -> float:
+def _mean_psnr(model: Model, examples: list[Example]) -> float:
     """Returns the mean Y-PSNR in dB over the photos of all processes; each has its share."""
     values = [metrics.psnr_y(model.upscale(e.lr), e.reference, model.scale) for e in examples]
     return float(np.mean(processes.collect(values)))
 
 
-def row_names(config: RunConfig) -> dict[str, str]:
-    """Returns the name of each phase's model in the tables, by phase.
-
-    The model of a network's first phase is named after the network; later ones add the phase.
-    """
-    names: dict[str, str] = {}
-    for phase in config.phases:
-        taken = phase.network in names.values()
-        names[phase.name] = f"{phase.network}, {phase.name}" if taken else phase.network
-    return names
-
-
-def _stored_teachers(config: RunConfig, models: inputs.ExternalModels) -> list[measure.Upscaler]:
-    """Returns the teachers from elsewhere whose images the run stores, under their names."""
-    upscalers = {}
+def _stored_teachers(config: RunConfig, models: inputs.ExternalModels) -> Teachers:
+    """Returns the teachers from elsewhere whose images the run stores, by name."""
+    teachers = {}
     for phase in config.phases:
         for name in phase.stored:
             field = f"config.train.{phase.name}.teachers.{name}.model"
             if field in models:
-                teacher = at_scale(models[field], config.scale, field)
-                upscalers[name] = measure.from_model(name, teacher)
-    return list(upscalers.values())
-
-
-def _report(
-    config: RunConfig,
-    workdir: Path,
-    models: inputs.ExternalModels,
-    holdout: Holdout,
-    device: str,
-) -> None:
-    """Evaluates bicubic and every model on the held-out photos, and writes the results.
-
-    Photos with HR are measured against HR, and all photos against every stored teacher.
-    """
-    names = ["psnr_y", "ssim_y", "psnr_rgb"]
-    try:
-        metrics.check(["lpips_alex"])
-        names.append("lpips_alex")
-    except UserError as error:
-        console.log.warning("LPIPS is not measured: %s", error)
-    teachers = _stored_teachers(config, models)
-    upscalers = [measure.from_baseline("bicubic", config.scale)]
-    upscalers += [
-        measure.from_model(name, load(workdir, phase)) for phase, name in row_names(config).items()
-    ]
-    upscalers += teachers
-    share = processes.share(list(holdout.items()))
-    sets = [[measure.Example(n, i["hr"], i["lr"]) for n, i in share if "hr" in i]]
-    sets += [[measure.referred(n, i["lr"], teacher) for n, i in share] for teacher in teachers]
-    images = []
-    with console.progress("evaluation", len(upscalers) * sum(map(len, sets))) as bar:
-        for examples in sets:
-            measured = measure.images(
-                upscalers,
-                examples,
-                dataset="held out",
-                scale=config.scale,
-                metrics=names,
-                on_image=bar.advance,
-            )
-            images += [
-                measured[i : i + len(upscalers)] for i in range(0, len(measured), len(upscalers))
-            ]
-    per_image = [row for rows in processes.collect(images) for row in rows]
-    if not processes.first():
-        return
-    rows = []
-    for title in dict.fromkeys(map(measure.title, per_image)):
-        of_set = [row for row in per_image if measure.title(row) == title]
-        rows += measure.means(upscalers, of_set, config.scale)
-    try:
-        lines = []
-        for example in next(examples for examples in sets if examples)[:SHEET_PHOTOS]:
-            upscaled = {u.name: u.upscale(example.lr) for u in upscalers}
-            lines.append(sheets.line(example, upscaled, per_image, scale=config.scale))
-        sheets.sheet(workdir / "comparison.png", lines)
-        training_rows = read_metrics(workdir / "metrics.jsonl")
-        if training_rows:  # there are none if all models were trained elsewhere
-            plots.curves(workdir / "curves.png", training_rows)
-    except ImportError:
-        console.log.warning("%s", missing("matplotlib", "drawing comparison.png and curves.png"))
-    report.write(workdir, rows, per_image, device=device, versions=record.versions())
-    console.log.info("%s", (workdir / "results.md").read_text())
-    written = [name for name in ("results.md", "comparison.png") if (workdir / name).is_file()]
-    console.log.info("Results are in %s: see %s.", workdir, " and ".join(written))
+                teachers[name] = at_scale(models[field], config.scale, field)
+    return teachers

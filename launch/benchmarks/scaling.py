@@ -1,6 +1,7 @@
 r"""Throughput and efficiency of a phase's train step against the number of devices.
 
-    python -m launch.benchmarks.scaling --devices=1,2,4 [--config=configs/kd.py] [--phase=distill]
+    python -m launch.benchmarks.scaling --devices=1,2,4 [--config=configs/kd.py:scratch]
+        [--phase=distill]
     python -m launch.local --processes=2 --devices_per_process=2 -- \
         python -m launch.benchmarks.scaling --devices=2,4
 
@@ -306,5 +307,5 @@ if __name__ == "__main__":
     flags.mark_flag_as_required("devices")
     flags.adopt_module_key_flags(main)
     if not any(word.lstrip("-").partition("=")[0] == "config" for word in sys.argv):
-        sys.argv.append("--config=configs/kd.py")
+        sys.argv.append("--config=configs/kd.py:scratch")
     command.start(run, FIELDS, "runs/scaling", "out", "Folder to write to")

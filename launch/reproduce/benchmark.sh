@@ -4,7 +4,7 @@
 #   launch/reproduce/benchmark.sh DATA     (DATA holds train/, benchmark/ and seed_generator/)
 set -euo pipefail
 data=${1:?usage: launch/reproduce/benchmark.sh DATA}
-python -m kdgan_jax.main --config=configs/kd.py --workdir=runs/photos \
+python -m kdgan_jax.main --config=configs/kd.py:scratch --workdir=runs/photos \
   --config.data.source="$data/train" --config.evaluate_every=1000 \
   --config.checkpoint_every=1000 --config.train.teacher.steps=12000 \
   --config.train.distill.steps=16000 --config.train.adversarial.steps=1500

@@ -73,6 +73,23 @@ def test_plan_names_the_files(pairs):
     assert {p.parent.name for p in folder.hr} == {"HR"}  # a folder of LR below it is not HR
 
 
+def test_a_source_is_what_it_says_or_what_is_in_it(pairs, tmp_path):
+    (tmp_path / "lr").mkdir()
+    (pairs / "LRx4").rename(tmp_path / "lr/LRx4")
+    (pairs / "LRx4").symlink_to(tmp_path / "lr/LRx4")
+    source = f"{pairs},hr:{pairs},lr:{pairs},pairs:{pairs},{tmp_path}/lr,lr:{tmp_path}/lr/LRx4"
+    found = check.plan([source, "embedded"], None, 4)
+    assert [(len(f.hr), len(f.lr), f.photos) for f in found] == [
+        (4, 4, 4),
+        (4, 0, 4),
+        (0, 4, 4),
+        (4, 4, 4),
+        (0, 4, 4),
+        (0, 4, 4),
+        (12, 0, 12),
+    ]
+
+
 def test_folders_without_images_and_lr_of_several_are_refused(tmp_path, pairs):
     (tmp_path / "empty").mkdir()
     for name in ("none", "empty"):
@@ -126,6 +143,40 @@ def test_jpeg_files_and_files_that_were_jpeg_are_noted(tmp_path, photo):
 def test_enlarged_photos_are_found(tmp_path, photo):
     path = save(tmp_path / "a.png", bicubic.upscale(photo[:150, :200], 2))
     only(findings(tmp_path), "upscaled", path)
+
+
+# LR without HR.
+
+
+def test_lr_without_hr_is_checked_by_itself(tmp_path, single, photo):
+    lr = f"lr:{single}"
+    assert findings(lr, patch=4 * 96) == {}
+    groups = findings(lr, patch=4 * 97)
+    assert [line.split(" is ")[0] for line in groups.pop("small")] == [
+        f"{single}/{i}.png: 448x384 when enlarged" for i in range(4)
+    ]
+    assert groups == {}
+    save(single / "4.jpg", photo[:64, :64], quality=95)
+    (line,) = findings(lr).pop("jpeg")
+    assert "lossless" not in line
+    (single / "4.jpg").write_text("not a picture")
+    only(findings(lr), "unreadable", single / "4.jpg")
+    (single / "4.jpg").unlink()
+    path = save(single / "4.png", bicubic.upscale(photo[:75, :100], 2))
+    only(findings(lr), "upscaled", path)
+
+
+def test_lr_that_shows_a_photo_of_another_source_is_a_duplicate(tmp_path, single, parts):
+    path = save(tmp_path / "lr/a.png", bicubic.downscale(parts[1], 2))
+    groups = findings(single, f"lr:{tmp_path}/lr")
+    only(groups, "duplicate", path, single / "1.png", f"lr:{tmp_path}/lr")
+
+
+def test_a_file_that_is_hr_and_lr_is_checked_as_hr(single):
+    for names in ([f"lr:{single}", single], [single, f"lr:{single}"], [f"hr:{single},lr:{single}"]):
+        groups = findings(*names, patch=100)
+        assert {name: len(lines) for name, lines in groups.items()} == {"small": 4}
+        assert "enlarged" not in "".join(groups["small"])
 
 
 # Copies.

@@ -36,7 +36,8 @@ from kdgan_jax.train import checks
 CONFIGS = ROOT / "configs"
 PHASES = "control", "assistant", "two_teachers", "published", "hints", "finetune", "refine"
 VARIANTS = {
-    "kd": ("", "smoke", "full"),
+    "kd": ("", "smoke", "scratch", "scratch,smoke", "full"),
+    "own": ("", "drawings", "smoke"),
     "photo_soft": ("", "smoke"),
     "teacher": ("", "srcnn", "smoke", "full"),
     "seed": ("", "smoke"),
@@ -83,7 +84,7 @@ def test_every_config_file_is_covered_here():
 )
 def test_every_variant_is_valid_and_survives_json(name, variant):
     config = get_config(name, variant)
-    if variant == "full":
+    if not config.data.source:
         refused(config, "config.data.source")
         config.data.source = "DIV2K"
     run = checks.checked(config)
@@ -152,7 +153,7 @@ def test_learning_rates_are_for_the_batch_that_a_phase_is_written_with(changes, 
 
 
 def test_a_checked_config_has_typed_parts():
-    config = get_config("kd")
+    config = get_config("kd", "scratch")
     run = checks.checked(config)
     constant = Spec("constant", {})
     first, second, last = run.phases
@@ -279,6 +280,11 @@ REFUSED = [
     ("data.source", "", "embedded"),
     ("data.backend", "host", "='host'", "tfdata"),
     ("data.sampling", "pixel", "='pixel'", "'pixels'"),
+    ("data.source", "embedded,", "='embedded,'"),
+    ("data.weights", (1, 2), "=(1, 2)", "'embedded'"),
+    ("data.weights", (0.0,), "=(0.0,)"),
+    ("data.weights", (float("inf"),), "=(inf,)"),
+    ("data.weights", ("a",), "=('a',)"),
     ("optim.lr_scaling", "liner", "='liner'", "'linear'"),
     ("dtype", "bfloat", "='bfloat'", "'bfloat16'"),
     ("steps_per_call", -1, "=-1"),
@@ -387,6 +393,13 @@ def test_layers_must_survive_the_pooling_of_a_small_patch(config):
     refused(config, "config.train.adversarial.losses.perceptual.kind", "conv5_3", "8")
 
 
+def test_weights_of_a_prepared_file_are_checked_with_the_file(config):
+    config.data.source, config.data.weights = "lr:a, hr:b", (1, 2)
+    assert checks.checked(config).data.weights == (1, 2)
+    config.data.source, config.data.prepared = "embedded", "photos.bin"
+    assert checks.checked(config).data.weights == (1, 2)
+
+
 def test_several_steps_in_a_call_need_patches_on_the_device(config):
     config.steps_per_call = 4
     checks.checked(config)
@@ -409,7 +422,7 @@ def test_networks_that_compute_in_float32_only_are_named(config):
 def typed(monkeypatch):
     """Returns a function from arguments to the config that a command would get."""
 
-    def parse(*arguments, file="kd.py"):
+    def parse(*arguments, file="kd.py:scratch"):
         values, argv = flags.FlagValues(), ["main", f"--config={CONFIGS / file}", *arguments]
         monkeypatch.setattr(flags, "FLAGS", values)
         config_flags.register_flag_parser_for_type(tuple, command._Words())

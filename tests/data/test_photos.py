@@ -1,3 +1,4 @@
+import logging
 import shutil
 
 import numpy as np
@@ -108,10 +109,34 @@ def test_missing_and_empty_folders_are_named(tmp_path):
 
 
 def test_folders_separated_by_commas_are_joined_and_each_file_taken_once(tmp_path, small):
-    for name in ("a", "b", "c"):
-        save(tmp_path / name / f"{name}.png", small)
+    for i in range(6):
+        save(tmp_path / "abc"[i // 2] / f"{i}.png", small)
     train, holdout = gather(f"{tmp_path}/a, {tmp_path}/b,{tmp_path}/c,{tmp_path}/c/../a")
-    assert sorted(names(train + holdout)) == ["a", "b", "c"]
+    assert sorted(names(train + holdout)) == list("012345")
+
+
+# Sources of several entries.
+
+
+def test_entries_of_all_kinds_are_joined_and_counted(ten, photo):
+    for i in range(5):
+        save(ten.parent / f"hr/h{i}.png", photo[30 * i : 30 * i + 64, :96])
+    found = gather(f"embedded,lr:{ten}, {ten.parent}/hr", holdout=3)
+    assert {(p.entry, p.hr is None) for p in found.train} == {(0, False), (1, True), (2, False)}
+    assert {p.name for p in found.holdout} >= {"camera", "coffee", "china"}
+    assert [p.entry for p in found.holdout] == [0, 0, 0, 1, 1, 2]
+    alone = gather("embedded")
+    assert [p for p in found.train if p.entry == 0] == alone.train
+    assert [p for p in found.holdout if p.entry == 0] == alone.holdout
+
+
+def test_an_entry_that_is_missing_or_has_a_weight_and_no_photos_is_named(ten):
+    for source in (f"{ten},", "", ",embedded"):
+        with pytest.raises(UserError, match=r"config\.data\.source='.*comma"):
+            gather(source)
+    gather(f"embedded,{ten}", weights=(1, 2.5))
+    with pytest.raises(UserError, match=r"weights=\(1, 2\.5\).* 2 of embedded,.*/ten "):
+        gather(f"embedded,{ten}", patch=96, weights=(1, 2.5), max_bad_fraction=1.0)
 
 
 # Unusable files.
@@ -158,20 +183,83 @@ def test_truncated_file_is_found_when_decoded(ten, caplog):
 
 
 def test_a_photo_stays_on_its_side_when_others_come_or_the_patch_changes(ten, photo):
-    train, holdout = gather(ten, holdout=3)
-    assert len(holdout) == 3
+    train, holdout = gather(ten, holdout=2)
+    assert len(holdout) == 2
     assert sorted(names(train + holdout)) == list("0123456789")
-    assert gather(ten, holdout=3, patch=64).holdout == holdout
+    assert gather(ten, holdout=2, patch=64).holdout == holdout
     for i in range(10, 20):
         save(ten / f"{i}.png", photo[:64, :64])
     train, _ = gather(ten, holdout=8)
     assert not set(names(holdout)) & set(names(train))
 
 
-@pytest.mark.parametrize("number", [0, 10])
-def test_holdout_must_leave_photos_on_both_sides(ten, number):
-    with pytest.raises(UserError, match=f"config.data.holdout={number} .* 10 "):
-        gather(ten, holdout=number)
+def test_at_least_one_and_at_most_a_fifth_are_held_out(ten, caplog):
+    caplog.set_level(logging.INFO, "kdgan_jax")
+    with pytest.raises(UserError, match=r"config\.data\.holdout=0 "):
+        gather(ten, holdout=0)
+    gather(ten, holdout=2)
+    assert caplog.text == ""
+    few = gather(ten, holdout=8)
+    assert "held out 2 of 10 photos; config.data.holdout=8" in caplog.text
+    assert few == gather(ten, holdout=2)
+    for i in range(5):
+        (ten / f"{i}.png").unlink()
+    assert [len(side) for side in gather(ten, holdout=8)] == [4, 1]
+
+
+# Fewer than five photos, of which parts are held out.
+
+
+@pytest.mark.parametrize(
+    ("size", "patch", "train", "held_out"),
+    [
+        ((64, 320), 64, (0, 0, 64, 128), (0, 256, 64, 64)),  # the gap is 32 LR pixels
+        ((323, 66), 64, (0, 0, 128, 64), (256, 0, 64, 64)),
+        ((200, 200), 40, (0, 0, 40, 200), (160, 0, 40, 200)),  # 30, which is all there is
+        ((96, 98), 16, (0, 0, 16, 96), (80, 0, 16, 96)),  # 16, the least
+    ],
+)
+def test_the_last_fifth_of_few_photos_is_held_out(
+    tmp_path, photo, caplog, size, patch, train, held_out
+):
+    caplog.set_level(logging.INFO, "kdgan_jax")
+    hr = np.resize(photo, (*size, 3))
+    lr = hr[: size[0] // 4, : size[1] // 4]
+    save(tmp_path / "hr/a.png", hr)
+    save(tmp_path / "lr/b.png", lr)
+    split = gather(f"{tmp_path}/hr,lr:{tmp_path}/lr", patch=patch)
+    assert "2 of 2 are divided" in caplog.text
+    for (of_hr, of_lr), box in zip(split, (train, held_out), strict=True):
+        assert of_hr.part == of_lr.part == box
+        top, left, height, width = box
+        images = photos.load(of_hr, 4)
+        np.testing.assert_array_equal(images["hr"], hr[top : top + height, left : left + width])
+        np.testing.assert_array_equal(images["lr"], bicubic.downscale(images["hr"], 4))
+        top, left, height, width = (side // 4 for side in box)
+        expected = lr[top : top + height, left : left + width]
+        np.testing.assert_array_equal(photos.load(of_lr, 4)["lr"], expected)
+
+
+def test_photos_too_small_to_be_divided_serve_training_only(tmp_path, photo, caplog):
+    caplog.set_level(logging.INFO, "kdgan_jax")
+    save(tmp_path / "small/b.png", photo[:64, :200])
+    with pytest.raises(UserError, match=r"small: .* 5 photos \(1\).* 80x16 LR pixels.*hr_patch"):
+        gather(tmp_path / "small", patch=64)
+    assert [len(side) for side in gather(f"embedded,{tmp_path}/small", patch=64)] == [10, 3]
+    save(tmp_path / "large/a.png", photo[:64, :320])
+    train, holdout = gather(f"{tmp_path}/small,{tmp_path}/large", patch=64)
+    assert [(p.name, p.part is None) for p in train] == [("a", False), ("b", True)]
+    assert names(holdout) == ["a"]
+    assert "too small for that: b" in caplog.text
+
+
+def test_a_file_that_is_hr_and_lr_is_divided_in_both_roles_or_in_none(tmp_path, photo):
+    save(tmp_path / "a.png", photo[:96, :96])
+    split = gather(f"hr:{tmp_path},lr:{tmp_path}", patch=16)
+    assert [[p.part.height for p in side] for side in split] == [[16, 180], [16, 76]]
+    save(tmp_path / "a.png", photo[:92, :92])  # as LR it could be divided
+    with pytest.raises(UserError, match="24x4 LR pixels"):
+        gather(f"hr:{tmp_path},lr:{tmp_path}", patch=16)
 
 
 # Files that change after their headers were read.
@@ -204,10 +292,10 @@ def tfds_examples(monkeypatch):
 
 def test_tfds_photos_come_from_the_data_set():
     testing = pytest.importorskip("tensorflow_datasets").testing
-    with testing.mock_data(num_examples=2):
+    with testing.mock_data(num_examples=5):
         train, holdout = gather("tfds:div2k/bicubic_x4", patch=8)
     found = train + holdout
-    assert sorted(names(found)) == [f"div2k/bicubic_x4/{i}" for i in range(2)]
+    assert sorted(names(found)) == [f"div2k/bicubic_x4/{i}" for i in range(5)]
     for p in found:
         hr, lr = photos.load_pair(p, 4)
         assert hr.shape[:2] == p.size == (4 * lr.shape[0], 4 * lr.shape[1])
@@ -215,9 +303,11 @@ def test_tfds_photos_come_from_the_data_set():
 
 def test_tfds_lr_is_used_only_at_the_scale_of_the_run(tfds_examples, small):
     lr = np.full((12, 15, 3), 7, np.uint8)
-    tfds_examples += [{"hr": small, "lr": lr}, {"hr": small, "lr": lr[:5]}, {"hr": small}]
+    tfds_examples += [{"hr": small, "lr": lr}, {"hr": small, "lr": lr[:5]}, *[{"hr": small}] * 3]
     bicubic_lr = bicubic.downscale(small, 4)
-    train, holdout = gather("tfds:div2k")
+    train, holdout = gather("embedded,tfds:div2k")
+    train, holdout = ([p for p in side if p.entry == 1] for side in (train, holdout))
+    assert (len(train), len(holdout)) == (4, 1)
     for p in train + holdout:
         expected = lr if p.name == "div2k/0" else bicubic_lr
         np.testing.assert_array_equal(photos.load_pair(p, 4)[1], expected)

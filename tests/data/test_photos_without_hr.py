@@ -6,7 +6,7 @@ from PIL import Image
 
 from kdgan_jax.config.settings import BatchConfig, DataConfig
 from kdgan_jax.data import buffers, patches, prepared, sampling
-from kdgan_jax.data.photos import Photos, folder, folders, load, load_pair
+from kdgan_jax.data.photos import Photos, folder, load, load_pair, of_source
 from kdgan_jax.data.pipeline import PatchSource
 from kdgan_jax.pictures import bicubic
 from kdgan_jax.runtime.errors import UserError
@@ -62,7 +62,7 @@ def test_pairs_need_both_sides(sources):
 
 
 def mixed(sources):
-    photos, _ = folders(f"lr:{sources}/lr, hr:{sources}/hr", SCALE)
+    photos, _ = of_source(f"lr:{sources}/lr, hr:{sources}/hr", SCALE)
     return photos
 
 

@@ -1,5 +1,6 @@
 """Files of prepared photos: their photos come back, and only sound files are accepted."""
 
+import dataclasses
 import json
 import os
 import resource
@@ -104,8 +105,8 @@ def assert_comes_back(path, gathered, scale=4):
 def test_photos_come_back_to_the_pixel(tmp_path, folder, scale):
     (folder / "0.png").rename(folder / "Büro\n\U0001f431.png")
     done = []
-    gathered = prepare(tmp_path / "a.bin", folder, scale, 24, holdout=2, on_photo=done.append)
-    assert [len(side) for side in gathered] == [3, 2]
+    gathered = prepare(tmp_path / "a.bin", folder, scale, 24, on_photo=done.append)
+    assert [len(side) for side in gathered] == [4, 1]
     assert sorted(done) == sorted(p.name for p in gathered.train + gathered.holdout)
     assert_comes_back(tmp_path / "a.bin", gathered, scale)
     assert {p.name for p in tmp_path.iterdir()} == {"a.bin", "photos"}
@@ -125,9 +126,66 @@ def test_photos_of_one_name_in_two_folders_stay_apart(tmp_path, photo):
     fill(tmp_path / "one", photo)
     fill(tmp_path / "two", photo[::-1])
     source = f"{tmp_path / 'one'}, {tmp_path / 'two'}"
-    gathered = prepare(tmp_path / "photos.bin", source, holdout=3)
+    gathered = prepare(tmp_path / "photos.bin", source)
     assert {p.name for p in gathered.train} & {p.name for p in gathered.holdout}
     assert_comes_back(tmp_path / "photos.bin", gathered)
+
+
+# What a file says of its source and copies.
+
+
+def save_as(path, data):
+    """Writes the file of `data`; returns its photos, and `data` with the file as its photos."""
+    gathered = photos.gather(data, 4, 32)
+    prepared.save(path, gathered, data, 4)
+    return gathered, dataclasses.replace(data, prepared=str(path))
+
+
+@pytest.mark.parametrize("plain", ["hr", "lr"])
+def test_copies_come_back_and_other_copies_are_refused(tmp_path, folder, plain):
+    path = tmp_path / "photos.bin"
+    changes = {"copies": 2, "degradation": "light,none", "crop": 8, "plain": plain}
+    gathered, data = save_as(path, DataConfig(str(folder), 1, **changes))
+    decoded, kept = prepared.open_for(data, 4, 32)
+    assert [p.name for p in kept.train][:3] == ["0#0", "0#1", "1#0"]
+    for i, photo in enumerate(gathered.train):
+        for name, image in photos.load(photo, 4).items():
+            np.testing.assert_array_equal(decoded.image(name, i), image)
+    for change in {"copies": 3}, {"crop": 0}, {"degradation": "none"}:
+        ((field, value),) = change.items()
+        with pytest.raises(UserError, match=rf"data\.{field}={changes[field]!r}.*{value!r}"):
+            prepared.open_for(dataclasses.replace(data, **change), 4, 32)
+    _change(folder)
+    refused(path, "changed.*'0'")
+
+
+def test_entries_and_weights(tmp_path, folder):
+    path = tmp_path / "photos.bin"
+    gathered, data = save_as(path, DataConfig(f"embedded,{folder}", 1, weights=(1.0, 3.0)))
+    _, kept = prepared.open_for(data, 4, 32)
+    for side, others in zip(kept, gathered, strict=True):
+        assert [p.entry for p in side] == [p.entry for p in others] != [0] * len(side)
+    with pytest.raises(UserError, match=rf"{path}: .* 2 entries.*weights=\(1, 2, 3\)"):
+        prepared.open_for(dataclasses.replace(data, weights=(1, 2, 3)), 4, 32)
+    with pytest.raises(UserError, match=rf"weights=\(1\.0, 3\.0\): entry 2 of {path}"):
+        prepared.open_for(dataclasses.replace(data, max_bad_fraction=1.0), 4, 36)
+    _change(folder)
+    refused(path, "changed.*'0'")
+
+
+def test_files_of_older_versions_have_no_copies_and_one_entry(alone, content):
+    header = json.loads(content[1])
+    for field in prepared.OLD:
+        del header[field]
+    for entry in header["photos"]:
+        del entry["entry"]
+    header["sha256"] = prepared._digest(header, [np.frombuffer(content[2], np.uint8)])
+    alone.write_bytes(b"\n".join([content[0], json.dumps(header).encode(), content[2]]))
+    data = DataConfig(prepared=str(alone), weights=(2.0,))
+    assert {p.entry for p in prepared.open_for(data, 4, 32)[1].train} == {0}
+    for field, made, asked in ("copies", 1, 2), ("crop", 0, 9), ("degradation", "none", "light"):
+        with pytest.raises(UserError, match=f"{alone}: .*data.{field}={made!r}.*{asked!r}"):
+            prepared.open_for(dataclasses.replace(data, **{field: asked}), 4, 32)
 
 
 def test_rows_are_mapped_and_not_read(file):
@@ -215,6 +273,7 @@ UNFIT = {
     "other scale": lambda h: _set(h, "scale", 2),
     "other shape": lambda h: _set(h, "images", "hr", [1, 48]),
     "no lr": lambda h: h["images"].pop("lr"),
+    "no entry": lambda h: _set(h, "photos", 0, "entry", -1),
     "one more": lambda h: _set(h, "images", "more", [0, 3]),
     "lists": lambda h: _set(h, "images", list(h["images"].items())),
 }
@@ -241,8 +300,8 @@ def test_an_altered_header_is_refused(alone, content, change):
 # Photos that have changed.
 
 
-def _change(folder):
-    path = folder / "0.png"
+def _change(folder, name="0.png"):
+    path = folder / name
     Image.fromarray(photos.pixels(path) ^ np.uint8(1)).save(path)
 
 
@@ -250,15 +309,16 @@ def _change(folder):
     ("change", "fact"),
     [
         (_change, "'0'"),
+        (lambda folder: _change(folder, "4.png"), "'4'"),
         (lambda folder: (folder / "1.png").unlink(), "'1'"),
         (lambda folder: shutil.copy(folder / "1.png", folder / "new.png"), "6 .*5"),
         (lambda folder: (folder / "1.png").rename(folder / "new.png"), "'1'"),
     ],
-    ids=["changed", "gone", "added", "renamed"],
+    ids=["changed", "held-out changed", "gone", "added", "renamed"],
 )
 def test_photos_that_have_changed_are_noticed(tmp_path, folder, monkeypatch, change, fact):
     monkeypatch.chdir(tmp_path)
-    prepare(tmp_path / "photos.bin", "photos", holdout=3)  # with 0, without 1
+    prepare(tmp_path / "photos.bin", "photos", holdout=1)  # which is 4
     monkeypatch.chdir("/")
     prepared.load(tmp_path / "photos.bin", 4)
     change(folder)
@@ -273,7 +333,7 @@ def test_a_file_is_trusted_when_its_photos_are_gone_or_inaccessible(alone, file,
     def deny(*arguments):
         raise PermissionError(13, "Permission denied")
 
-    monkeypatch.setattr(prepared, "folders", deny)
+    monkeypatch.setattr(prepared, "of_source", deny)
     assert len(prepared.load(file, 4)[1].train) == 4
 
 

@@ -102,3 +102,29 @@ def test_shares_of_photos_are_exact_to_the_last_bit(sides, uniform_over):
     ends = [0, *map(int, table.cuts), 2**32]
     for (begin, end), weight in zip(itertools.pairwise(ends), weights, strict=True):
         assert abs(Fraction(end - begin, 2**32) - Fraction(weight, sum(weights))) <= 2**-32
+
+
+@given(SIZES, st.data())
+def test_every_entry_gets_its_share_and_its_photos_theirs_of_it(sides, data):
+    number = len(sides)
+    uniform_over = data.draw(st.sampled_from(["pixels", "images"]))
+    entries = np.array(data.draw(st.lists(st.integers(0, 3), min_size=number, max_size=number)))
+    weights = data.draw(st.lists(st.floats(0.01, 100), min_size=4, max_size=4))
+    table = sampling.tabulate(sides, 8, uniform_over, weights, entries)
+    ends = [0, *map(int, table.cuts), 2**32]
+    shares = np.diff(ends) / 2**32
+    present = sum(weights[entry] for entry in set(entries.tolist()))
+    areas = np.prod(sides - 7, axis=1) if uniform_over == "pixels" else np.ones(number)
+    for photo, entry in enumerate(entries):
+        inside = areas[photo] / areas[entries == entry].sum()
+        assert shares[photo] == pytest.approx(inside * weights[entry] / present, abs=2**-31)
+
+
+def test_weights_leave_draws_as_they_were_if_there_are_none_and_may_be_tiny():
+    entries = np.array([0, 0, 1])
+    for weights in ((), (7.0,)):
+        numbers = entries if not weights else np.zeros(3, np.int64)
+        table = sampling.tabulate(LARGE, 8, "pixels", weights, numbers)
+        np.testing.assert_array_equal(table.cuts, sampling.tabulate(LARGE, 8).cuts)
+    cuts = sampling.tabulate(LARGE, 8, "pixels", (1.0, 1e-30), entries).cuts
+    assert cuts[0] < cuts[1] == ONES

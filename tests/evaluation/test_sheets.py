@@ -24,8 +24,14 @@ def example(photo, side):
     return measure.Example("a/cat", hr, bicubic.downscale(hr, 4))
 
 
-def row(model, image="a/cat", ssim=0.8):
-    return {"model": model, "image": image, "psnr_y": 28.5, "ssim_y": ssim}
+def row(model, image="a/cat", ssim=0.8, reference="HR"):
+    return {
+        "model": model,
+        "reference": reference,
+        "image": image,
+        "psnr_y": 28.5,
+        "ssim_y": ssim,
+    }
 
 
 def lines(shown, results, **more):
@@ -103,6 +109,14 @@ def test_a_line_has_the_models_figures_and_their_crops(photo):
     rows = [row(model, ssim=None) for model in ("nearest", "bicubic")]
     panels = sheets.line(shown, upscaled(shown), rows, scale=4).panels
     assert [below for _, _, below in panels] == ["", "28.50", "28.50", "PSNR"]
-    to_teacher = shown._replace(reference_name="big")
-    (line,) = lines(to_teacher, upscaled(shown))
-    assert [name for name, _, _ in line.panels] == ["LR", "nearest", "bicubic", "big"]
+
+
+@pytest.mark.parametrize(("reference", "ssim"), [("HR", "0.8000"), ("big", "0.7000")])
+def test_the_figures_are_those_to_the_reference_that_is_shown(photo, reference, ssim):
+    shown = example(photo, 120)._replace(reference_name=reference)
+    rows = [row("same"), row("same", ssim=0.7, reference="big")]
+    panels = sheets.line(shown, {"same": shown.reference}, rows, scale=4).panels
+    assert [(name, below) for name, _, below in panels[1:]] == [
+        ("same", f"28.50 / {ssim}"),
+        (reference, "PSNR / SSIM"),
+    ]

@@ -1,6 +1,7 @@
 """Small runs: whole ones and resumed ones in this process, endless ones in processes of their own.
 
-All train one phase, "teacher", from `configs/kd.py:smoke`: four steps, with a checkpoint every two.
+All train one phase, "teacher", from `configs/kd.py:scratch,smoke`: four steps, with a checkpoint
+every two.
 """
 
 import json
@@ -29,7 +30,7 @@ ENDLESS = {
 
 def finish(workdir, settings=SMALL):
     """Makes or resumes a run in this process."""
-    config = kd.get_config("smoke")
+    config = kd.get_config("scratch,smoke")
     config.update_from_flattened_dict(settings | {"phases": ("teacher",)})
     training.run(config, workdir)
 
@@ -56,7 +57,7 @@ def finish_until(condition, number, workdir, settings=ENDLESS):
 def command(workdir, settings=ENDLESS):
     """Returns the command line of a run."""
     arguments = [f"--config.{field}={value}" for field, value in settings.items()]
-    main = [sys.executable, "-m", "kdgan_jax.main", "--config=configs/kd.py:smoke"]
+    main = [sys.executable, "-m", "kdgan_jax.main", "--config=configs/kd.py:scratch,smoke"]
     return [*main, f"--workdir={workdir}", *arguments]
 
 

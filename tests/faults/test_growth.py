@@ -31,7 +31,7 @@ def usage(process):
 @pytest.mark.parametrize("backend", ["device", "tfdata"])
 def test_five_thousand_steps_need_no_more_than_five_hundred(tmp_path, backend):
     arguments = [
-        "--config=configs/kd.py:smoke",
+        "--config=configs/kd.py:scratch,smoke",
         "--config.phases=teacher",
         f"--config.train.teacher.steps={STEPS}",
         f"--config.data.backend={backend}",

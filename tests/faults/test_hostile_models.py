@@ -149,7 +149,7 @@ def test_a_damaged_checkpoint(tmp_path, saved, watch, signed, count):
 def decoded(tmp_path_factory):
     """The bytes of a file of prepared photos; the photos themselves are gone."""
     root = tmp_path_factory.mktemp("prepared")
-    for i in range(3):
+    for i in range(5):
         pixels = np.random.default_rng(i).integers(0, 256, (16, 16, 3), np.uint8)
         (root / "photos").mkdir(exist_ok=True)
         Image.fromarray(pixels).save(root / f"photos/{i}.png")

@@ -142,7 +142,7 @@ def test_convert_replaces_links_and_ignores_names_in_a_file(tmp_path, secret):
 
 
 def test_prepare_replaces_links(tmp_path, secret):
-    for i in range(3):
+    for i in range(5):
         save(tmp_path / f"photos/{i}.png", side=32)
     (tmp_path / "out").mkdir()
     (tmp_path / "out/a.bin").symlink_to(tmp_path / "nowhere")

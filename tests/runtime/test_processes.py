@@ -124,7 +124,7 @@ def test_without_a_cluster_the_error_says_what_is_needed():
     result = subprocess.run(
         [
             *(sys.executable, "-m", "kdgan_jax.main", "--distributed"),
-            *("--config=configs/kd.py:smoke", "--workdir=runs/none"),
+            *("--config=configs/kd.py:scratch,smoke", "--workdir=runs/none"),
         ],
         cwd=ROOT,
         env=environment,

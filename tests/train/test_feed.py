@@ -86,6 +86,16 @@ def test_a_batch_and_its_numbers_are_the_same_on_any_number_of_devices(backend):
         assert_same(joined(parts), whole)
 
 
+@pytest.mark.parametrize(("backend", "memory_mb"), [("device", 0), ("tfdata", 0), ("tfdata", 100)])
+def test_entries_get_the_shares_of_their_weights(backend, memory_mb):
+    photos = [PHOTOS[0], PHOTOS[1]._replace(entry=1)]
+    for i, weights in enumerate([(1, 1e-12), (1e-12, 1)]):
+        assert_same(
+            shares(backend, photos=photos, weights=weights, memory_mb=memory_mb),
+            shares(backend, photos=photos[i : i + 1], memory_mb=memory_mb),
+        )
+
+
 @every_backend
 def test_numbers_of_samples_wrap_around_at_32_bits(backend):
     start = 2**30 + 1

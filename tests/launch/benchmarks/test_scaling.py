@@ -104,7 +104,7 @@ def measured(folder):
 
 
 def test_a_tiny_measurement_leaves_table_numbers_and_plot(tmp_path):
-    config = runpy.run_path(str(ROOT / "configs/kd.py"))["get_config"]("smoke")
+    config = runpy.run_path(str(ROOT / "configs/kd.py"))["get_config"]("scratch,smoke")
     config.phases = ("teacher", "distill")
     jax.config.update("jax_disable_most_optimizations", True)
     flags.FLAGS(["scaling"])
@@ -122,7 +122,10 @@ def test_a_tiny_measurement_leaves_table_numbers_and_plot(tmp_path):
 
 
 TINY = [
-    *("--config=configs/kd.py:smoke", "--config.train.adversarial.losses.perceptual.weight=0"),
+    *(
+        "--config=configs/kd.py:scratch,smoke",
+        "--config.train.adversarial.losses.perceptual.weight=0",
+    ),
     *("--batch_per_device=1", "--global_batch=2", "--steps=2", "--rounds=2"),
 ]
 

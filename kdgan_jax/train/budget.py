@@ -1,0 +1,233 @@
+"""Fits a run into a number of minutes: measures this machine, then chooses copies and steps."""
+
+import contextlib
+import copy
+import dataclasses
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+import jax
+import numpy as np
+from ml_collections import ConfigDict
+
+from kdgan_jax.config.settings import RunConfig
+from kdgan_jax.data.buffers import Buffers
+from kdgan_jax.data.photos import Photos, decode, load
+from kdgan_jax.evaluation import measure
+from kdgan_jax.inference.model import Model
+from kdgan_jax.runtime import console, devices, files, processes
+from kdgan_jax.runtime.errors import UserError
+from kdgan_jax.train import checks, inputs, labelling, results
+from kdgan_jax.train.feed import feed_factory
+from kdgan_jax.train.phase_setup import (
+    PhaseSetup,
+    compiled_steps,
+    frozen_weights,
+    initial_state,
+)
+
+LABELS_SHARE = 0.3  # of the time for labels and training that labels get
+LEAST_COPIES = 64  # with fewer, a student learns the copies by heart
+LEAST_STEPS = 200
+TIMED_STEPS = 8
+SHEET_SECONDS = 10.0  # for pictures and files
+EVALUATIONS = 5  # during training
+
+
+class Speeds(NamedTuple):
+    """Seconds on this machine.
+
+    Attributes:
+      load: to read and degrade one copy.
+      label: for the teacher's image of one copy.
+      compile: of the train step.
+      step: for one update.
+      evaluation: for all held-out photos at the end.
+      check: for all held-out photos during training.
+    """
+
+    load: float
+    label: float
+    compile: float
+    step: float
+    evaluation: float
+    check: float
+
+
+class Plan(NamedTuple):
+    """What fits.
+
+    Attributes:
+      photos: number to train on.
+      copies: of each photo.
+      steps: of training.
+    """
+
+    photos: int
+    copies: int
+    steps: int
+
+
+def planned(config: ConfigDict, workdir: Path, spent: float = 0.0) -> ConfigDict:
+    """Returns `config` with the numbers that fit into `config.minutes`, if that is not 0.
+
+    They are measured once and kept in `plan.json` in the workdir, so a resumed run has the same.
+
+    Args:
+      config: of a run.
+      workdir: of the run.
+      spent: seconds that have passed already.
+
+    Raises:
+      UserError: the config has several phases or no stored teacher, or the minutes are too few.
+    """
+    if not config.minutes:
+        return config
+    began = time.perf_counter() - spent
+    run = checks.checked(config)
+    trained = [phase for phase in run.phases if not phase.checkpoint]
+    if len(trained) != 1 or not trained[0].stored or processes.several():
+        raise UserError(
+            f"config.minutes={config.minutes:g} plans a run of one process and one phase, with a"
+            " teacher whose images are stored; set it to 0, and choose steps and copies yourself"
+        )
+    path = workdir / "plan.json"
+    if path.is_file():
+        plan = Plan(**{name: int(files.read_json(path)[name]) for name in Plan._fields})
+    else:
+        plan, speeds = _measured_plan(run, workdir, began)
+        workdir.mkdir(parents=True, exist_ok=True)
+        seconds = {f"seconds_{name}": value for name, value in speeds._asdict().items()}
+        files.write_json(path, plan._asdict() | {"minutes": config.minutes} | seconds)
+    return _with_plan(config, trained[0].name, plan)
+
+
+def _with_plan(config: ConfigDict, phase: str, plan: Plan) -> ConfigDict:
+    fitted = copy.deepcopy(config)
+    fitted.data.copies, fitted.data.most = plan.copies, plan.photos
+    fitted.train[phase].steps = plan.steps
+    fitted.evaluate_every = -(-plan.steps // EVALUATIONS)
+    fitted.checkpoint_every = -(-plan.steps // (2 * EVALUATIONS))
+    fitted.log_every = max(1, min(config.log_every, plan.steps // 20))
+    return fitted
+
+
+def _measured_plan(run: RunConfig, workdir: Path, began: float) -> tuple[Plan, Speeds]:
+    console.log.info("Planning for %g minutes: measuring teacher and student.", run.minutes)
+    levels = len(run.data.levels)
+    run = dataclasses.replace(run, data=dataclasses.replace(run.data, copies=levels))
+    photos = inputs.photos(run)[1]
+    models = inputs.external_models(run, workdir)
+    number = devices.count(run.devices, run.batches)
+    phase = next(phase for phase in run.phases if not phase.checkpoint)
+
+    def untrained(name: str, fold: bool) -> Model:
+        raise UserError(f"config.minutes: phase {name!r} is not trained yet")
+
+    setup = inputs.set_up_phase(phase, run, workdir, models, number, untrained)
+    speeds = _speeds(setup, run, photos)
+    spent = time.perf_counter() - began
+    plan = fit(run.minutes * 60 - spent, speeds, len(photos.train) // levels, levels)
+    console.log.info(
+        "%d photos, %d copies of each (labels: about %.1f min), %d steps (about %.1f min).",
+        *(plan.photos, plan.copies, plan.photos * plan.copies * speeds.label / 60),
+        *(plan.steps, plan.steps * speeds.step / 60),
+    )
+    return plan, speeds
+
+
+def fit(seconds: float, speeds: Speeds, photos: int, levels: int) -> Plan:
+    """Returns the plan that takes about `seconds`.
+
+    Args:
+      seconds: that are left.
+      speeds: of this machine.
+      photos: number of photos that there are.
+      levels: of degradation, which the copies of a photo take in turn.
+
+    Raises:
+      UserError: the time is too short; says how many minutes are needed.
+    """
+    fixed = speeds.compile + speeds.evaluation + EVALUATIONS * speeds.check
+    each = speeds.load + speeds.label
+    needed = fixed + max(LEAST_COPIES * each / LABELS_SHARE, LEAST_STEPS * speeds.step)
+    if seconds < needed:
+        raise UserError(
+            f"config.minutes: {LEAST_COPIES} images of this teacher take"
+            f" {LEAST_COPIES * each:.0f} s here, and {fixed:.0f} s go to compilation and the"
+            f" table; set config.minutes to at least {needed * 1.1 / 60 + 1:.0f}, or take a smaller"
+            " teacher"
+        )
+    affordable = int(LABELS_SHARE * (seconds - fixed) / each)
+    used = min(photos, max(1, affordable // levels))
+    copies = max(1, affordable // used)
+    steps = int((seconds - fixed - used * copies * each) / speeds.step)
+    return Plan(used, copies, max(LEAST_STEPS, steps))
+
+
+def _speeds(setup: PhaseSetup, run: RunConfig, photos: Photos) -> Speeds:
+    """Measures this machine on a few copies, a held-out photo, and steps on random patches."""
+    sample = photos.train[:TIMED_STEPS]
+    began = time.perf_counter()
+    decoded = decode(sample, lambda photo: load(photo, run.scale), 1.0, "the first photos")
+    copies = [images["lr"] for _, images in decoded]
+    seconds_load = (time.perf_counter() - began) / len(sample)
+    name = setup.config.stored[0]
+    teacher, config = setup.at_scale(name), setup.config.teachers[name]
+    label = _second_time(lambda: labelling.output(teacher, config, copies[0]))
+    seconds_compile, step = _step_seconds(setup, run, copies[0].shape)
+
+    lr = load(photos.holdout[0], run.scale)["lr"]
+    student = setup.model.with_params(initial_state(setup).ema)
+    sr = student.upscale(lr)
+    reference = _second_time(lambda: teacher.upscale(lr))
+    own = _second_time(lambda: student.upscale(lr))
+    figures = _second_time(lambda: results.figures(sr, sr[::-1], run.scale))
+    held_out = len(photos.holdout)
+    # The reference and three rows of the table per photo, repetitions for the first one, the sheet.
+    evaluation = held_out * (2 * reference + own + 3 * figures)
+    evaluation += measure.LEAST_RUNS * (reference + own) + SHEET_SECONDS
+    return Speeds(seconds_load, label, seconds_compile, step, evaluation, held_out * own)
+
+
+def _second_time(function: Callable[[], object]) -> float:
+    """Returns the seconds of a second call; the first one compiles."""
+    function()
+    began = time.perf_counter()
+    function()
+    return time.perf_counter() - began
+
+
+def _step_seconds(setup: PhaseSetup, run: RunConfig, shape: tuple[int, ...]) -> tuple[float, float]:
+    """Returns seconds of compilation and of one step, on random copies of `shape` (h, w, 3)."""
+    height, width = max(shape[0], _lr_patch(run)), max(shape[1], _lr_patch(run))
+    pixels, channels = height * width, 3 * run.scale**2
+    random = np.random.default_rng(0)
+    lr = random.integers(0, 256, (pixels, 3), np.uint8)
+    photo = Buffers({"lr": lr}, np.array([[height, width]]), {"lr": np.zeros(1, np.int64)})
+    data = dataclasses.replace(run.data, backend="device", sampling="pixels")
+    labels = {
+        name: random.integers(0, 256, (pixels, channels), np.uint8) for name in setup.config.stored
+    }
+    with console.quiet():
+        feeds = feed_factory(data, run.scale, [], photo, setup.devices, with_hr=False)
+    feed = feeds(0, setup.config.batches, labels)
+    state = devices.replicate(initial_state(setup), setup.devices)
+    frozen = devices.replicate(frozen_weights(setup), setup.devices) | {"photos": feed.arrays}
+    step = compiled_steps(setup, feed)(1, False)
+    with contextlib.closing(feed.stream(0)) as stream:
+        began = time.perf_counter()
+        state, metrics = step(state, frozen, next(stream))
+        jax.block_until_ready(metrics)
+        compilation = time.perf_counter() - began
+        began = time.perf_counter()
+        for _ in range(TIMED_STEPS):
+            state, metrics = step(state, frozen, next(stream))
+        jax.block_until_ready(metrics)
+    return compilation, (time.perf_counter() - began) / TIMED_STEPS
+
+
+def _lr_patch(run: RunConfig) -> int:
+    return run.largest_patch // run.scale
