@@ -1,7 +1,7 @@
 """Computes the images of a config's stored teachers once, into a folder that training reads.
 
 python -m kdgan_jax.label --config=configs/photo_soft.py --config.data.source=PHOTOS --out=labels
-python -m kdgan_jax.main --config=configs/photo_soft.py --config.data.source=PHOTOS \
+python -m kdgan_jax.main --config=configs/photo_soft.py --config.data.source=PHOTOS \\
     --config.data.labels=labels --workdir=runs/photo_soft
 """
 

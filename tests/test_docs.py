@@ -32,6 +32,7 @@ CONFIGURED = {
     "kdgan_jax.main": ("workdir", [], checks.checked),
     "kdgan_jax.forest": ("workdir", ["--workdir=runs/forest"], forest_settings.checked),
     "kdgan_jax.prepare": ("out", [], checks.checked),
+    "kdgan_jax.label": ("out", [], checks.checked),
     "launch.benchmarks.scaling": ("out", ["--config=configs/kd.py", "--out=out"], checks.checked),
 }
 

@@ -93,6 +93,11 @@ def planned(config: ConfigDict, workdir: Path, spent: float = 0.0) -> ConfigDict
             f"config.minutes={config.minutes:g} plans a run of one process and one phase, with a"
             " teacher whose images are stored; set it to 0, and choose steps and copies yourself"
         )
+    if run.data.prepared:
+        raise UserError(
+            f"config.minutes={config.minutes:g} chooses the copies of photos, but those of"
+            f" config.data.prepared={run.data.prepared!r} are made; leave out one of the two"
+        )
     path = workdir / "plan.json"
     if path.is_file():
         plan = Plan(**{name: int(files.read_json(path)[name]) for name in Plan._fields})
@@ -207,7 +212,7 @@ def _step_seconds(setup: PhaseSetup, run: RunConfig, shape: tuple[int, ...]) -> 
     random = np.random.default_rng(0)
     lr = random.integers(0, 256, (pixels, 3), np.uint8)
     photo = Buffers({"lr": lr}, np.array([[height, width]]), {"lr": np.zeros(1, np.int64)})
-    data = dataclasses.replace(run.data, backend="device", sampling="pixels")
+    data = dataclasses.replace(run.data, backend="device", sampling="pixels", weights=())
     labels = {
         name: random.integers(0, 256, (pixels, channels), np.uint8) for name in setup.config.stored
     }

@@ -20,10 +20,14 @@ SIZES = (128, 128), (80, 120)  # height and width of LR copies
 
 def seconds(image: np.ndarray, size: tuple[int, int], level: str, copies: int) -> float:
     """Returns the mean time that a copy of `image` at `size` takes."""
-    for i in range(-min(10, copies), copies):  # the first ones import what is needed
-        if i == 0:
-            began = time.process_time()
-        degradations.degrade(image, size, level, degradations.generator(0, abs(i)))
+
+    def make(number: int) -> None:
+        for i in range(number):
+            degradations.degrade(image, size, level, degradations.generator(0, i))
+
+    make(10)  # imports what is needed
+    began = time.process_time()
+    make(copies)
     return (time.process_time() - began) / copies
 
 

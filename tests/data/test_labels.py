@@ -221,6 +221,17 @@ def test_a_disk_that_fills_up_costs_nothing_that_was_done(tmp_path):
     assert contents(of) == contents(made(tmp_path / "whole"))
 
 
+def test_files_of_an_earlier_start_are_replaced_and_links_not_followed(tmp_path):
+    secret = tmp_path / "secret"
+    secret.write_bytes(b"mine")
+    of = kept(tmp_path / "labels")
+    of.folder.mkdir()
+    for suffix in "rows", "done":  # as if it was stopped before it wrote the description
+        path(of, suffix).symlink_to(secret)
+    made(of.folder).load()
+    assert secret.read_bytes() == b"mine"
+
+
 def test_a_folder_that_cannot_be_made_is_named(tmp_path):
     (tmp_path / "file").touch()
     with pytest.raises(UserError, match=f"{tmp_path}/file/labels: "):

@@ -173,6 +173,18 @@ def test_entries_and_weights(tmp_path, folder):
     refused(path, "changed.*'0'")
 
 
+def test_photos_without_files_are_trusted_beside_those_of_folders(tmp_path, folder, monkeypatch):
+    tfds = pytest.importorskip("kdgan_jax.data.tfds")
+    noise = np.random.default_rng(0).integers(0, 256, (32, 40, 3), np.uint8)
+    monkeypatch.setattr(tfds, "pairs", lambda *arguments: [("set/0", noise, None)])
+    path = tmp_path / "photos.bin"
+    gathered, _ = save_as(path, DataConfig(f"tfds:set,{folder}", 1))
+    monkeypatch.delattr(tfds, "pairs")  # the set is not read again
+    assert_comes_back(path, gathered)
+    _change(folder)
+    refused(path, "changed.*'0'")
+
+
 def test_files_of_older_versions_have_no_copies_and_one_entry(alone, content):
     header = json.loads(content[1])
     for field in prepared.OLD:

@@ -21,6 +21,7 @@ from kdgan_jax.runtime.errors import UserError
 from kdgan_jax.train import labelling
 from kdgan_jax.train.labelling import StoredTeacher, stored_rows
 from kdgan_jax.train.phase_setup import PhaseSetup
+from kdgan_jax.workdir import lock
 
 SIDES = (8, 24), (16, 20), (40, 36), (24, 12), (8, 8)  # in HR pixels; the fourth is of median size
 KWARGS = {"channels": 4, "depth": 1}
@@ -31,8 +32,10 @@ forms = pytest.mark.parametrize(
 
 
 def model(scale=4):
+    """A network whose images go below black and above white."""
     module = models.generator("compact", KWARGS, scale)
-    return Model("compact", KWARGS, scale, models.init(module, jax.random.key(1), 8)["params"])
+    params = models.init(module, jax.random.key(1), 8)["params"]
+    return Model("compact", KWARGS, scale, jax.tree.map(lambda x: 3 * x, params))
 
 
 def teacher(stored="uint8", ensemble=False, scale=4, of=None):
@@ -66,6 +69,7 @@ def test_every_photo_has_the_teachers_image(photo, tmp_path, stored, ensemble, s
             ]
             np.testing.assert_allclose(exact, np.mean(turned, axis=0), atol=1e-6)
         expected = quantise(exact) if stored == "uint8" else exact.astype(np.float16)
+        assert (exact.min() < 0 and exact.max() > 1) or scale == 2  # reducing clips
         image = joined(photos, {"big": rows}).image("big", i)
         assert image.dtype == stored
         np.testing.assert_array_equal(image, expected)
@@ -114,8 +118,15 @@ def test_a_stopped_command_continues_where_it_was(photo, tmp_path, monkeypatch, 
     stored_rows(teacher(), decoded(photo), stopped, 1)
     assert files(stopped) == files(whole)
     assert "3 of 5 photos" in caplog.text
-    monkeypatch.setattr(labelling, "output", None)  # complete labels are not computed again
-    stored_rows(teacher(), decoded(photo), stopped, 1)
+
+
+def test_complete_labels_are_read_by_several_at_once(photo, tmp_path, monkeypatch):
+    rows = stored_rows(teacher(), decoded(photo), tmp_path, 1)
+    monkeypatch.setattr(labelling, "output", None)  # nothing is computed
+    with lock.alone(tmp_path):
+        np.testing.assert_array_equal(stored_rows(teacher(), decoded(photo), tmp_path, 1), rows)
+        with pytest.raises(UserError, match=f"{tmp_path}: is in use"):
+            stored_rows(teacher("float16"), decoded(photo), tmp_path, 1)
 
 
 def test_time_and_space_are_told_from_a_photo_of_median_size(photo, tmp_path, monkeypatch, caplog):
