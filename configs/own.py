@@ -37,6 +37,7 @@ def get_config(variant: str = ""):
     config.minutes = 0.0 if smoke else 10.0
     config.data.source = "embedded" if smoke else ""
     config.data.plain = "lr"
+    config.data.complement = 0 if variant else 10
     config.data.degradation = "none,light"
     config.data.crop = 16 if smoke else 128
     config.data.copies = 1 if smoke else 2

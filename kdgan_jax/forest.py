@@ -13,7 +13,8 @@ from ml_collections import ConfigDict
 from kdgan_jax.baselines import forest_settings, forest_training, random_forest
 from kdgan_jax.baselines.forest_settings import ForestConfig
 from kdgan_jax.config import command
-from kdgan_jax.data.photos import Photo, decode, gather, load_pair
+from kdgan_jax.data.photos import Photo, decode, load_pair
+from kdgan_jax.data.sources import gather
 from kdgan_jax.evaluation.metrics import psnr_y
 from kdgan_jax.pictures import bicubic
 from kdgan_jax.runtime import console, files

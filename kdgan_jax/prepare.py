@@ -12,7 +12,7 @@ from ml_collections import ConfigDict
 from kdgan_jax import config as configuration
 from kdgan_jax.config import command
 from kdgan_jax.data import prepared
-from kdgan_jax.data.photos import gather
+from kdgan_jax.data.sources import gather
 from kdgan_jax.runtime import console
 from kdgan_jax.runtime.errors import UserError
 from kdgan_jax.train import checks

@@ -27,7 +27,7 @@ import numpy as np  # noqa: E402
 import pytest  # noqa: E402
 from orbax.checkpoint import v1 as ocp  # noqa: E402
 
-from kdgan_jax.data import photos  # noqa: E402
+from kdgan_jax.data import photos, sources  # noqa: E402
 from kdgan_jax.workdir import checkpoint  # noqa: E402
 from kdgan_jax.workdir.metrics import read_metrics  # noqa: E402
 
@@ -129,7 +129,7 @@ def smoke_run(tmp_path_factory) -> Path:
 @pytest.fixture(scope="session")
 def photo() -> np.ndarray:
     """A real photo, (300, 451, 3) uint8."""
-    (cat,) = photos.installed(["skimage/data/chelsea.png"], 1)
+    (cat,) = sources.installed(["skimage/data/chelsea.png"], 1)
     return photos.pixels(cat.hr)
 
 

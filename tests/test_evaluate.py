@@ -7,7 +7,7 @@ import pytest
 from evaluation import tiny
 from PIL import Image
 
-from kdgan_jax.data.photos import folder as photos_of
+from kdgan_jax.data.sources import folder as photos_of
 from kdgan_jax.evaluate import main
 from kdgan_jax.evaluation import metrics, run, sheets
 from kdgan_jax.formats import native

@@ -6,7 +6,7 @@ import pytest
 import kdgan_jax
 from kdgan_jax import config
 from kdgan_jax.config import loss, network, phase, teacher
-from kdgan_jax.data import embedded, photos
+from kdgan_jax.data import embedded, photos, sources
 from kdgan_jax.evaluation.metrics import psnr_y
 from kdgan_jax.pictures import bicubic
 from kdgan_jax.train.run import run
@@ -37,7 +37,7 @@ def test_a_short_training_beats_bicubic_and_distillation_approaches_the_teacher(
     names = {"alone": f"{workdir}:alone", "distilled": f"{workdir}:distilled", "teacher": TEACHER}
     models = {name: kdgan_jax.load(path) for name, path in names.items()}
     gains, nearer = [], []
-    for photo in photos.installed(embedded.HOLDOUT, SCALE):
+    for photo in sources.installed(embedded.HOLDOUT, SCALE):
         hr, lr = photos.load_pair(photo, SCALE)
         hr, lr = hr[: 64 * SCALE, : 64 * SCALE], lr[:64, :64]
         sr = {name: model.upscale(lr) for name, model in models.items()}

@@ -15,7 +15,7 @@ import numpy as np
 from PIL import Image
 
 from kdgan_jax.audit import pairs, similar, traces
-from kdgan_jax.data import embedded, photos
+from kdgan_jax.data import sources
 from kdgan_jax.pictures import bicubic, codec, colour
 from kdgan_jax.runtime.errors import UserError
 
@@ -117,7 +117,7 @@ def plan(names: Sequence[str], lr: str | None, scale: int) -> list[Folder]:
       UserError: a folder is missing or holds no image, or has no files; `lr` is given for several
         folders, or for one without HR.
     """
-    entries = [entry for name in names for entry in photos.entries(name)]
+    entries = [entry for name in names for entry in sources.entries(name)]
     if lr and len(entries) > 1:
         raise UserError(
             f"--lr={lr} belongs to one folder, but {len(entries)} are given; check them one by one"
@@ -126,14 +126,14 @@ def plan(names: Sequence[str], lr: str | None, scale: int) -> list[Folder]:
 
 
 def _folder(entry: str, lr: str | None, scale: int) -> Folder:
-    if entry == photos.EMBEDDED:
-        found = photos.installed([*embedded.TRAIN, *embedded.HOLDOUT], scale)
+    if entry in sources.PACKAGED:
+        found = sources.installed(sources.PACKAGED[entry], scale)
         files = [photo.hr for photo in found if isinstance(photo.hr, Path)]
         return Folder(entry, files[0].parent, files)
-    if entry.startswith(photos.TFDS):
+    if entry.startswith(sources.TFDS):
         raise UserError(f"{entry}: has no files to check; name folders")
-    kind, path = photos.split_kind(entry)
-    hr_root, lr_root = photos.roots(path, scale, kind)
+    kind, path = sources.split_kind(entry)
+    hr_root, lr_root = sources.roots(path, scale, kind)
     if lr and not hr_root:
         raise UserError(f"--lr={lr}: {entry} holds LR images itself; give the folder of their HR")
     lr_root = Path(lr) if lr else lr_root
@@ -155,7 +155,7 @@ def jobs(folders: Sequence[Folder], scale: int) -> list[Job]:
             lr, missing = None, ""
             if folder.hr_root and folder.lr_root:
                 try:
-                    lr = photos.lr_of(hr, folder.hr_root, folder.lr_root, scale)
+                    lr = sources.lr_of(hr, folder.hr_root, folder.lr_root, scale)
                     claimed.add(lr)
                 except UserError as error:
                     missing = str(error)

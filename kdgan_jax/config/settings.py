@@ -34,9 +34,13 @@ class DataConfig:
     # What a folder holds that neither says so nor has HR/ or LRx4/ in it: "hr", or "lr" for
     # pictures that are to be enlarged.
     plain: str = "hr"
+    # With fewer photos than this, a run of config.minutes also trains on the embedded photos, which
+    # get half of the samples.
+    complement: int = 0
     # Copies of each training photo, and how their LR images are degraded: levels of
     # data.degradations.LEVELS, separated by commas, which the copies take in turn. Held-out photos
-    # have one copy, of the first level.
+    # have one copy, of the first level. With 0 copies, the LR patch of every sample is degraded
+    # anew while it is trained, by tf.data; then the samples take the levels in turn.
     copies: int = 1
     degradation: str = "none"
     # Largest side of a copy in LR pixels, cut at a random place; 0: whole photos.
@@ -61,8 +65,13 @@ class DataConfig:
         return tuple(level.strip() for level in self.degradation.split(","))
 
     @property
+    def fresh(self) -> bool:
+        """Whether the LR patch of every sample is degraded anew."""
+        return self.copies == 0
+
+    @property
     def copied(self) -> bool:
-        """Whether photos are replaced by copies."""
+        """Whether LR images are degraded, or photos replaced by copies."""
         return self.copies > 1 or self.crop > 0 or set(self.levels) != {"none"}
 
 
@@ -205,6 +214,11 @@ class PhaseConfig:
     def stored(self) -> list[str]:
         """Names of the teachers whose outputs are stored."""
         return [name for name, teacher in self.teachers.items() if teacher.stored]
+
+    @property
+    def stored_bytes(self) -> int:
+        """Bytes that all stored outputs take for each number of an HR image."""
+        return sum({"uint8": 1, "float16": 2}[self.teachers[name].stored] for name in self.stored)
 
 
 @dataclass(frozen=True)

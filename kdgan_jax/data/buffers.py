@@ -14,6 +14,7 @@ import jax
 import numpy as np
 
 from kdgan_jax.data.photos import Photo, decode, load
+from kdgan_jax.data.windows import Window, inside
 from kdgan_jax.runtime.errors import UserError
 
 MAX_ROWS = 2**31 - 1
@@ -66,8 +67,8 @@ class Buffers(NamedTuple):
         """Returns which photos have the image, (N,) bool, for every image that some photos lack."""
         return {name: self.has(name) for name in self.rows if not self.has(name).all()}
 
-    def image(self, name: str, photo: int) -> np.ndarray:
-        """Returns one image of one photo, (H, W, 3).
+    def image(self, name: str, photo: int, window: Window | None = None) -> np.ndarray:
+        """Returns one image of one photo, (H, W, 3), or what is in a window of it.
 
         Raises:
           LookupError: the photo lacks it.
@@ -77,7 +78,8 @@ class Buffers(NamedTuple):
         if begin < 0:
             raise LookupError(f"photo {photo} has no image {name!r}")
         rows = self.rows[name][begin : begin + height * width]
-        return to_image(rows.reshape(height, width, -1))
+        squares = rows.reshape(height, width, -1)
+        return to_image(squares if window is None else inside(squares, 1, window))
 
 
 def size(photos: Sequence[Photo], scale: int, with_hr: bool = True) -> int:

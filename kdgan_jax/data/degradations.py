@@ -1,4 +1,4 @@
-"""Degradations of photos: blur, resizing, noise and JPEG, drawn at random for every copy.
+"""Degradations of photos: blur, resizing, noise and JPEG, drawn at random.
 
 The level "strong" is the second-order model of Real-ESRGAN (Wang et al. 2021, "Real-ESRGAN:
 Training Real-World Blind Super-Resolution with Pure Synthetic Data"), with the ranges of its
@@ -7,7 +7,9 @@ NumPy, SciPy (blur) and Pillow (JPEG), and depends on nothing but the image and 
 random numbers.
 """
 
+import importlib
 import io
+import threading
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -17,6 +19,7 @@ from PIL import Image
 from kdgan_jax.runtime.errors import UserError, missing
 
 Range = tuple[float, float]
+_IMPORT = threading.Lock()  # photos are decoded by threads, and SciPy imports its parts lazily
 SIZES = range(7, 22, 2)  # sides of blur kernels
 MODES = "area", "bilinear", "bicubic"
 GREY = np.array([0.299, 0.587, 0.114], np.float32)  # weights of RGB in the noise of grey pictures
@@ -125,9 +128,12 @@ LEVELS: Mapping[str, Level] = {
 }
 
 
-def generator(photo: int, copy: int) -> np.random.Generator:
-    """Returns the random numbers of one copy of one photo; the same wherever it is made."""
-    return np.random.Generator(np.random.Philox(np.random.SeedSequence([photo, copy])))
+def generator(seed: int, number: int) -> np.random.Generator:
+    """Returns the random numbers of one copy of a photo, or of one sample of a run.
+
+    They are the same wherever it is made. `seed` stands for the photo, or for the phase.
+    """
+    return np.random.Generator(np.random.Philox(np.random.SeedSequence([seed, number])))
 
 
 # Kernels.
@@ -199,7 +205,8 @@ def draw_kernel(settings: Pass, random: np.random.Generator) -> np.ndarray:
 
 def _scipy(name: str):  # type: ignore[no-untyped-def]
     try:
-        return __import__(f"scipy.{name}", fromlist=[name])
+        with _IMPORT:
+            return importlib.import_module(f"scipy.{name}")
     except ImportError:
         raise missing("scipy", "a degradation") from None
 

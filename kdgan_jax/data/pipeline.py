@@ -1,9 +1,11 @@
 """Batches of aligned patches by tf.data; every batch is a pure function of (seed, step).
 
 The patches are those of `sampling.draw`, so that a resumed run sees the batches of an unbroken one,
-and both backends cut the same patches.
+and both backends cut the same patches. Only this one can degrade the LR patch of every sample anew
+(`DataConfig.fresh`); the sample's number draws how.
 """
 
+import functools
 import threading
 from collections.abc import Generator
 from typing import Any
@@ -12,16 +14,16 @@ import jax
 import numpy as np
 
 from kdgan_jax.config.settings import BatchConfig, DataConfig
-from kdgan_jax.data import sampling
+from kdgan_jax.data import degradations, sampling, windows
 from kdgan_jax.data.batches import Batch
 from kdgan_jax.data.buffers import Buffers, square_side
 from kdgan_jax.data.photos import Photo, load, part_of, pixels
 from kdgan_jax.data.tensorflow import tf
+from kdgan_jax.data.windows import Cut
 from kdgan_jax.pictures import bicubic
 from kdgan_jax.runtime.console import log
 from kdgan_jax.runtime.errors import UserError
 
-BORDER = 4  # LR pixels around a patch that the bicubic kernel reaches
 DRAWN_AT_ONCE = 2**16  # samples
 
 
@@ -43,10 +45,14 @@ class PatchSource:
         self._buffers = photos if isinstance(photos, Buffers) else None
         self._photos = [] if isinstance(photos, Buffers) else photos
         self._failure: UserError | None = None
-        if self._buffers:
+        self._rows: dict[str, Any] = {}  # for TensorFlow; none if NumPy makes the patches
+        if self._buffers and not data.fresh:
             self._rows = {name: tf.constant(rows) for name, rows in self._buffers.rows.items()}
+        if self._buffers:
             self._present = self._buffers.incomplete()
             self._sides = self._buffers.sides
+            if data.fresh and "hr" not in self._buffers.rows:
+                self._present["hr"] = np.zeros(len(self._sides), bool)
         else:
             sides = [(p.size[0] // scale, p.size[1] // scale) for p in self._photos]
             self._sides = np.array(sides, np.int64)
@@ -92,22 +98,28 @@ class PatchSource:
             index = numbers.astype(np.uint32).ravel()
             with jax.default_device(jax.local_devices(backend="cpu")[0]):
                 places = [np.asarray(a, np.int64) for a in draw(index)]
-            yield from self._cut_batches(index, places, share, size, config.margin)
+            yield from self._cut_batches(seed, index, places, share, size, config.margin)
 
     def _cut_batches(
-        self, index: np.ndarray, places: list[np.ndarray], share: int, size: int, margin: int
+        self,
+        seed: int,
+        index: np.ndarray,
+        places: list[np.ndarray],
+        share: int,
+        size: int,
+        margin: int,
     ) -> Generator[Batch]:
         """Yields the samples `index`, whose patches are at `places`, `share` at a time."""
 
         def sample(number: Any, photo: Any, top: Any, left: Any, turn: Any) -> Batch:
-            if self._buffers:
+            if self._rows:
                 upright = {
                     name: self._gather(name, photo, top, left, size, margin) for name in self._rows
                 }
             else:
                 lr, hr = tf.numpy_function(
-                    lambda p, t, c: self._decode(p, t, c, size, margin),
-                    [photo, top, left],
+                    lambda n, p, t, c: self._patches((seed, int(n)), p, t, c, size, margin),
+                    [number, photo, top, left],
                     [tf.uint8, tf.uint8],
                 )
                 side = size + 2 * margin
@@ -152,17 +164,22 @@ class PatchSource:
             return cut()
         return tf.cond(begin < 0, lambda: tf.zeros((side, side, 3), rows.dtype), cut)
 
-    def _decode(
-        self, photo: int, top: int, left: int, size: int, margin: int
+    def _patches(
+        self, sample: tuple[int, int], photo: int, top: int, left: int, size: int, margin: int
     ) -> tuple[np.ndarray, np.ndarray]:
-        """Cuts a patch from a photo, or from the next readable one if it can no longer be read."""
-        for offset in range(len(self._photos)):
-            i = int(photo + offset) % len(self._photos)
+        """Returns the (LR, HR) patches of a sample, which is named by its seed and number.
+
+        They are from the photo, or from the next readable one if it can no longer be read.
+        """
+        for offset in range(len(self._sides)):
+            i = int(photo + offset) % len(self._sides)
             if i in self._unreadable:
                 continue
-            last_top, last_left = self._sides[i] - size
+            place = [
+                int(min(p, s - size)) for p, s in zip((top, left), self._sides[i], strict=True)
+            ]
             try:
-                return self._cut(i, min(top, last_top), min(left, last_left), size, margin)
+                return self._cut(sample, i, place, size, margin)
             except UserError as error:
                 self._skip(i, error)
         raise AssertionError("no photo can be read, which is more than is allowed")
@@ -188,34 +205,46 @@ class PatchSource:
                 raise self._failure
 
     def _cut(
-        self, photo: int, top: int, left: int, size: int, margin: int
+        self, sample: tuple[int, int], photo: int, place: list[int], size: int, margin: int
     ) -> tuple[np.ndarray, np.ndarray]:
-        """Returns an (LR, HR) patch of a photo that is read here.
-
-        Where LR is made from HR, only the patch and its surroundings are downscaled.
-        """
-        source = self._photos[photo]
-        inside, beyond = [], []
-        for first, side in zip((top, left), self._sides[photo].tolist(), strict=True):
-            start, stop = int(first) - margin, int(first) + size + margin
-            inside.append((max(start, 0), min(stop, side)))
-            beyond.append((max(-start, 0), max(stop - side, 0)))
-        if source.hr is None or source.copy:  # a copy is degraded as a whole
-            images = load(source, self.scale)
-            lr, hr = _inside(images["lr"], inside, 1), images.get("hr")
-        else:
-            whole = bicubic.crop_to_multiple(pixels(source.hr), self.scale)
-            hr = part_of(whole, source.part, 1)
-            if source.lr is None:
-                lr = _downscaled(hr, inside, self.scale)
-            else:
-                lr = _inside(part_of(pixels(source.lr), source.part, self.scale), inside, 1)
-        if hr is None:
-            side = (size + 2 * margin) * self.scale
-            return _extended(lr, beyond, 1), np.zeros((side, side, 3), np.uint8)
-        return _extended(lr, beyond, 1), _extended(
-            _inside(hr, inside, self.scale), beyond, self.scale
+        sides = self._sides[photo].tolist()
+        window, beyond = windows.clipped(place, size, margin, sides)
+        images = self._images(photo)
+        level = (
+            self._data.levels[sample[1] % len(self._data.levels)] if self._data.fresh else "none"
         )
+        if level == "none":
+            lr = images["lr"](window)
+        else:
+            cut = images.get("hr", images["lr"])
+            lr = windows.degraded(cut, window, sides, level, degradations.generator(*sample))
+        lr = windows.extended(lr, beyond, 1)
+        if "hr" not in images:
+            side = (size + 2 * margin) * self.scale
+            return lr, np.zeros((side, side, 3), np.uint8)
+        return lr, windows.extended(images["hr"](window), beyond, self.scale)
+
+    def _images(self, photo: int) -> dict[str, Cut]:
+        """Returns functions that cut the LR and, if any, the HR image of a photo, by name.
+
+        Raises:
+          UserError: the photo can no longer be read.
+        """
+        decoded = self._buffers
+        if decoded:
+            names = [name for name in decoded.rows if decoded.begins[name][photo] >= 0]
+            return {name: functools.partial(decoded.image, name, photo) for name in names}
+        source, scale = self._photos[photo], self.scale
+        if source.hr is None or source.copy:  # a copy is degraded as a whole
+            scales = {"lr": 1, "hr": scale}
+            images = load(source, scale)
+            return {n: functools.partial(windows.inside, i, scales[n]) for n, i in images.items()}
+        hr = part_of(bicubic.crop_to_multiple(pixels(source.hr), scale), source.part, 1)
+        lr = functools.partial(windows.downscaled, hr, scale)
+        if source.lr is not None:
+            own = part_of(pixels(source.lr), source.part, scale)
+            lr = functools.partial(windows.inside, own, 1)
+        return {"lr": lr, "hr": functools.partial(windows.inside, hr, scale)}
 
 
 def read_all(photo: Photo) -> None:
@@ -223,32 +252,6 @@ def read_all(photo: Photo) -> None:
     for image in (photo.hr, photo.lr):
         if image is not None:
             pixels(image)
-
-
-Window = list[tuple[int, int]]  # first and end, of lines and of columns, in LR pixels
-
-
-def _inside(image: np.ndarray, window: Window, scale: int) -> np.ndarray:
-    """Returns the pixels in a window of an image that is `scale` times as large as LR."""
-    (top, bottom), (left, right) = window
-    return image[top * scale : bottom * scale, left * scale : right * scale]
-
-
-def _downscaled(hr: np.ndarray, window: Window, scale: int) -> np.ndarray:
-    """Returns the pixels in a window of MATLAB's bicubic of the whole of `hr`."""
-    (top, bottom), (left, right) = window
-    around = [(max(start - BORDER, 0), stop + BORDER) for start, stop in window]
-    lr = bicubic.downscale(_inside(hr, around, scale), scale)
-    y, x = top - around[0][0], left - around[1][0]
-    return lr[y : y + bottom - top, x : x + right - left]
-
-
-def _extended(image: np.ndarray, beyond: list[tuple[int, int]], scale: int) -> np.ndarray:
-    """Repeats the edge of `image` as far as the patch extends beyond the photo, in LR pixels."""
-    if not any(map(any, beyond)):
-        return image
-    widths = [(before * scale, after * scale) for before, after in beyond]
-    return np.pad(image, [*widths, (0, 0)], mode="edge")
 
 
 def _within(rows: Any, begin: Any, width: Any, top: Any, left: Any, size: int) -> Any:

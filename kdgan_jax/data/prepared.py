@@ -16,14 +16,13 @@ import numpy as np
 from kdgan_jax.config.settings import DataConfig
 from kdgan_jax.data import buffers
 from kdgan_jax.data.buffers import Buffers
-from kdgan_jax.data.photos import (
-    EMBEDDED,
+from kdgan_jax.data.photos import Photo, image_digest
+from kdgan_jax.data.sources import (
+    PACKAGED,
     TFDS,
-    Photo,
     Photos,
     check_weights,
     entries,
-    image_digest,
     large_enough,
     of_source,
     split_kind,
@@ -71,7 +70,7 @@ def save(
 
     Args:
       path: of the file, which appears only when it is complete.
-      photos: from `photos.gather`.
+      photos: from `sources.gather`.
       data: the source of the photos, and how they are copied.
       scale: HR size over LR size.
       on_photo: called with the name of each decoded photo.
@@ -109,7 +108,7 @@ def _absolute(source: str) -> str:
     absolute = []
     for entry in entries(source):
         kind, path = split_kind(entry)
-        is_folder = entry != EMBEDDED and not entry.startswith(TFDS)
+        is_folder = entry not in PACKAGED and not entry.startswith(TFDS)
         absolute.append(f"{kind}:{Path(path).resolve()}".lstrip(":") if is_folder else entry)
     return ",".join(absolute)
 

@@ -7,7 +7,8 @@ from pathlib import Path
 
 from kdgan_jax.baselines import random_forest
 from kdgan_jax.baselines.interpolation import BASELINES
-from kdgan_jax.data.photos import Photo, folder, split_kind
+from kdgan_jax.data.photos import Photo
+from kdgan_jax.data.sources import folder, split_kind
 from kdgan_jax.evaluation import measure
 from kdgan_jax.evaluation.metrics import available, check, smallest_side
 from kdgan_jax.evaluation.run import Plan

@@ -12,9 +12,10 @@ import jax
 import numpy as np
 from ml_collections import ConfigDict
 
-from kdgan_jax.config.settings import RunConfig
+from kdgan_jax.config.settings import DataConfig, RunConfig
 from kdgan_jax.data.buffers import Buffers
-from kdgan_jax.data.photos import Photos, decode, load
+from kdgan_jax.data.photos import decode, load
+from kdgan_jax.data.sources import Photos, entries
 from kdgan_jax.evaluation import measure
 from kdgan_jax.inference.model import Model
 from kdgan_jax.runtime import console, devices, files, processes
@@ -63,11 +64,13 @@ class Plan(NamedTuple):
       photos: number to train on.
       copies: of each photo.
       steps: of training.
+      complemented: whether the embedded photos are among them.
     """
 
     photos: int
     copies: int
     steps: int
+    complemented: bool = False
 
 
 def planned(config: ConfigDict, workdir: Path, spent: float = 0.0) -> ConfigDict:
@@ -100,7 +103,7 @@ def planned(config: ConfigDict, workdir: Path, spent: float = 0.0) -> ConfigDict
         )
     path = workdir / "plan.json"
     if path.is_file():
-        plan = Plan(**{name: int(files.read_json(path)[name]) for name in Plan._fields})
+        plan = _read(path)
     else:
         plan, speeds = _measured_plan(run, workdir, began)
         workdir.mkdir(parents=True, exist_ok=True)
@@ -109,8 +112,30 @@ def planned(config: ConfigDict, workdir: Path, spent: float = 0.0) -> ConfigDict
     return _with_plan(config, trained[0].name, plan)
 
 
+def _read(path: Path) -> Plan:
+    try:
+        saved = files.read_json(path)
+        photos, copies, steps, complemented = (saved[name] for name in Plan._fields)
+        return Plan(int(photos), int(copies), int(steps), bool(complemented))
+    except (KeyError, TypeError, ValueError) as error:
+        raise UserError(
+            f"{path}: cannot be read as the plan of a run ({error!r}); restore it, or choose"
+            " another --workdir"
+        ) from None
+
+
+def _complemented(data: DataConfig) -> tuple[str, tuple[float, ...]]:
+    """Returns source and weights with the embedded photos, which get half of the samples."""
+    number = len(entries(data.source))
+    weights = data.weights or (1.0,) * number
+    return f"{data.source},embedded:train", (*weights, sum(weights))
+
+
 def _with_plan(config: ConfigDict, phase: str, plan: Plan) -> ConfigDict:
     fitted = copy.deepcopy(config)
+    if plan.complemented:
+        data = checks.checked(config).data
+        fitted.data.source, fitted.data.weights = _complemented(data)
     fitted.data.copies, fitted.data.most = plan.copies, plan.photos
     fitted.train[phase].steps = plan.steps
     fitted.evaluate_every = -(-plan.steps // EVALUATIONS)
@@ -124,6 +149,11 @@ def _measured_plan(run: RunConfig, workdir: Path, began: float) -> tuple[Plan, S
     levels = len(run.data.levels)
     run = dataclasses.replace(run, data=dataclasses.replace(run.data, copies=levels))
     photos = inputs.photos(run)[1]
+    complemented = len(photos.train) // levels < run.data.complement
+    if complemented:
+        source, weights = _complemented(run.data)
+        data = dataclasses.replace(run.data, source=source, weights=weights)
+        photos = inputs.photos(dataclasses.replace(run, data=data))[1]
     models = inputs.external_models(run, workdir)
     number = devices.count(run.devices, run.batches)
     phase = next(phase for phase in run.phases if not phase.checkpoint)
@@ -135,9 +165,11 @@ def _measured_plan(run: RunConfig, workdir: Path, began: float) -> tuple[Plan, S
     speeds = _speeds(setup, run, photos)
     spent = time.perf_counter() - began
     plan = fit(run.minutes * 60 - spent, speeds, len(photos.train) // levels, levels)
+    plan = plan._replace(complemented=complemented)
     console.log.info(
-        "%d photos, %d copies of each (labels: about %.1f min), %d steps (about %.1f min).",
-        *(plan.photos, plan.copies, plan.photos * plan.copies * speeds.label / 60),
+        "%d photos%s, %d copies of each (labels: about %.1f min), %d steps (about %.1f min).",
+        *(plan.photos, ", the embedded ones among them" * complemented),
+        *(plan.copies, plan.photos * plan.copies * speeds.label / 60),
         *(plan.steps, plan.steps * speeds.step / 60),
     )
     return plan, speeds
@@ -157,7 +189,7 @@ def fit(seconds: float, speeds: Speeds, photos: int, levels: int) -> Plan:
     """
     fixed = speeds.compile + speeds.evaluation + EVALUATIONS * speeds.check
     each = speeds.load + speeds.label
-    needed = fixed + max(LEAST_COPIES * each / LABELS_SHARE, LEAST_STEPS * speeds.step)
+    needed = fixed + LEAST_COPIES * each + LEAST_STEPS * speeds.step
     if seconds < needed:
         raise UserError(
             f"config.minutes: {LEAST_COPIES} images of this teacher take"
@@ -165,7 +197,7 @@ def fit(seconds: float, speeds: Speeds, photos: int, levels: int) -> Plan:
             f" table; set config.minutes to at least {needed * 1.1 / 60 + 1:.0f}, or take a smaller"
             " teacher"
         )
-    affordable = int(LABELS_SHARE * (seconds - fixed) / each)
+    affordable = max(LEAST_COPIES, int(LABELS_SHARE * (seconds - fixed) / each))
     used = min(photos, max(1, affordable // levels))
     copies = max(1, affordable // used)
     steps = int((seconds - fixed - used * copies * each) / speeds.step)
@@ -175,6 +207,7 @@ def fit(seconds: float, speeds: Speeds, photos: int, levels: int) -> Plan:
 def _speeds(setup: PhaseSetup, run: RunConfig, photos: Photos) -> Speeds:
     """Measures this machine on a few copies, a held-out photo, and steps on random patches."""
     sample = photos.train[:TIMED_STEPS]
+    load(sample[-1], run.scale)  # imports SciPy
     began = time.perf_counter()
     decoded = decode(sample, lambda photo: load(photo, run.scale), 1.0, "the first photos")
     copies = [images["lr"] for _, images in decoded]

@@ -30,7 +30,7 @@ from kdgan_jax.config.settings import (
     TeacherConfig,
 )
 from kdgan_jax.data import degradations
-from kdgan_jax.data.photos import entries
+from kdgan_jax.data.sources import entries
 from kdgan_jax.formats import foreign
 from kdgan_jax.runtime import files
 from kdgan_jax.runtime.errors import UserError, pick
@@ -71,10 +71,10 @@ def checked(config: Any) -> RunConfig:
         raise UserError(f"config.minutes={config.minutes} must be 0 or more")
     if config.steps_per_call < 0:
         raise UserError(f"config.steps_per_call={config.steps_per_call} must be 0 or more")
-    if config.steps_per_call > 1 and config.data.backend == "tfdata":
+    if config.steps_per_call > 1 and (config.data.backend == "tfdata" or not config.data.copies):
         raise UserError(
-            f"config.steps_per_call={config.steps_per_call} needs config.data.backend='device':"
-            " the host supplies one batch at a time"
+            f"config.steps_per_call={config.steps_per_call} needs config.data.backend='device' and"
+            " copies: the host supplies one batch at a time"
         )
     if not config.phases:
         raise UserError(f"config.phases is empty; choose from {tuple(config.train)}")
@@ -117,9 +117,17 @@ def _check_copies(config: Any) -> None:
     """Checks the fields of `config.data` about copies of photos."""
     for level in str(config.data.degradation).split(","):
         pick(dict.fromkeys(degradations.LEVELS), level.strip(), "config.data.degradation")
-    for field, smallest in {"copies": 1, "crop": 0, "most": 0, "labels_mb": 1}.items():
+    for field, smallest in {
+        "copies": 0,
+        "crop": 0,
+        "most": 0,
+        "complement": 0,
+        "labels_mb": 1,
+    }.items():
         if config.data[field] < smallest:
             raise UserError(f"config.data.{field}={config.data[field]} must be at least {smallest}")
+    if not config.data.copies:
+        _check_fresh(config)
     phases = [config.train[name] for name in config.phases if name in config.train]
     largest = max((phase.hr_patch for phase in phases), default=0)
     if 0 < config.data.crop * config.scale < largest:
@@ -127,6 +135,22 @@ def _check_copies(config: Any) -> None:
             f"config.data.crop={config.data.crop} LR pixels are less than the HR patch {largest};"
             f" make it at least {-(-largest // config.scale)}"
         )
+
+
+def _check_fresh(config: Any) -> None:
+    """Checks what goes with LR patches that are degraded anew for every sample."""
+    values = {name: config.data[name] for name in ("backend", "crop", "degradation")}
+    levels = {level.strip() for level in values["degradation"].split(",")}
+    for name, wrong, advice in (
+        ("backend", values["backend"] == "device", "leave it at 'auto', or set it to 'tfdata'"),
+        ("crop", values["crop"] > 0, "set it to 0: patches are cut out of whole photos"),
+        ("degradation", levels == {"none"}, "name a level that degrades, such as 'strong'"),
+    ):
+        if wrong:
+            raise UserError(
+                "config.data.copies=0 degrades every sample anew on the host, which does not go"
+                f" with config.data.{name}={values[name]!r}; {advice}, or set copies to 1 or more"
+            )
 
 
 def _check_weights(config: Any) -> None:
@@ -269,6 +293,12 @@ def _teacher(settings: Any, earlier: tuple[str, ...], config: Any, field: str) -
         raise UserError(
             f"{field}.stored={settings.stored!r}: only images made from LR are stored; set"
             f" {field}.reads to 'lr', or leave stored empty"
+        )
+    if settings.stored and not config.data.copies:
+        raise UserError(
+            f"{field}.stored={settings.stored!r}: config.data.copies=0 makes new LR patches in"
+            " every step, so no image of a teacher can be stored; set stored to '', or copies to 1"
+            " or more"
         )
     if settings.ensemble and not settings.stored:
         raise UserError(f"{field}.ensemble=True needs {field}.stored; set it to 'uint8'")

@@ -1,7 +1,7 @@
 """Where batches come from: photos on the devices, or tf.data on the host.
 
 Both cut the same patches (see `data.sampling`). The first needs no TensorFlow and moves no data to
-the devices during training.
+the devices during training. LR patches that are degraded anew for every sample come from the host.
 """
 
 from collections.abc import Callable, Generator, Mapping
@@ -48,10 +48,12 @@ class FeedFactory(NamedTuple):
 
     Attributes:
       photos: decoded, or None if they are decoded on the fly.
+      names: of the photos.
       make: of one phase.
     """
 
     photos: Buffers | None
+    names: list[str]
     make: MakeFeed
 
     def __call__(self, seed: int, batches: BatchConfig, labels: Labels | None = None) -> Feed:
@@ -84,16 +86,21 @@ def feed_factory(
       prepared: the same photos, decoded earlier into a file, or None.
       number: of devices.
       with_hr: whether a phase reads HR images.
-      stored: the largest number of teachers of a phase whose images are stored.
+      stored: bytes that stored images of teachers take for each number of an HR image, at most.
 
     Raises:
       UserError: the photos do not fit where the config wants them, or too many are unusable.
     """
+    with_hr = with_hr or data.fresh  # LR is made from it
     if prepared and not with_hr:
         prepared = prepared.only({"lr"})
     size = prepared.bytes if prepared else buffers.size(photos, scale, with_hr)
     lr_pixels = sum(photo.size[0] * photo.size[1] for photo in photos) // scale**2
-    backend = _backend(data.backend, size + stored * lr_pixels * 3 * scale**2, number)
+    if data.fresh:
+        backend = "tfdata"
+        console.log.info("Patches are cut and degraded by tf.data on the host.")
+    else:
+        backend = _backend(data.backend, size + stored * lr_pixels * 3 * scale**2, number)
     if prepared is None and (backend == "device" or size <= data.memory_mb * 2**20):
         with console.progress("decoding", len(photos)) as bar:
             prepared, photos = buffers.build(
@@ -107,8 +114,12 @@ def feed_factory(
         )
     if backend == "device":
         assert prepared is not None
-        return FeedFactory(prepared, _on_devices(prepared, photos, data, scale, number))
-    return FeedFactory(prepared, _on_host(prepared, photos, data, scale, number))
+        return FeedFactory(
+            prepared, [p.name for p in photos], _on_devices(prepared, photos, data, scale, number)
+        )
+    return FeedFactory(
+        prepared, [p.name for p in photos], _on_host(prepared, photos, data, scale, number)
+    )
 
 
 def _entries(photos: list[Photo]) -> np.ndarray:

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 from kdgan_jax import models as networks
 from kdgan_jax.config.settings import PhaseConfig, RunConfig
 from kdgan_jax.data.buffers import Buffers
-from kdgan_jax.data.photos import Photos, gather
+from kdgan_jax.data.sources import Photos, gather
 from kdgan_jax.inference.load import load
 from kdgan_jax.inference.model import Model
 from kdgan_jax.inference.reduced import at_scale

@@ -11,7 +11,8 @@ import numpy as np
 
 from kdgan_jax.config.settings import RunConfig
 from kdgan_jax.data.buffers import Buffers
-from kdgan_jax.data.photos import Photo, Photos
+from kdgan_jax.data.photos import Photo
+from kdgan_jax.data.sources import Photos
 from kdgan_jax.evaluation import metrics
 from kdgan_jax.evaluation.measure import Example
 from kdgan_jax.inference.load import load
@@ -179,9 +180,9 @@ def _train(
                 prepared,
                 number,
                 with_hr=config.needs_hr,
-                stored=max(len(phase.stored) for phase in config.phases),
+                stored=max(phase.stored_bytes for phase in config.phases),
             )
-        labels = labelling.stored_outputs(setup, feeds.photos, config.data)
+        labels = labelling.stored_outputs(setup, feeds.photos, config.data, feeds.names)
         examples = held_out.goal(setup)
         loop.train(
             setup,

@@ -39,7 +39,7 @@ def alone(folder: Path) -> Iterator[None]:
             file.seek(0)
             holder = file.read().strip() or "another process"
             raise UserError(
-                f"{folder}: is in use by {holder}; wait for it, end it, or choose another --workdir"
+                f"{folder}: is in use by {holder}; wait for it, end it, or choose another folder"
             ) from None
         except OSError as error:  # a file system without locks
             log.warning("%s: cannot be locked (%s); run only one process in it", folder, error)

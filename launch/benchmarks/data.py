@@ -31,7 +31,7 @@ from kdgan_jax.config.settings import (
     PhaseConfig,
     Spec,
 )
-from kdgan_jax.data import buffers, photos, prepared
+from kdgan_jax.data import buffers, prepared, sources
 from kdgan_jax.data.batches import Batch
 from kdgan_jax.inference.model import Model
 from kdgan_jax.runtime import console, devices
@@ -144,7 +144,7 @@ def patches_per_second(feed: Feed, phase: PhaseSetup, seconds: float) -> float:
 
 
 def pipelines(
-    data: DataConfig, scale: int, chosen: photos.Photos, number: int
+    data: DataConfig, scale: int, chosen: sources.Photos, number: int
 ) -> Iterator[tuple[str, FeedFactory, float]]:
     """Yields (name, source of feeds, seconds to start) of each pipeline that can run here.
 
@@ -197,13 +197,13 @@ def main() -> int:
     devices.configure(training=True)
     data = DataConfig(source=arguments.source)
     number = devices.count(0, (arguments.batch,))
-    chosen = photos.gather(data, SCALE, max(arguments.lr_patch) * SCALE)
-    sources = {}
+    chosen = sources.gather(data, SCALE, max(arguments.lr_patch) * SCALE)
+    factories = {}
     print("| feed | seconds to start |\n|---|---|")
     for name, source, seconds in pipelines(data, SCALE, chosen, number):
         print(f"| {name} | {seconds:.2f} |")
-        sources[name] = source
-    del sources["device, prepared"]
+        factories[name] = source
+    del factories["device, prepared"]
     size = buffers.size(chosen.train, SCALE)
     print(
         f"\n{devices.describe(number)}; photos take {size / 2**20:.0f} MB, one copy per device\n"
@@ -213,10 +213,10 @@ def main() -> int:
     for lr_patch in arguments.lr_patch:
         phase = student_phase(lr_patch, arguments.batch, number)
         feeds = {"fixed": fixed_feed(phase)}
-        feeds |= {name: source(SEED, phase.config.batches) for name, source in sources.items()}
+        feeds |= {name: source(SEED, phase.config.batches) for name, source in factories.items()}
         speed = {
             name: f"{patches_per_second(feeds[name], phase, arguments.seconds):,.0f}"
-            for name in sources
+            for name in factories
         }
         for per_call in arguments.steps_per_call:
             with contextlib.ExitStack() as stack:

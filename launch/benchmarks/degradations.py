@@ -1,21 +1,30 @@
-"""The cost of a degraded copy of a photo, by level and size.
+"""The cost of degradations: of a copy that is made once, or of every sample.
 
     OMP_NUM_THREADS=1 python -m launch.benchmarks.degradations [--copies=200]
+    OMP_NUM_THREADS=1 taskset -c 0 python -m launch.benchmarks.degradations --fresh [--seconds=5]
 
-Prints the mean of the processor's seconds that a copy takes on one thread, without reading the
-file: out of an LR image of that size, and out of HR, which is reduced by 4.
+The first prints the mean of the processor's seconds that a copy takes on one thread, without
+reading the file: out of an LR image of that size, and out of HR, which is reduced by 4. The second
+prints how many patches tf.data makes in a second on the cores that it may use: as they are, and
+degraded anew (config.data.copies=0), from photos with HR that are decoded already.
 """
 
 import argparse
+import contextlib
+import os
 import sys
 import time
 
 import numpy as np
 
-from kdgan_jax.data import degradations, embedded, photos
+from kdgan_jax.config.settings import BatchConfig, DataConfig
+from kdgan_jax.data import buffers, degradations, embedded, photos, sources
 
 SCALE = 4
 SIZES = (128, 128), (80, 120)  # height and width of LR copies
+HR_PATCHES = 96, 256
+BATCH = 16
+WARM_UP = 2.0  # seconds, in which tf.data finds out how many calls to make at once
 
 
 def seconds(image: np.ndarray, size: tuple[int, int], level: str, copies: int) -> float:
@@ -31,23 +40,59 @@ def seconds(image: np.ndarray, size: tuple[int, int], level: str, copies: int) -
     return (time.process_time() - began) / copies
 
 
-def main() -> int:
-    """Prints the table."""
-    parser = argparse.ArgumentParser(
-        prog="python -m launch.benchmarks.degradations", description=__doc__.split("\n\n")[0]
-    )
-    parser.add_argument("--copies", type=int, default=200)
-    arguments = parser.parse_args()
-    (photo,) = photos.installed([embedded.TRAIN[0]], SCALE)
+def rate(decoded: buffers.Buffers, level: str, hr_patch: int, length: float) -> float:
+    """Returns the patches per second of tf.data, measured for `length` seconds."""
+    from kdgan_jax.data.pipeline import PatchSource  # imports TensorFlow
+
+    data = DataConfig(copies=0 if level != "none" else 1, degradation=level)
+    batches = PatchSource(decoded, data, SCALE).batches(BatchConfig(10**6, BATCH, hr_patch), seed=0)
+    with contextlib.closing(batches):
+        for wanted in WARM_UP, length:
+            number, began = 0, time.perf_counter()
+            while time.perf_counter() < began + wanted:
+                next(batches)
+                number += BATCH
+    return number / (time.perf_counter() - began)
+
+
+def print_copies(number: int) -> None:
+    """Prints the table of copies."""
+    (photo,) = sources.installed([embedded.TRAIN[0]], SCALE)
     hr = photos.pixels(photo.place)
     print("| LR copy | level | of LR | of HR |\n|---|---|---|---|")
     for height, width in SIZES:
         for level in ("light", "strong"):
             of_lr, of_hr = (
-                seconds(hr[: height * n, : width * n], (height, width), level, arguments.copies)
+                seconds(hr[: height * n, : width * n], (height, width), level, number)
                 for n in (1, SCALE)
             )
             print(f"| {width}x{height} | {level} | {of_lr:.4f} s | {of_hr:.4f} s |", flush=True)
+
+
+def print_samples(length: float) -> None:
+    """Prints the table of samples."""
+    decoded, _ = buffers.build(sources.installed(embedded.TRAIN, SCALE), SCALE, 0.0)
+    print("| cores | HR patch | level | patches per second |\n|---|---|---|---|")
+    cores = len(os.sched_getaffinity(0))
+    for hr_patch in HR_PATCHES:
+        for level in ("none", "light", "strong"):
+            found = rate(decoded, level, hr_patch, length)
+            print(f"| {cores} | {hr_patch} | {level} | {found:,.0f} |", flush=True)
+
+
+def main() -> int:
+    """Prints a table."""
+    parser = argparse.ArgumentParser(
+        prog="python -m launch.benchmarks.degradations", description=__doc__.split("\n\n")[0]
+    )
+    parser.add_argument("--copies", type=int, default=200)
+    parser.add_argument("--fresh", action="store_true", help="measure samples that are degraded")
+    parser.add_argument("--seconds", type=float, default=5.0)
+    arguments = parser.parse_args()
+    if arguments.fresh:
+        print_samples(arguments.seconds)
+    else:
+        print_copies(arguments.copies)
     return 0
 
 

@@ -5,7 +5,7 @@ import pytest
 from PIL import Image
 
 from kdgan_jax.audit import traces
-from kdgan_jax.data import photos
+from kdgan_jax.data import photos, sources
 from kdgan_jax.pictures import bicubic, colour
 
 
@@ -35,7 +35,7 @@ def test_jpeg_blocks_are_seen_wherever_they_begin(photo, quality):
 
 
 def test_columns_that_blocks_make_uneven_are_not_enlargement():
-    (camera,) = photos.installed(["skimage/data/camera.png"], 1)  # uneven by more than 1.12
+    (camera,) = sources.installed(["skimage/data/camera.png"], 1)  # uneven by more than 1.12
     assert look(jpeg(photos.pixels(camera.hr), 30)) == (True, False)
 
 

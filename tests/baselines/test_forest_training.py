@@ -6,7 +6,7 @@ import pytest
 
 from kdgan_jax.baselines import forest_training, random_forest
 from kdgan_jax.baselines.forest_settings import ForestConfig
-from kdgan_jax.data import photos
+from kdgan_jax.data import photos, sources
 from kdgan_jax.runtime.errors import UserError
 
 TINY = ForestConfig(scale=2, leaves=12, components=12, basis=12, samples=3000, windows=8000)
@@ -25,7 +25,7 @@ def data():
 @pytest.fixture(scope="module")
 def cat():
     """A crop of an embedded photo, 80 x 120."""
-    (whole,) = photos.installed(["skimage/data/chelsea.png"], 2)
+    (whole,) = sources.installed(["skimage/data/chelsea.png"], 2)
     return photos.Photo("cat", photos.pixels(whole.hr)[:80, :120], None, (80, 120))
 
 

@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 
 from kdgan_jax.config.settings import DataConfig
-from kdgan_jax.data import buffers, photos, prepared
+from kdgan_jax.data import buffers, photos, prepared, sources
 from kdgan_jax.pictures import bicubic
 from kdgan_jax.runtime.errors import UserError
 
@@ -37,7 +37,7 @@ def fill_lr(folder):
 def prepare(path, source, scale=4, patch=32, holdout=1, on_photo=lambda name: None):
     """Writes the file of a source; returns its photos."""
     data = DataConfig(str(source), holdout)
-    gathered = photos.gather(data, scale, patch)
+    gathered = sources.gather(data, scale, patch)
     assert prepared.save(path, gathered, data, scale, on_photo) == path.stat().st_size
     return gathered
 
@@ -136,7 +136,7 @@ def test_photos_of_one_name_in_two_folders_stay_apart(tmp_path, photo):
 
 def save_as(path, data):
     """Writes the file of `data`; returns its photos, and `data` with the file as its photos."""
-    gathered = photos.gather(data, 4, 32)
+    gathered = sources.gather(data, 4, 32)
     prepared.save(path, gathered, data, 4)
     return gathered, dataclasses.replace(data, prepared=str(path))
 
@@ -374,7 +374,7 @@ def test_a_run_gets_the_photos_that_are_large_enough_for_its_patch(tmp_path, fol
 
 def test_damaged_photos_are_left_out_unless_they_are_too_many(tmp_path, folder, caplog):
     data, path = DataConfig(str(folder), 1), tmp_path / "photos.bin"
-    gathered = photos.gather(data, 4, 32)
+    gathered = sources.gather(data, 4, 32)
     damaged = gathered.train[1:3]
     for photo in damaged:
         content = photo.hr.read_bytes()
@@ -386,7 +386,7 @@ def test_damaged_photos_are_left_out_unless_they_are_too_many(tmp_path, folder, 
     prepared.save(path, gathered, data, 4)
     assert f"skipped: {damaged[0].hr}: " in caplog.text
     assert_comes_back(
-        path, photos.Photos([p for p in gathered.train if p != damaged[0]], gathered.holdout)
+        path, sources.Photos([p for p in gathered.train if p != damaged[0]], gathered.holdout)
     )
 
 

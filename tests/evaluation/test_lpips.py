@@ -5,7 +5,7 @@ import pytest
 from conftest import ROOT
 from golden.pairs import PAIRS
 
-from kdgan_jax.data import photos
+from kdgan_jax.data import photos, sources
 from kdgan_jax.evaluation import lpips
 from kdgan_jax.pictures import bicubic
 from kdgan_jax.runtime.errors import UserError
@@ -63,7 +63,7 @@ def test_a_side_below_the_smallest_is_refused(net):
 
 
 def test_bicubic_has_the_known_distance_on_set5(shared):
-    set5, _ = photos.folder(shared / "benchmark" / "Set5", 4)
+    set5, _ = sources.folder(shared / "benchmark" / "Set5", 4)
     pairs = [photos.load_pair(photo, 4) for photo in set5]
     distances = [lpips.distance(bicubic.upscale(lr, 4), hr, "alex") for hr, lr in pairs]
     assert np.mean(distances) == pytest.approx(0.3398, abs=1e-4)

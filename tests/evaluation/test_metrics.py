@@ -5,7 +5,7 @@ import pytest
 from skimage.color import rgb2ycbcr
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
-from kdgan_jax.data import photos
+from kdgan_jax.data import photos, sources
 from kdgan_jax.evaluation import metrics
 from kdgan_jax.pictures import bicubic
 from kdgan_jax.runtime.errors import UserError
@@ -114,7 +114,7 @@ WHOLE = [pytest.param(name, 100, marks=pytest.mark.long) for name in LR_IS_MADE]
 )
 def test_bicubic_has_the_known_figures(shared, name, number):
     known = json.loads((shared / "benchmark" / "bicubic.json").read_text())[name]["4"]
-    found, unusable = photos.folder(shared / "benchmark" / name, 4)
+    found, unusable = sources.folder(shared / "benchmark" / name, 4)
     assert (len(found), unusable) == (known["images"], [])
     figures = []
     for photo in found[:number]:

@@ -23,7 +23,7 @@ from kdgan_jax import config as configuration
 from kdgan_jax import models
 from kdgan_jax.baselines import random_forest
 from kdgan_jax.config.settings import DataConfig
-from kdgan_jax.data import photos, prepared
+from kdgan_jax.data import prepared, sources
 from kdgan_jax.formats import foreign
 from kdgan_jax.inference.load import load
 from kdgan_jax.runtime import limits
@@ -154,7 +154,7 @@ def decoded(tmp_path_factory):
         (root / "photos").mkdir(exist_ok=True)
         Image.fromarray(pixels).save(root / f"photos/{i}.png")
     data = DataConfig(str(root / "photos"), holdout=1, max_bad_fraction=0.5, memory_mb=9)
-    prepared.save(root / "a.bin", photos.gather(data, 4, 16), data, 4)
+    prepared.save(root / "a.bin", sources.gather(data, 4, 16), data, 4)
     shutil.rmtree(root / "photos")
     return (root / "a.bin").read_bytes()
 

@@ -9,7 +9,7 @@ from safetensors.numpy import save_file
 
 import kdgan_jax
 from kdgan_jax import models
-from kdgan_jax.data import photos
+from kdgan_jax.data import photos, sources
 from kdgan_jax.evaluation import metrics
 from kdgan_jax.formats import foreign, imported, published
 from kdgan_jax.formats.weights import Weights
@@ -32,7 +32,7 @@ BUTTERFLY = {
 
 def figures(shared, file, names):
     model = kdgan_jax.load(shared / "weights" / file, scale=4)
-    found, _ = photos.folder(shared / "benchmark" / "Set5", 4)
+    found, _ = sources.folder(shared / "benchmark" / "Set5", 4)
     pairs = [photos.load_pair(photo, 4) for photo in found if not names or photo.name in names]
     return [metrics.psnr_y(model.upscale(lr), hr, 4) for hr, lr in pairs]
 

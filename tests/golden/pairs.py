@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from kdgan_jax.data import photos
+from kdgan_jax.data import photos, sources
 from kdgan_jax.pictures import bicubic
 
 Pair = tuple[np.ndarray, np.ndarray]
@@ -17,13 +17,13 @@ def _noise(shape: tuple[int, int]) -> Pair:
 
 
 def _enlarged(path: str, top: int, left: int, shape: tuple[int, int]) -> Pair:
-    (photo,) = photos.installed([path], 1)
+    (photo,) = sources.installed([path], 1)
     hr = photos.pixels(photo.hr)[top : top + shape[0], left : left + shape[1]]
     return bicubic.upscale(bicubic.downscale(hr, 4), 4), bicubic.crop_to_multiple(hr, 4)
 
 
 def _noisy(path: str) -> Pair:
-    (photo,) = photos.installed([path], 1)
+    (photo,) = sources.installed([path], 1)
     hr = photos.pixels(photo.hr)[:256, :256]
     noise = np.random.default_rng(1).normal(0, 20, hr.shape)
     return np.clip(np.round(hr + noise), 0, 255).astype(np.uint8), hr

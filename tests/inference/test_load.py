@@ -9,7 +9,7 @@ import pytest
 
 import kdgan_jax
 from kdgan_jax import convert, models
-from kdgan_jax.data import photos
+from kdgan_jax.data import photos, sources
 from kdgan_jax.evaluation import metrics
 from kdgan_jax.formats import foreign, native
 from kdgan_jax.inference.load import SHIPPED, load
@@ -21,7 +21,7 @@ equal = chex.assert_trees_all_equal
 
 def psnr_on_set5(shared, model):
     """Returns the model's PSNR on Y in dB."""
-    set5, _ = photos.folder(shared / "benchmark/Set5", 4)
+    set5, _ = sources.folder(shared / "benchmark/Set5", 4)
     pairs = [photos.load_pair(photo, 4) for photo in set5]
     return np.mean([metrics.psnr_y(model.upscale(lr), hr, 4) for hr, lr in pairs])
 

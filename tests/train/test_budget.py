@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from kdgan_jax import load, models
-from kdgan_jax.data.photos import installed
+from kdgan_jax.data.sources import installed
 from kdgan_jax.formats import native
 from kdgan_jax.inference.model import Model
 from kdgan_jax.runtime.errors import Stopped, UserError
