@@ -30,7 +30,7 @@ def get_config(variant: str = ""):
                 start="" if variant else "photo_soft_x4 or fresh",
                 losses={"distill": loss("l1", 1.0, target="teacher")},
                 teachers={"teacher": teacher("teacher", stored="uint8")},
-                **(small if smoke else {"hr_patch": 128, "learning_rate": 1e-3}),
+                **(small if smoke else {"lr_patch": 32, "learning_rate": 1e-3}),
             )
         },
     )

@@ -140,6 +140,7 @@ def phase(
         "batch": 16,  # images over all devices
         "reference_batch": 16,  # for which learning rates are written: see optim.lr_scaling
         "hr_patch": 96,  # side of the HR patch in pixels, a multiple of the scale
+        "lr_patch": 0,  # if not 0, hr_patch is the scale times this
         "learning_rate": 1e-3,
         "betas": (0.9, 0.99),  # Adam
         "schedule": "cosine",  # one of LR_SCHEDULES

@@ -192,10 +192,10 @@ def fit(seconds: float, speeds: Speeds, photos: int, levels: int) -> Plan:
     needed = fixed + LEAST_COPIES * each + LEAST_STEPS * speeds.step
     if seconds < needed:
         raise UserError(
-            f"config.minutes: {LEAST_COPIES} images of this teacher take"
-            f" {LEAST_COPIES * each:.0f} s here, and {fixed:.0f} s go to compilation and the"
-            f" table; set config.minutes to at least {needed * 1.1 / 60 + 1:.0f}, or take a smaller"
-            " teacher"
+            f"config.minutes: {seconds:.0f} s are left, but {LEAST_COPIES} images of this teacher"
+            f" take {LEAST_COPIES * each:.0f} s here, {LEAST_STEPS} steps of the student"
+            f" {LEAST_STEPS * speeds.step:.0f} s, compilation and the table {fixed:.0f} s; set"
+            f" config.minutes to at least {needed * 1.1 / 60 + 1:.0f}, or take smaller networks"
         )
     affordable = max(LEAST_COPIES, int(LABELS_SHARE * (seconds - fixed) / each))
     used = min(photos, max(1, affordable // levels))

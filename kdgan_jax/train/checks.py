@@ -1,10 +1,13 @@
 """Checks a whole config once, when a command starts, and returns it as typed parts."""
 
+import copy
 import dataclasses
 import math
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar, cast
+
+from ml_collections import ConfigDict
 
 from kdgan_jax import losses, models
 from kdgan_jax.config import (
@@ -57,6 +60,7 @@ def checked(config: Any) -> RunConfig:
         raise UserError(
             f"config.scale={config.scale} is not supported; choose one of {models.SCALES}"
         )
+    config = _with_patches(config)
     _check_choices(config)
     if not config.data.source:
         raise UserError(
@@ -90,6 +94,19 @@ def checked(config: Any) -> RunConfig:
         saved=to_json(config),
         minutes=config.minutes,
     )
+
+
+def _with_patches(config: ConfigDict) -> ConfigDict:
+    """Returns the config with the HR patch of every phase that gives an LR patch instead."""
+    config = copy.deepcopy(config)
+    for name, settings in config.train.items():
+        if settings.get("lr_patch"):  # older runs have no such field
+            if settings.lr_patch < 0:
+                raise UserError(
+                    f"config.train.{name}.lr_patch={settings.lr_patch} must be 0 or more"
+                )
+            settings.hr_patch = settings.lr_patch * config.scale
+    return config
 
 
 def _part(part: type[Part], config: Any) -> Part:

@@ -36,7 +36,7 @@ from kdgan_jax.train import checks
 CONFIGS = ROOT / "configs"
 PHASES = "control", "assistant", "two_teachers", "published", "hints", "finetune", "refine"
 VARIANTS = {
-    "kd": ("", "smoke", "scratch", "scratch,smoke", "full"),
+    "kd": ("", "smoke", "scratch", "scratch,smoke", "full", "full_real"),
     "own": ("", "drawings", "smoke"),
     "photo_soft": ("", "smoke"),
     "teacher": ("", "srcnn", "smoke", "full"),

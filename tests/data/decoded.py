@@ -3,10 +3,11 @@
 import numpy as np
 
 from kdgan_jax.data import buffers
-from kdgan_jax.data.photos import Photo
+from kdgan_jax.data.photos import Box, Photo
 from kdgan_jax.pictures import bicubic
 
 SIDES = (14, 20), (10, 33), (12, 9)  # of the LR images
+PART = Box(16, 8, 64, 88)
 
 
 def three_photos(photo, scale=4):
@@ -18,6 +19,18 @@ def three_photos(photo, scale=4):
     return [
         Photo(n, h, lr, s) for n, h, lr, s in zip("abc", hr, (None, None, own), sizes, strict=True)
     ]
+
+
+def of_all_kinds(photo):
+    """HR alone, a pair, LR alone, and a part of each; all of 96x112 at x4."""
+    hr = [np.ascontiguousarray(photo[40 * i : 40 * i + 96, 50:162]) for i in range(3)]
+    lr = [bicubic.downscale(image, 4) ^ np.uint8(1) for image in hr]
+    whole = [
+        Photo("hr", hr[0], None, (96, 112), entry=0),
+        Photo("pair", hr[1], lr[1], (96, 112), entry=1),
+        Photo("lr", None, lr[2], (96, 112), entry=1),
+    ]
+    return [*whole, *(p._replace(name=f"part of {p.name}", part=PART) for p in whole)]
 
 
 def with_gaps(decoded, present):

@@ -3,28 +3,20 @@
 import jax
 import numpy as np
 import pytest
+from decoded import of_all_kinds
 
 from kdgan_jax.config.settings import BatchConfig, DataConfig
 from kdgan_jax.data import buffers, degradations, patches, sampling
-from kdgan_jax.data.photos import Box, Photo, copies, load
+from kdgan_jax.data.photos import Box, copies, load
 from kdgan_jax.data.pipeline import PatchSource
 from kdgan_jax.pictures import bicubic
 
 SCALE = 4
-PART = Box(16, 8, 64, 88)
 
 
 @pytest.fixture
 def photos(photo):
-    """HR alone, a pair, LR alone, and a part of each; all of 96x112."""
-    hr = [np.ascontiguousarray(photo[40 * i : 40 * i + 96, 50:162]) for i in range(3)]
-    lr = [bicubic.downscale(image, SCALE) ^ np.uint8(1) for image in hr]
-    whole = [
-        Photo("hr", hr[0], None, (96, 112), entry=0),
-        Photo("pair", hr[1], lr[1], (96, 112), entry=1),
-        Photo("lr", None, lr[2], (96, 112), entry=1),
-    ]
-    return [*whole, *(p._replace(name=f"part of {p.name}", part=PART) for p in whole)]
+    return of_all_kinds(photo)
 
 
 def cut(image, box, scale):

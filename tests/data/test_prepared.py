@@ -159,6 +159,20 @@ def test_copies_come_back_and_other_copies_are_refused(tmp_path, folder, plain):
     refused(path, "changed.*'0'")
 
 
+def test_a_file_for_samples_that_are_degraded_holds_clean_photos(tmp_path, folder):
+    path = tmp_path / "photos.bin"
+    gathered, data = save_as(path, DataConfig(str(folder), 1, copies=0, degradation="light"))
+    decoded, kept = prepared.open_for(data, 4, 32)
+    for i, photo in enumerate(gathered.train):
+        np.testing.assert_array_equal(
+            decoded.image("lr", i), bicubic.downscale(photos.pixels(photo.hr), 4)
+        )
+    for photo, of_source in zip(kept.holdout, gathered.holdout, strict=True):
+        np.testing.assert_array_equal(photo.lr, photos.load(of_source, 4)["lr"])
+    with pytest.raises(UserError, match=r"data\.copies=0.*1"):
+        prepared.open_for(dataclasses.replace(data, copies=1), 4, 32)
+
+
 def test_entries_and_weights(tmp_path, folder):
     path = tmp_path / "photos.bin"
     gathered, data = save_as(path, DataConfig(f"embedded,{folder}", 1, weights=(1.0, 3.0)))

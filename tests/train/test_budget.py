@@ -44,7 +44,7 @@ def test_a_plan_takes_the_time_that_there_is(photos, factor):
 
 def test_too_little_time_is_refused_with_the_minutes_that_are_needed():
     slow = SPEEDS._replace(label=20.0)
-    with pytest.raises(UserError, match=r"config\.minutes: 64 images .*at least (\d+)") as caught:
+    with pytest.raises(UserError, match=r"config\.minutes: 600 s .*64 images .*at least (\d+)") as caught:
         fit(600, slow, 50, levels=2)
     needed = int(str(caught.value).split("at least ")[1].split(",")[0])
     assert fit(needed * 60, slow, 50, levels=2).steps >= budget.LEAST_STEPS

@@ -6,11 +6,13 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from kdgan_jax.config import default, teacher
 from kdgan_jax.config.settings import BatchConfig, DataConfig
 from kdgan_jax.data import buffers
 from kdgan_jax.data.photos import Photo
 from kdgan_jax.runtime import devices
 from kdgan_jax.runtime.errors import UserError
+from kdgan_jax.train import checks
 from kdgan_jax.train.feed import feed_factory
 
 BATCHES = BatchConfig(steps=3, batch=4, hr_patch=16)
@@ -119,3 +121,55 @@ def test_prepared_photos_need_no_files(backend):
     decoded, _ = buffers.build(PHOTOS, 4, 0.0)
     without_files = [photo._replace(hr="missing") for photo in PHOTOS]
     assert_same(shares(backend, prepared=decoded, photos=without_files), shares(backend))
+
+
+# Samples whose LR is degraded anew.
+
+
+def test_degraded_samples_come_from_the_host_and_are_the_same_on_any_number_of_devices():
+    fresh = {"copies": 0, "degradation": "light"}
+    feed = feed_factory(DataConfig(**fresh), 4, PHOTOS, None, 1)(5, BATCHES)
+    assert not feed.on_device
+    (whole,), (clean,) = shares("auto", start=2, **fresh), shares("tfdata", start=2)
+    np.testing.assert_array_equal(whole.targets["hr"], clean.targets["hr"], strict=True)
+    assert (whole.lr != clean.lr).any((1, 2, 3)).all()
+    for number in 2, 4:
+        assert_same(joined(shares("auto", number, start=2, **fresh)), whole)
+
+
+def test_samples_are_degraded_out_of_hr_even_if_no_phase_reads_it():
+    data = DataConfig(copies=0, degradation="strong")
+    decoded, _ = buffers.build(PHOTOS, 4, 0.0)
+    batches = []
+    for prepared in None, decoded:
+        for with_hr in True, False:
+            feed = feed_factory(data, 4, PHOTOS, prepared, 1, with_hr=with_hr)(5, BATCHES)
+            with contextlib.closing(feed.stream(0)) as stream:
+                batches.append(devices.to_host(next(stream)).lr)
+    for lr in batches[1:]:
+        np.testing.assert_array_equal(lr, batches[0], strict=True)
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "advice"),
+    [
+        ("data.backend", "device", "tfdata"),
+        ("data.crop", 96, "0"),
+        ("data.degradation", "none, none", "strong"),
+        ("steps_per_call", 4, "copies"),
+        ("train.distill.teachers.teacher", teacher("teacher", stored="uint8"), "''"),
+    ],
+)
+def test_what_does_not_go_with_degraded_samples_is_refused(field, value, advice):
+    config = default()
+    config.data.update(copies=0, degradation="light")
+    checks.checked(config)
+    part, _, last = field.rpartition(".")
+    inner = config[part] if part else config
+    inner[last] = value
+    with pytest.raises(UserError) as caught:
+        checks.checked(config)
+    shown = ".stored='uint8'" if last == "teacher" else f"={value!r}"
+    for fact in (f"config.{field}{shown}", advice):
+        assert fact in str(caught.value)
+    assert last == "steps_per_call" or "config.data.copies=0" in str(caught.value)
