@@ -313,7 +313,7 @@ def large_enough(
 def _too_small(photo: Photo, patch: int) -> str:
     height, width = photo.size
     size = f"{width}x{height}{'' if photo.hr is not None else ' when enlarged'}"
-    return f"{photo.place}: {size} is smaller than the HR patch {patch}; lower hr_patch"
+    return f"{photo.place}: {size} is smaller than the HR patch {patch}; lower hr_patch or lr_patch"
 
 
 FEW = 5  # files: of fewer, none is held out as a whole

@@ -12,6 +12,7 @@ from kdgan_jax.evaluation.metrics import METRICS
 from kdgan_jax.inference import costs
 from kdgan_jax.inference.ensemble import quantise, self_ensemble
 from kdgan_jax.inference.model import Model
+from kdgan_jax.inference.reduced import Reduced
 from kdgan_jax.runtime.errors import UserError
 
 Rows = list[dict[str, Any]]  # of a table: per model and set, or per model, set and image
@@ -78,7 +79,11 @@ class Upscaler:
 
 def from_model(name: str, model: Trained) -> Upscaler:
     """Returns a trained model as an upscaler."""
-    multi_adds = costs.multi_adds_720p(model) if isinstance(model, Model) else None
+    multi_adds = None
+    if isinstance(model, Model):
+        multi_adds = costs.multi_adds_720p(model)
+    elif isinstance(model, Reduced):  # before its image is reduced, it is larger
+        multi_adds = costs.multi_adds_720p(model.model) * (model.model.scale // model.scale) ** 2
     return Upscaler(name, model.upscale, model.parameters, multi_adds, lambda: model.digest)
 
 

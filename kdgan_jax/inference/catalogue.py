@@ -86,13 +86,13 @@ def comparison(paths: dict[str, Path], results: Sequence[Path], timed: bool) -> 
 
 
 def _measured(folders: Sequence[Path]) -> dict[tuple[str, str], str]:
-    """Returns "PSNR / SSIM" by model and data set, from results of `kdgan_jax.evaluate`."""
+    """Returns "PSNR / SSIM" to HR by model and data set, from results of `kdgan_jax.evaluate`."""
     cells = {}
     for folder in folders:
         path = folder / "results.json"
         try:
             for row in read_json(path)["rows"]:
-                if row["scale"] == SCALE:
+                if row["scale"] == SCALE and row.get("reference", "HR") == "HR":
                     cells[row["model"], row["dataset"]] = _quality(row["psnr_y"], row["ssim_y"])
         except (ValueError, KeyError, TypeError) as error:
             raise UserError(

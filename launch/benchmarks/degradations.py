@@ -1,11 +1,12 @@
 """The cost of degradations: of a copy that is made once, or of every sample.
 
     OMP_NUM_THREADS=1 python -m launch.benchmarks.degradations [--copies=200]
-    OMP_NUM_THREADS=1 taskset -c 0 python -m launch.benchmarks.degradations --fresh [--seconds=5]
+    OMP_NUM_THREADS=1 taskset -c 0 python -m launch.benchmarks.degradations --fresh [--rounds=5]
 
 The first prints the mean of the processor's seconds that a copy takes on one thread, without
 reading the file: out of an LR image of that size, and out of HR, which is reduced by 4. The second
-prints how many patches tf.data makes in a second on the cores that it may use: as they are, and
+prints how many patches tf.data makes in a second on the cores that it may use, in the best of some
+rounds of a second, and the processor's time that a patch takes, their median: as they are, and
 degraded anew (config.data.copies=0), from photos with HR that are decoded already.
 """
 
@@ -24,7 +25,7 @@ SCALE = 4
 SIZES = (128, 128), (80, 120)  # height and width of LR copies
 HR_PATCHES = 96, 256
 BATCH = 16
-WARM_UP = 2.0  # seconds, in which tf.data finds out how many calls to make at once
+WARM_UP = 2  # rounds, in which tf.data finds out how many calls to make at once
 
 
 def seconds(image: np.ndarray, size: tuple[int, int], level: str, copies: int) -> float:
@@ -40,19 +41,22 @@ def seconds(image: np.ndarray, size: tuple[int, int], level: str, copies: int) -
     return (time.process_time() - began) / copies
 
 
-def rate(decoded: buffers.Buffers, level: str, hr_patch: int, length: float) -> float:
-    """Returns the patches per second of tf.data, measured for `length` seconds."""
+def rates(decoded: buffers.Buffers, level: str, hr_patch: int, rounds: int) -> tuple[float, float]:
+    """Returns patches per second, and the processor's seconds per patch, of tf.data."""
     from kdgan_jax.data.pipeline import PatchSource  # imports TensorFlow
 
     data = DataConfig(copies=0 if level != "none" else 1, degradation=level)
     batches = PatchSource(decoded, data, SCALE).batches(BatchConfig(10**6, BATCH, hr_patch), seed=0)
+    speeds, costs = [], []
     with contextlib.closing(batches):
-        for wanted in WARM_UP, length:
-            number, began = 0, time.perf_counter()
-            while time.perf_counter() < began + wanted:
+        for _ in range(WARM_UP + rounds):
+            number, began, used = 0, time.perf_counter(), time.process_time()
+            while time.perf_counter() < began + 1:
                 next(batches)
                 number += BATCH
-    return number / (time.perf_counter() - began)
+            speeds.append(number / (time.perf_counter() - began))
+            costs.append((time.process_time() - used) / number)
+    return max(speeds[WARM_UP:]), float(np.median(costs[WARM_UP:]))
 
 
 def print_copies(number: int) -> None:
@@ -69,15 +73,18 @@ def print_copies(number: int) -> None:
             print(f"| {width}x{height} | {level} | {of_lr:.4f} s | {of_hr:.4f} s |", flush=True)
 
 
-def print_samples(length: float) -> None:
+def print_samples(rounds: int) -> None:
     """Prints the table of samples."""
     decoded, _ = buffers.build(sources.installed(embedded.TRAIN, SCALE), SCALE, 0.0)
-    print("| cores | HR patch | level | patches per second |\n|---|---|---|---|")
+    print(
+        "| HR patch | level | cores | patches per second | CPU time each |\n|---|---|---|---|---|"
+    )
     cores = len(os.sched_getaffinity(0))
     for hr_patch in HR_PATCHES:
         for level in ("none", "light", "strong"):
-            found = rate(decoded, level, hr_patch, length)
-            print(f"| {cores} | {hr_patch} | {level} | {found:,.0f} |", flush=True)
+            speed, cost = rates(decoded, level, hr_patch, rounds)
+            row = f"| {hr_patch} | {level} | {cores} | {speed:,.0f} | {cost * 1e3:.2g} ms |"
+            print(row, flush=True)
 
 
 def main() -> int:
@@ -87,10 +94,10 @@ def main() -> int:
     )
     parser.add_argument("--copies", type=int, default=200)
     parser.add_argument("--fresh", action="store_true", help="measure samples that are degraded")
-    parser.add_argument("--seconds", type=float, default=5.0)
+    parser.add_argument("--rounds", type=int, default=5)
     arguments = parser.parse_args()
     if arguments.fresh:
-        print_samples(arguments.seconds)
+        print_samples(arguments.rounds)
     else:
         print_copies(arguments.copies)
     return 0

@@ -1,26 +1,18 @@
 """Runs that fit into a number of minutes."""
 
 import json
-import runpy
 import signal
-from pathlib import Path
 
-import jax
-import numpy as np
+import own_pictures
 import pytest
-from PIL import Image
 
-from kdgan_jax import load, models
-from kdgan_jax.data.sources import installed
-from kdgan_jax.formats import native
-from kdgan_jax.inference.model import Model
+from kdgan_jax import load
 from kdgan_jax.runtime.errors import Stopped, UserError
 from kdgan_jax.train import budget, checks
 from kdgan_jax.train.budget import Plan, Speeds, fit
 from kdgan_jax.train.run import run
 from kdgan_jax.train.stopping import Stop
 
-OWN = runpy.run_path(str(Path(__file__).parents[2] / "configs" / "own.py"))["get_config"]
 SPEEDS = Speeds(load=0.05, label=0.4, compile=10.0, step=0.1, evaluation=40.0, check=0.5)
 
 
@@ -44,29 +36,21 @@ def test_a_plan_takes_the_time_that_there_is(photos, factor):
 
 def test_too_little_time_is_refused_with_the_minutes_that_are_needed():
     slow = SPEEDS._replace(label=20.0)
-    with pytest.raises(UserError, match=r"config\.minutes: 600 s .*64 images .*at least (\d+)") as caught:
+    with pytest.raises(
+        UserError, match=r"config\.minutes: 600 s .*64 images .*at least (\d+)"
+    ) as caught:
         fit(600, slow, 50, levels=2)
     needed = int(str(caught.value).split("at least ")[1].split(",")[0])
     assert fit(needed * 60, slow, 50, levels=2).steps >= budget.LEAST_STEPS
 
 
 @pytest.fixture
-def config(tmp_path, monkeypatch):
-    """A run of seconds on six pictures with a tiny teacher."""
+def config(tmp_path, monkeypatch, photo):
+    """A timed run of seconds."""
     for name, value in {"LEAST_COPIES": 4, "LEAST_STEPS": 4, "SHEET_SECONDS": 0.0}.items():
         monkeypatch.setattr(budget, name, value)
-    module = models.generator("compact", {"channels": 8, "depth": 1}, 4)
-    params = models.init(module, jax.random.key(0), 8)["params"]
-    teacher = Model("compact", {"channels": 8, "depth": 1}, 4, params, {"licence": "made up"})
-    native.save(tmp_path / "teacher.safetensors", teacher)
-    (tmp_path / "pictures").mkdir()
-    (cat,) = installed(["skimage/data/chelsea.png"], 1)
-    pixels = np.asarray(Image.open(cat.hr))
-    for i in range(6):
-        Image.fromarray(pixels[20 * i :][:40, :60]).save(tmp_path / f"pictures/{i}.png")
-    config = OWN("smoke")
-    config.teacher.checkpoint = str(tmp_path / "teacher.safetensors")
-    config.data.source, config.minutes = str(tmp_path / "pictures"), 2.0
+    config = own_pictures.made(tmp_path, photo)
+    config.minutes = 2.0
     return config
 
 
