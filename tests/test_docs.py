@@ -25,6 +25,7 @@ from kdgan_jax.train import checks
 
 PAGES = [ROOT / name for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md")]
 PAGES += sorted((ROOT / "docs").glob("*.md"))
+DRAWINGS = ROOT / "launch/reproduce/drawings.py"
 EXAMPLE = "configs/mine.py"  # a file of docs/architecture.md, which test_architecture.py runs
 FENCE = re.compile(r"^ *```(\w*)\n(.*?)^ *```$", re.MULTILINE | re.DOTALL)
 # Commands with a config: the flag of where to write, default arguments, the check of the config.
@@ -33,7 +34,11 @@ CONFIGURED = {
     "kdgan_jax.forest": ("workdir", ["--workdir=runs/forest"], forest_settings.checked),
     "kdgan_jax.prepare": ("out", [], checks.checked),
     "kdgan_jax.label": ("out", [], checks.checked),
-    "launch.benchmarks.scaling": ("out", ["--config=configs/kd.py", "--out=out"], checks.checked),
+    "launch.benchmarks.scaling": (
+        "out",
+        ["--config=configs/kd.py:scratch", "--out=out"],
+        checks.checked,
+    ),
 }
 
 
@@ -107,14 +112,20 @@ def test_commands_are_right(page, module, words, monkeypatch):
     check(configs[0])
 
 
+LISTED = "PHOTOS", "PICTURES", "FOLDER"  # folders that stand for the reader's own
+
+
 @pytest.fixture(scope="module")
 def desk(tmp_path_factory, smoke_run, photo, shared):
     """A folder with all that the pages' commands name, as small as it may be."""
     folder = tmp_path_factory.mktemp("desk")
-    for name in "photos", "folder", "Set5", "Set14", "HR", "LR", "PHOTOS", "FOLDER":
+    for name in "photos", "scans", "folder", "Set5", "Set14", "HR", "LR", *LISTED:
         (folder / name).mkdir()
     for i in range(12):
         Image.fromarray(photo[10 * i :][:160, :192]).save(folder / f"PHOTOS/{i}.png")
+    for i in range(5):
+        Image.fromarray(photo[40 * i :][:40, :60]).save(folder / f"PICTURES/{i}.png")
+    subprocess.run([sys.executable, DRAWINGS, folder / "drawings", "5"], check=True)
     for name in "photo.png", "folder/b.png":
         Image.fromarray(photo[:128, :160]).save(folder / name)
     for name in "Set5/c.png", "Set14/e.png":
@@ -122,11 +133,17 @@ def desk(tmp_path_factory, smoke_run, photo, shared):
     Image.fromarray(photo[20:160, 40:200]).save(folder / "photos/a.png")
     Image.fromarray(photo[-192:, -192:]).save(folder / "HR/d.png")
     Image.fromarray(bicubic.downscale(photo[-192:, -192:], 4)).save(folder / "LR/d.png")
-    shutil.copytree(smoke_run, folder / "runs/kd")
+    Image.fromarray(photo[:60, 300:400]).save(folder / "scans/s.png")
+    shutil.copytree(smoke_run, folder / "runs/scratch")
+    for name in "kd", "own":  # students of that size without a teacher
+        distilled = "checkpoints/distill"
+        shutil.copytree(smoke_run / distilled, folder / "runs" / name / distilled)
     (folder / "runs/forest").mkdir()
     small_forest(4).save(folder / "runs/forest" / random_forest.FILE)
     for name in "imdn_x4.pth", "vdsr.pth":
         (folder / name).symlink_to(shared / "weights" / name)
+    for name in "realesr-animevideov3-x4.param", "realesr-animevideov3-x4.bin":
+        (folder / name).symlink_to(shared / "real_world" / name)
     for name in "configs", "kdgan_jax", "launch":
         (folder / name).symlink_to(ROOT / name)
     return folder
@@ -138,13 +155,16 @@ SLOW = {*CONFIGURED, "kdgan_jax.zoo"}
 def smallest(word):
     """Returns an argument with the smallest variant of the config that it names, which is short."""
     word = word.replace("warmup_steps=50", "warmup_steps=1")
-    word = re.sub(r"(configs/(kd|forest|teacher)\.py)$", r"\1:smoke", word)
-    return re.sub(r"(configs/phases\.py:\w+)$", r"\1,smoke", word)
+    word = re.sub(r"\.steps=\d+$", ".steps=4", word)
+    word = re.sub(r"config\.minutes=\d+$", "config.minutes=0", word)
+    word = re.sub(r"(configs/(kd|forest|teacher|photo_soft)\.py)$", r"\1:smoke", word)
+    word = re.sub(r"(configs/own\.py)(:drawings)?$", r"\1:smoke", word)
+    return re.sub(r"(configs/(phases\.py:\w+|kd\.py:scratch))$", r"\1,smoke", word)
 
 
 def runs(page, module, words):
     """Returns whether a command is one that this machine can run, at reduced size."""
-    large = {":full", "launch/", "DATA", "NUM", "--distributed", "tfds", EXAMPLE, "runs/kd/debug"}
+    large = {":full", "launch/", "DATA", "NUM", "--distributed", "tfds", EXAMPLE, "/debug/"}
     started = module.startswith("kdgan_jax.") and page != "CONTRIBUTING.md"
     return started and "--help" not in words and not any(w in " ".join(words) for w in large)
 

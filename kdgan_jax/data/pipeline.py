@@ -207,12 +207,12 @@ class PatchSource:
     def _cut(
         self, sample: tuple[int, int], photo: int, place: list[int], size: int, margin: int
     ) -> tuple[np.ndarray, np.ndarray]:
+        """Returns the (LR, HR) patches of a photo; HR is zeros if the photo has none."""
         sides = self._sides[photo].tolist()
         window, beyond = windows.clipped(place, size, margin, sides)
         images = self._images(photo)
-        level = (
-            self._data.levels[sample[1] % len(self._data.levels)] if self._data.fresh else "none"
-        )
+        levels = self._data.levels if self._data.fresh else ("none",)
+        level = levels[sample[1] % len(levels)]
         if level == "none":
             lr = images["lr"](window)
         else:

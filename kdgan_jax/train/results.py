@@ -174,5 +174,6 @@ def _photos(config: RunConfig) -> str:
     data = config.data
     text = data.prepared or data.source
     if data.copied:
-        text += f"; {data.copies} copies of each, degradation {data.degradation}"
+        copies = f"{data.copies} copies of each" if data.copies else "every sample degraded anew"
+        text += f"; {copies}, degradation {data.degradation}"
     return text
