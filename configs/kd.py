@@ -53,7 +53,7 @@ def laptop():
     """Runs in minutes on 2 cores."""
     size = {"steps": 2500, "learning_rate": 2e-3}
     config = without_hr("compact:channels=32,depth=4", size)
-    config.data.copies, config.data.crop = 24, 96
+    config.data.copies, config.data.holdout_copies, config.data.crop = 24, 8, 96
     return config
 
 
@@ -82,7 +82,7 @@ def without_hr(student: str, size):
             ),
         },
     )
-    config.data.degradation = "strong"
+    config.data.degradation = "light,strong"
     return config
 
 

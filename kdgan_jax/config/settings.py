@@ -37,11 +37,12 @@ class DataConfig:
     # With fewer photos than this, a run of config.minutes also trains on the embedded photos, which
     # get half of the samples.
     complement: int = 0
-    # Copies of each training photo, and how their LR images are degraded: levels of
-    # data.degradations.LEVELS, separated by commas, which the copies take in turn. Held-out photos
-    # have one copy, of the first level. With 0 copies, the LR patch of every sample is degraded
-    # anew while it is trained, by tf.data; then the samples take the levels in turn.
+    # Copies of each training photo, and of each held-out photo, and how their LR images are
+    # degraded: levels of data.degradations.LEVELS, separated by commas, which the copies take in
+    # turn. With 0 copies, the LR patch of every sample is degraded anew while it is trained, by
+    # tf.data; then the samples take the levels in turn.
     copies: int = 1
+    holdout_copies: int = 1
     degradation: str = "none"
     # Largest side of a copy in LR pixels, cut at a random place; 0: whole photos.
     crop: int = 0

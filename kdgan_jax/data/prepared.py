@@ -35,7 +35,10 @@ FORMAT = "kdgan_jax.photos 1, LR by MATLAB's bicubic"
 MAX_HEADER = 2**28  # bytes; about a million photos
 COMMAND = "python -m kdgan_jax.prepare"
 # How files are made that do not say so, since they are older.
-OLD = {"degradation": "none", "copies": 1, "crop": 0, "plain": "hr", "entries": 1}
+OLD = {
+    **{"degradation": "none", "copies": 1, "holdout_copies": 1, "crop": 0},
+    **{"plain": "hr", "entries": 1},
+}
 
 
 def _entry(photo: Photo, role: str, digests: dict[int, str | None]) -> dict[str, Any]:
@@ -115,7 +118,12 @@ def _absolute(source: str) -> str:
 
 def _copying(data: DataConfig) -> dict[str, Any]:
     """Returns how photos are copied."""
-    return {"degradation": ",".join(data.levels), "copies": data.copies, "crop": data.crop}
+    return {
+        "degradation": ",".join(data.levels),
+        "copies": data.copies,
+        "holdout_copies": data.holdout_copies if data.copied else 1,
+        "crop": data.crop,
+    }
 
 
 def load(path: str | Path, scale: int, data: DataConfig | None = None) -> tuple[Buffers, Photos]:

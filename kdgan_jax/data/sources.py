@@ -192,7 +192,7 @@ def gather(data: DataConfig, scale: int, largest_patch: int) -> Photos:
         return Photos(train, split.holdout)
     return Photos(
         train if data.fresh else copies(train, data.levels, data.copies, scale, data.crop),
-        copies(split.holdout, data.levels[:1], 1, scale, data.crop),
+        copies(split.holdout, data.levels, data.holdout_copies, scale, data.crop),
     )
 
 

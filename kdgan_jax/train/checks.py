@@ -136,6 +136,7 @@ def _check_copies(config: Any) -> None:
         pick(dict.fromkeys(degradations.LEVELS), level.strip(), "config.data.degradation")
     for field, smallest in {
         "copies": 0,
+        "holdout_copies": 1,
         "crop": 0,
         "most": 0,
         "complement": 0,

@@ -164,7 +164,9 @@ def _write_card(
         return
     table = "\n".join(f"| {key.replace('_', ' ')} | {value} |" for key, value in facts.items())
     text = f"# {phase.network}\n\n{model.name} x{model.scale}, {model.parameters:,} parameters, in"
-    text += f" {path.name}. Run it with `kdgan upscale --model={path.name} PICTURES`.\n\n"
+    text += (
+        f" {path.name}. Run it with `kdgan upscale PICTURES --out=LARGE --model={path.name}`.\n\n"
+    )
     text += f"| | |\n|---|---|\n{table}\n\n{report.markdown(rows)}"
     write_text(workdir / f"{phase.network}.md", text)
 
@@ -174,6 +176,6 @@ def _photos(config: RunConfig) -> str:
     data = config.data
     text = data.prepared or data.source
     if data.copied:
-        copies = f"{data.copies} copies of each" if data.copies else "every sample degraded anew"
+        copies = f"copies of each: {data.copies}" if data.copies else "every sample degraded anew"
         text += f"; {copies}, degradation {data.degradation}"
     return text
