@@ -119,7 +119,8 @@ def _draw(
     """Draws photos as all models enlarge them, and the curves of training."""
     try:
         lines = []
-        for example in examples[:SHEET_PHOTOS]:
+        apart = max(1, len(examples) // SHEET_PHOTOS)  # neighbours may be copies of one photo
+        for example in examples[::apart][:SHEET_PHOTOS]:
             shown = [u for u in upscalers if u.name != example.reference_name]
             upscaled = {u.name: u.upscale(example.lr) for u in shown}
             scale = example.reference.shape[0] // example.lr.shape[0]
