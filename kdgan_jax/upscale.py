@@ -12,7 +12,7 @@ from pathlib import Path
 
 from kdgan_jax.inference import tiles
 from kdgan_jax.inference.ensemble import quantise, self_ensemble
-from kdgan_jax.inference.load import SHIPPED, load
+from kdgan_jax.inference.load import DEFAULT, SHIPPED, load
 from kdgan_jax.inference.model import Model
 from kdgan_jax.pictures import bicubic, codec
 from kdgan_jax.runtime import console, devices
@@ -110,9 +110,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--out", required=True, help="folder for the results; made if missing")
     parser.add_argument(
         "--model",
-        default="student_x4",
+        default=DEFAULT,
         help=f"one that comes with the package ({', '.join(SHIPPED)}; default: %(default)s), a"
-        " run's workdir (runs/kd, runs/kd:teacher, runs/kd:distill), a checkpoint, or a file of"
+        " run's workdir (runs/kd, runs/kd:control), a checkpoint, or a file of"
         " weights, kdgan_jax's own or published",
     )
     parser.add_argument(

@@ -47,7 +47,7 @@ def test_transparency_is_enlarged_apart_from_colours(run, tmp_path, small):
     alpha[:, 16:] = 255
     run(save(tmp_path / "a.png", np.concatenate([small, alpha], -1), "RGBA"))
     sr = result(tmp_path)
-    np.testing.assert_array_equal(sr[..., :3], kdgan_jax.load("student_x4").upscale(small))
+    np.testing.assert_array_equal(sr[..., :3], kdgan_jax.load("photo_soft_x4").upscale(small))
     assert np.all(sr[:, :54, 3] == 0)
     assert np.all(sr[:, 74:, 3] == 255)
 
@@ -60,7 +60,7 @@ def test_the_model_can_be_named(run, tmp_path, small, smoke_run):
 
 def test_self_ensemble_is_the_mean_over_flips_and_rotations(run, tmp_path, small):
     run(save(tmp_path / "a.png", small), "--self_ensemble")
-    model = kdgan_jax.load("student_x4")
+    model = kdgan_jax.load("photo_soft_x4")
     sr = result(tmp_path)
     np.testing.assert_array_equal(sr, quantise(self_ensemble(model.predict, small)))
     assert (sr != model.upscale(small)).any()

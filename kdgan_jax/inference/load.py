@@ -21,6 +21,7 @@ WEIGHTS = "ema", "raw"
 # Phases of runs before version 0.2, whose checkpoints do not name their network.
 OLD_PHASES = "teacher", "distill", "adversarial"
 # Networks that come with the package, by name.
+DEFAULT = "photo_soft_x4"  # of `upscale`: for real photos
 SHIPPED = {p.stem: p for p in sorted((Path(__file__).parents[1] / "weights").glob("*.safetensors"))}
 
 

@@ -12,7 +12,7 @@ from kdgan_jax import convert, models
 from kdgan_jax.data import photos, sources
 from kdgan_jax.evaluation import metrics
 from kdgan_jax.formats import foreign, native
-from kdgan_jax.inference.load import SHIPPED, load
+from kdgan_jax.inference.load import DEFAULT, SHIPPED, load
 from kdgan_jax.runtime.errors import UserError
 from kdgan_jax.workdir import checkpoint
 
@@ -152,11 +152,11 @@ def test_shipped_students_have_the_psnr_of_the_readme_on_set5(shared, name, stat
 
 
 def test_shipped_students_go_by_name():
-    assert set(SHIPPED) == {*STUDENTS, TEACHER}
-    for name in STUDENTS:
+    assert set(SHIPPED) == {*STUDENTS, TEACHER, DEFAULT}
+    for name, parameters in (dict.fromkeys(STUDENTS, 51_920) | {DEFAULT: 89_040}).items():
         model = load(name)
-        assert SHIPPED[name].stat().st_size < 2**18
-        assert (model.scale, model.parameters) == (4, 51_920)
+        assert SHIPPED[name].stat().st_size < 5 * parameters
+        assert (model.scale, model.parameters) == (4, parameters)
         assert model.about.keys() == {"source", "sha256", "licence", "data"}
 
 
