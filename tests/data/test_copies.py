@@ -68,8 +68,7 @@ def test_a_copy_is_the_same_whatever_other_photos_and_copies_there_are(photos):
             np.testing.assert_array_equal(image, load(many[copy.name], SCALE)[name])
 
 
-@pytest.mark.parametrize("margin", [0, 3])
-@pytest.mark.parametrize("degradation", ["", "none", "light"])
+@pytest.mark.parametrize(("degradation", "margin"), [("", 3), ("none", 0), ("light", 3)])
 def test_both_backends_cut_the_same_patches_of_parts_and_copies(photos, degradation, margin):
     if degradation:
         photos = copies(photos, [degradation, "none"], 2, SCALE, 12)
