@@ -28,7 +28,7 @@ def _parser() -> argparse.ArgumentParser:
         "--models",
         required=True,
         help=f"separated by commas: {', '.join(BASELINES)}; forest (runs/forest) or forest:PATH; a"
-        " run's workdir or checkpoint (runs/kd, runs/kd:teacher, runs/kd:distill; :raw takes the"
+        " run's workdir or checkpoint (runs/kd, runs/kd:control, runs/kd:distill; :raw takes the"
         " plain weights instead of their moving average); a file of weights, native or published."
         " LABEL=PATH names a model in tables and pictures",
     )

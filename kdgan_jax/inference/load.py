@@ -35,8 +35,8 @@ def load(
 ) -> Model:
     """Returns the trained model at `path`, with its weights on the host.
 
-    The path may end in the role, the weights, or both: "runs/kd:teacher", "runs/kd:raw",
-    "runs/kd:teacher:raw".
+    The path may end in the role, the weights, or both: "runs/kd:control", "runs/kd:raw",
+    "runs/kd:control:raw".
 
     Args:
       path: a name of `SHIPPED`, the workdir of a run (`runs/kd`), one of its checkpoints
@@ -129,7 +129,7 @@ def _is_checkpoint(folder: Path) -> bool:
 
 
 def _split(path: str) -> tuple[Path, list[str]]:
-    """Returns a path and the words after it: "runs/kd:teacher:raw" has "teacher" and "raw"."""
+    """Returns a path and the words after it: "runs/kd:control:raw" has "control" and "raw"."""
     words: list[str] = []
     while ":" in path and not Path(path).exists():
         path, _, word = path.rpartition(":")

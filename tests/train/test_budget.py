@@ -98,3 +98,20 @@ def test_the_first_stop_leaves_a_student_with_card_and_table(config, tmp_path, m
     run(config, workdir)
     assert (workdir / "results.json").is_file()
     assert load(workdir / "student.safetensors").digest != first.digest
+
+
+def test_prepared_photos_cannot_be_copied_to_fit(config, tmp_path):
+    config.data.prepared = "photos.bin"
+    with pytest.raises(UserError, match=r"config\.minutes=2 .*photos\.bin"):
+        budget.planned(config, tmp_path)
+
+
+def test_one_picture_is_divided_and_complemented(config, tmp_path):
+    for picture in sorted((tmp_path / "pictures").iterdir())[1:]:
+        picture.unlink()
+    config.data.complement = 2
+    planned = budget.planned(config, tmp_path / "own")
+    assert planned.data.source == f"{tmp_path}/pictures,embedded:train"
+    assert tuple(planned.data.weights) == (1, 1)
+    assert planned.data.most == 10
+    assert budget.planned(config, tmp_path / "own").to_dict() == planned.to_dict(), "not resumable"
