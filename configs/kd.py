@@ -13,7 +13,7 @@ reading their HR images, and trains the same student on HR for comparison. Varia
                losses and schedule (Wang et al. 2018) in the adversarial phase, with VGG16 conv5_3
                instead of VGG19 conv5_4, since no package provides weights of VGG19
     full_real  distils `realesr-general-x4v3`, half on it and half on HR, for GPUs and a folder of
-               photos: every sample is degraded anew, with the numbers of Real-ESRNet and
+               photos: samples are degraded on the fly, with the numbers of Real-ESRNet and
                Real-ESRGAN (Wang et al. 2021). What the package lacks is replaced: VGG19's layers
                by those of VGG16 at the same depths, and the U-Net discriminator by SRGAN's, with
                spectral norm and ESRGAN's 100 hidden units. HR is not sharpened
@@ -24,6 +24,7 @@ from kdgan_jax.config import (
     default,
     discriminator,
     distill,
+    imitate,
     loss,
     network,
     phase,
@@ -31,7 +32,6 @@ from kdgan_jax.config import (
     set_up_long_run,
     teach,
     teach_edsr_baseline,
-    teacher,
 )
 
 
@@ -75,9 +75,7 @@ def without_hr(student: str, size):
         },
         phases={
             "control": phase("control", losses={"pixel": loss("l1", 1.0)}, **size),
-            "distill": phase(
-                losses={"distill": loss("l1", 1.0, target="teacher")},
-                teachers={"teacher": teacher("teacher", stored="uint8")},
+            "distill": imitate(
                 **size,
             ),
         },

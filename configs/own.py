@@ -12,7 +12,7 @@ Variants, after a colon:
     smoke     runs in seconds, for tests
 """
 
-from kdgan_jax.config import check_variant, default, loss, network, phase, teacher
+from kdgan_jax.config import check_variant, default, imitate, network
 
 
 def get_config(variant: str = ""):
@@ -26,10 +26,8 @@ def get_config(variant: str = ""):
             "student": network(f"compact:channels={8 if smoke else 32},depth={1 if smoke else 8}"),
         },
         phases={
-            "distill": phase(
+            "distill": imitate(
                 start="" if variant else "photo_soft_x4 or fresh",
-                losses={"distill": loss("l1", 1.0, target="teacher")},
-                teachers={"teacher": teacher("teacher", stored="uint8")},
                 **(small if smoke else {"lr_patch": 32, "learning_rate": 1e-3}),
             )
         },

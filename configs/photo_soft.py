@@ -10,7 +10,7 @@ the copies once; no HR image is read. Takes hours on 2 CPU cores. Variants, afte
     smoke   runs in seconds, for tests
 """
 
-from kdgan_jax.config import check_variant, default, loss, network, phase, teacher
+from kdgan_jax.config import check_variant, default, imitate, network
 
 
 def get_config(variant: str = ""):
@@ -24,9 +24,7 @@ def get_config(variant: str = ""):
             "student": network(f"compact:channels={8 if smoke else 32},depth={1 if smoke else 8}"),
         },
         phases={
-            "distill": phase(
-                losses={"distill": loss("l1", 1.0, target="teacher")},
-                teachers={"teacher": teacher("teacher", stored="uint8")},
+            "distill": imitate(
                 **({"steps": 4, "batch": 4, "hr_patch": 32} if smoke else size),
             )
         },

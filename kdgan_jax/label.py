@@ -13,11 +13,10 @@ from ml_collections import ConfigDict
 from kdgan_jax import config as configuration
 from kdgan_jax.config import command
 from kdgan_jax.config.settings import RunConfig
-from kdgan_jax.data import buffers
 from kdgan_jax.data.buffers import Buffers
 from kdgan_jax.runtime import console, devices
 from kdgan_jax.runtime.errors import UserError
-from kdgan_jax.train import checks, inputs
+from kdgan_jax.train import checks, feed, inputs
 from kdgan_jax.train.labelling import StoredTeacher, stored_rows
 
 
@@ -83,10 +82,7 @@ def _decoded(run: RunConfig) -> tuple[Buffers, list[str]]:
     prepared, photos = inputs.photos(run)
     kept = photos.train
     if prepared is None:
-        with console.progress("decoding", len(kept)) as bar:
-            prepared, kept = buffers.build(
-                kept, run.scale, run.data.max_bad_fraction, on_photo=bar.advance, with_hr=False
-            )
+        prepared, kept = feed.decoded(kept, run.scale, run.data.max_bad_fraction, with_hr=False)
     return prepared, [photo.name for photo in kept]
 
 

@@ -221,6 +221,13 @@ def distill(**changes: Any) -> ConfigDict:
     return phase(losses=losses, teachers={"teacher": teacher("teacher")}, **changes)
 
 
+def imitate(**changes: Any) -> ConfigDict:
+    """Returns a phase that trains the student on stored images of the network "teacher" alone."""
+    losses = {"distill": loss("l1", 1.0, target="teacher")}
+    teachers = {"teacher": teacher("teacher", stored="uint8")}
+    return phase(losses=losses, teachers=teachers, **changes)
+
+
 def refine(start: str = "distill", **changes: Any) -> ConfigDict:
     """Returns a phase that refines the student of the phase `start` against a discriminator."""
     fields = {

@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
+import numpy as np
+
 
 class Spec(NamedTuple):
     """An entry of a table and its options, as in "compact:channels=32,depth=4"."""
@@ -39,8 +41,8 @@ class DataConfig:
     complement: int = 0
     # Copies of each training photo, and of each held-out photo, and how their LR images are
     # degraded: levels of data.degradations.LEVELS, separated by commas, which the copies take in
-    # turn. With 0 copies, the LR patch of every sample is degraded anew while it is trained, by
-    # tf.data; then the samples take the levels in turn.
+    # turn. With 0 copies, every sample's LR patch is degraded on the fly, by tf.data; then the
+    # samples take the levels in turn.
     copies: int = 1
     holdout_copies: int = 1
     degradation: str = "none"
@@ -67,7 +69,7 @@ class DataConfig:
 
     @property
     def fresh(self) -> bool:
-        """Whether the LR patch of every sample is degraded anew."""
+        """Whether the LR patch of every sample is degraded on the fly."""
         return self.copies == 0
 
     @property
@@ -219,7 +221,7 @@ class PhaseConfig:
     @property
     def stored_bytes(self) -> int:
         """Bytes that all stored outputs take for each number of an HR image."""
-        return sum({"uint8": 1, "float16": 2}[self.teachers[name].stored] for name in self.stored)
+        return sum(np.dtype(self.teachers[name].stored).itemsize for name in self.stored)
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ import importlib
 import io
 import threading
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from PIL import Image
@@ -71,10 +71,9 @@ class Level:
     last_sinc: float
 
 
-_KERNELS = (0.45, 0.25, 0.12, 0.03, 0.12, 0.03)
 _FIRST = Pass(
     blur=1.0,
-    kernels=_KERNELS,
+    kernels=(0.45, 0.25, 0.12, 0.03, 0.12, 0.03),
     sinc=0.1,
     sigma=(0.2, 3.0),
     generalized=(0.5, 4.0),
@@ -88,37 +87,26 @@ _FIRST = Pass(
     grey=0.4,
     jpeg=(30, 95),
 )
-_SECOND = Pass(
+_SECOND = replace(
+    _FIRST,
     blur=0.8,
-    kernels=_KERNELS,
-    sinc=0.1,
     sigma=(0.2, 1.5),
-    generalized=(0.5, 4.0),
-    plateau=(1.0, 2.0),
     resize=(0.3, 0.4, 0.3),
     factor=(0.3, 1.2),
-    noise=1.0,
-    gaussian=0.5,
     noise_sigma=(1.0, 25.0),
     poisson=(0.05, 2.5),
-    grey=0.4,
-    jpeg=(30, 95),
 )
 # For pictures that are degraded already: what a camera phone or a website adds once more.
-_LIGHT = Pass(
+_LIGHT = replace(
+    _FIRST,
     blur=0.5,
-    kernels=_KERNELS,
     sinc=0.0,
     sigma=(0.2, 1.0),
-    generalized=(0.5, 4.0),
-    plateau=(1.0, 2.0),
     resize=(0.0, 0.5, 0.5),
     factor=(0.7, 1.0),
     noise=0.5,
-    gaussian=0.5,
     noise_sigma=(1.0, 8.0),
     poisson=(0.05, 0.5),
-    grey=0.4,
     jpeg=(60, 95),
 )
 LEVELS: Mapping[str, Level] = {

@@ -1,7 +1,7 @@
 """Batches of aligned patches by tf.data; every batch is a pure function of (seed, step).
 
 The patches are those of `sampling.draw`, so that a resumed run sees the batches of an unbroken one,
-and both backends cut the same patches. Only this one can degrade the LR patch of every sample anew
+and both backends cut the same patches. Only this one can degrade LR patches on the fly
 (`DataConfig.fresh`); the sample's number draws how.
 """
 

@@ -109,7 +109,7 @@ def planned(config: ConfigDict, workdir: Path, spent: float = 0.0) -> ConfigDict
         workdir.mkdir(parents=True, exist_ok=True)
         seconds = {f"seconds_{name}": value for name, value in speeds._asdict().items()}
         files.write_json(path, plan._asdict() | {"minutes": config.minutes} | seconds)
-    return _with_plan(config, trained[0].name, plan)
+    return _with_plan(config, run.data, trained[0].name, plan)
 
 
 def _read(path: Path) -> Plan:
@@ -131,10 +131,9 @@ def _complemented(data: DataConfig) -> tuple[str, tuple[float, ...]]:
     return f"{data.source},embedded:train", (*weights, sum(weights))
 
 
-def _with_plan(config: ConfigDict, phase: str, plan: Plan) -> ConfigDict:
+def _with_plan(config: ConfigDict, data: DataConfig, phase: str, plan: Plan) -> ConfigDict:
     fitted = copy.deepcopy(config)
     if plan.complemented:
-        data = checks.checked(config).data
         fitted.data.source, fitted.data.weights = _complemented(data)
     fitted.data.copies, fitted.data.most = plan.copies, plan.photos
     fitted.train[phase].steps = plan.steps

@@ -156,7 +156,7 @@ def _check_copies(config: Any) -> None:
 
 
 def _check_fresh(config: Any) -> None:
-    """Checks what goes with LR patches that are degraded anew for every sample."""
+    """Checks what goes with LR patches that are degraded on the fly."""
     values = {name: config.data[name] for name in ("backend", "crop", "degradation")}
     levels = {level.strip() for level in values["degradation"].split(",")}
     for name, wrong, advice in (
@@ -166,7 +166,7 @@ def _check_fresh(config: Any) -> None:
     ):
         if wrong:
             raise UserError(
-                "config.data.copies=0 degrades every sample anew on the host, which does not go"
+                "config.data.copies=0 degrades samples on the fly, on the host, which does not go"
                 f" with config.data.{name}={values[name]!r}; {advice}, or set copies to 1 or more"
             )
 

@@ -1,7 +1,7 @@
 """Where batches come from: photos on the devices, or tf.data on the host.
 
 Both cut the same patches (see `data.sampling`). The first needs no TensorFlow and moves no data to
-the devices during training. LR patches that are degraded anew for every sample come from the host.
+the devices during training. LR patches that are degraded on the fly come from the host.
 """
 
 from collections.abc import Callable, Generator, Mapping
@@ -102,10 +102,7 @@ def feed_factory(
     else:
         backend = _backend(data.backend, size + stored * lr_pixels * 3 * scale**2, number)
     if prepared is None and (backend == "device" or size <= data.memory_mb * 2**20):
-        with console.progress("decoding", len(photos)) as bar:
-            prepared, photos = buffers.build(
-                photos, scale, data.max_bad_fraction, on_photo=bar.advance, with_hr=with_hr
-            )
+        prepared, photos = decoded(photos, scale, data.max_bad_fraction, with_hr)
         processes.agree([photo.name for photo in photos], "set of photos that can be decoded")
     if stored and prepared is None:
         raise UserError(
@@ -114,12 +111,18 @@ def feed_factory(
         )
     if backend == "device":
         assert prepared is not None
-        return FeedFactory(
-            prepared, [p.name for p in photos], _on_devices(prepared, photos, data, scale, number)
-        )
-    return FeedFactory(
-        prepared, [p.name for p in photos], _on_host(prepared, photos, data, scale, number)
-    )
+        make = _on_devices(prepared, photos, data, scale, number)
+    else:
+        make = _on_host(prepared, photos, data, scale, number)
+    return FeedFactory(prepared, [photo.name for photo in photos], make)
+
+
+def decoded(
+    photos: list[Photo], scale: int, max_bad_fraction: float, with_hr: bool
+) -> tuple[Buffers, list[Photo]]:
+    """Returns what `buffers.build` does, with a progress bar."""
+    with console.progress("decoding", len(photos)) as bar:
+        return buffers.build(photos, scale, max_bad_fraction, on_photo=bar.advance, with_hr=with_hr)
 
 
 def _entries(photos: list[Photo]) -> np.ndarray:

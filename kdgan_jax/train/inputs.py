@@ -160,9 +160,9 @@ def external_models(run: RunConfig, workdir: Path) -> ExternalModels:
 
 def _load(field: str, reference: ModelReference, scale: int) -> Model:
     model = load(reference.path, reference.role, scale=scale, fold=reference.fold)
-    if model.scale % scale and reference.reducible:
-        at_scale(model, scale, f"{field}={reference.path!r}")  # raises
-    if model.scale != scale and not (reference.reducible or reference.optional):
+    if reference.reducible:
+        at_scale(model, scale, f"{field}={reference.path!r}")  # raises if it cannot be reduced
+    elif model.scale != scale and not reference.optional:
         raise UserError(
             f"{field}={reference.path!r} has scale {model.scale}, but config.scale is {scale};"
             f" choose a model of scale {scale}"

@@ -177,6 +177,6 @@ def _photos(config: RunConfig) -> str:
     data = config.data
     text = data.prepared or data.source
     if data.copied:
-        copies = f"copies of each: {data.copies}" if data.copies else "every sample degraded anew"
+        copies = f"copies of each: {data.copies}" if data.copies else "degraded on the fly"
         text += f"; {copies}, degradation {data.degradation}"
     return text

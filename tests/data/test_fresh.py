@@ -1,4 +1,4 @@
-"""Samples whose LR patch is degraded anew."""
+"""Samples whose LR patch is degraded on the fly."""
 
 import contextlib
 import dataclasses

@@ -123,7 +123,7 @@ def test_prepared_photos_need_no_files(backend):
     assert_same(shares(backend, prepared=decoded, photos=without_files), shares(backend))
 
 
-# Samples whose LR is degraded anew.
+# Samples whose LR is degraded on the fly.
 
 
 def test_degraded_samples_come_from_the_host_and_are_the_same_on_any_number_of_devices():
