@@ -1,6 +1,6 @@
 """The known published weight files: their source, licence and published figures.
 
-None of them comes with the package. A file is identified by its SHA-256, not by its name.
+Only realesr-general-x4v3 comes with the package. A file is identified by its SHA-256, not by its name.
 """
 
 from typing import NamedTuple
@@ -29,7 +29,7 @@ class Published(NamedTuple):
 
 def about(digest: str) -> dict[str, str]:
     """Returns facts about the file whose SHA-256 is `digest`, for a model's header."""
-    known = FILES.get(digest)
+    known = FILES.get(digest) or FOR_PHOTOS.get(digest)
     if known is None:
         return {}
     return {"title": known.title, "source": known.source, "licence": known.licence}
@@ -188,4 +188,19 @@ FILES = {
         ((31.45, None),),
         "its README, measured on Y alone",
     ),
+}
+
+_REAL_ESRGAN = "xinntao/Real-ESRGAN, as in upscayl/custom-models", "BSD-3-Clause"
+# Teachers for degraded photos and drawings, for which no figures on the `SETS` are published.
+FOR_PHOTOS = {
+    digest: Published(title, *_REAL_ESRGAN)
+    for digest, title in {
+        "85ee266b632a765a725425ba6a5620c088c8aa2939a03063b2d83b3462724cc1": "realesr-general-x4v3",
+        "74eae91a6230cbe5b931be6c49141faaff0034976933d4da9accb77c329c8a78": (
+            "realesr-general-wdn-x4v3"
+        ),
+        "548a36f9c3f4ab8da56cd3b13badf23968bee207b396dad14d04b830e5f2ab2d": (
+            "realesr-animevideov3-x4"
+        ),
+    }.items()
 }

@@ -61,6 +61,14 @@ def test_every_file_is_a_known_one(shared):
     assert espcn.about["sha256"] in published.FILES
 
 
+def test_teachers_for_photos_are_known_with_their_licence(shared):
+    teachers = [imported.load(path) for path in sorted((shared / "real_world").glob("*.param"))]
+    assert {teacher.about["sha256"] for teacher in teachers} == set(published.FOR_PHOTOS)
+    for teacher in teachers:
+        assert "BSD-3-Clause" in teacher.about["licence"]
+        assert teacher.about["title"].startswith("realesr-")
+
+
 def zeros(name, kwargs, scale):
     shapes = foreign.shapes(models.generator(name, kwargs, scale))
     params = jax.tree.map(lambda leaf: np.zeros(leaf.shape, np.float32), shapes)
