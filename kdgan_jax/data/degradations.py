@@ -44,7 +44,7 @@ class Pass:
       noise_sigma: of Gaussian noise, in 1/255.
       poisson: factors of Poisson noise.
       grey: probability that the noise is the same in all channels.
-      jpeg: qualities.
+      jpeg: qualities of JPEG; above 100 nothing is compressed.
     """
 
     blur: float
@@ -109,9 +109,20 @@ _LIGHT = replace(
     poisson=(0.05, 0.5),
     jpeg=(60, 95),
 )
+# The noise of a sensor or of film, as fine as the pixels, which other levels have blurred or reduced.
+_GRAIN = replace(
+    _LIGHT,
+    blur=0.0,
+    resize=(0.0, 0.0, 1.0),
+    noise=1.0,
+    noise_sigma=(1.0, 40.0),
+    poisson=(0.05, 3.0),
+    jpeg=(40, 140),
+)
 LEVELS: Mapping[str, Level] = {
     "none": Level((), 0.0),
     "light": Level((_LIGHT,), 0.0),
+    "noisy": Level((replace(_LIGHT, noise=0.0), _GRAIN), 0.0),
     "strong": Level((_FIRST, _SECOND), 0.8),
 }
 
@@ -271,7 +282,12 @@ def add_poisson_noise(
 
 
 def jpeg(image: np.ndarray, quality: int) -> np.ndarray:
-    """Returns the image after JPEG compression, with chroma at half size as usual."""
+    """Returns the image after JPEG compression, with chroma at half size as usual.
+
+    A quality above 100 leaves the image as it is.
+    """
+    if quality > 100:
+        return image
     file = io.BytesIO()
     Image.fromarray(to_8_bits(image)).save(file, "JPEG", quality=quality)
     with Image.open(file) as decoded:

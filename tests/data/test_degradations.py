@@ -155,7 +155,13 @@ def test_jpeg_has_the_error_of_pillow(photo, quality):
     assert 0.9 < errors[0] / errors[1] < 1.1
 
 
-@pytest.mark.parametrize("level", ["light", "strong"])
+def test_a_quality_above_100_compresses_nothing(photo):
+    image = photo / np.float32(255)
+    np.testing.assert_array_equal(degradations.jpeg(image, 101), image)
+    assert np.any(degradations.jpeg(image, 100) != image)
+
+
+@pytest.mark.parametrize("level", ["light", "noisy", "strong"])
 def test_a_copy_is_a_function_of_its_numbers(photo, level):
     image = photo[:96, :128]
     one, same, other = (
@@ -174,6 +180,19 @@ def test_strong_copies_keep_the_picture_but_lose_detail(photo):
     errors = [np.abs(copy - reduced).mean() for copy in copies]
     assert 4 < np.mean(errors) < 40  # of 255
     assert np.abs(np.mean(copies, axis=0) - reduced).mean() < np.mean(errors) * 0.8
+
+
+def test_noisy_copies_have_noise_as_fine_as_their_pixels():
+    ramp = np.linspace(64, 192, 160).astype(np.uint8)[None, :, None].repeat(160, 0).repeat(3, 2)
+    random = np.random.default_rng(0)
+    copies = [degrade(ramp, (40, 40), "noisy", random)[:, :, 1] for _ in range(200)]
+    noise = [copy - copy.mean(axis=0) for copy in copies]
+    sigma = [one.std() for one in noise]
+    assert np.quantile(sigma, 0.05) < 5
+    assert np.quantile(sigma, 0.95) > 30
+    # White noise: neighbours are not correlated, where JPEG has not smoothed them.
+    correlations = [abs(np.corrcoef(one[1:].ravel(), one[:-1].ravel())[0, 1]) for one in noise]
+    assert np.quantile(correlations, 0.4) < 0.05
 
 
 def test_a_level_that_does_nothing_is_refused(photo):
