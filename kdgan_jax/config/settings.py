@@ -46,6 +46,7 @@ class DataConfig:
     copies: int = 1
     holdout_copies: int = 1
     degradation: str = "none"
+    recolour: bool = False  # whether copies of training photos are in other colours, and some grey
     # Largest side of a copy in LR pixels, cut at a random place; 0: whole photos.
     crop: int = 0
     # Folder of outputs of teachers that are stored; "": `labels/` in the workdir. They may take
@@ -75,7 +76,7 @@ class DataConfig:
     @property
     def copied(self) -> bool:
         """Whether LR images are degraded, or photos replaced by copies."""
-        return self.copies > 1 or self.crop > 0 or set(self.levels) != {"none"}
+        return self.copies > 1 or self.crop > 0 or self.recolour or set(self.levels) != {"none"}
 
 
 @dataclass(frozen=True)

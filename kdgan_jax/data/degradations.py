@@ -109,7 +109,7 @@ _LIGHT = replace(
     poisson=(0.05, 0.5),
     jpeg=(60, 95),
 )
-# The noise of a sensor or of film, as fine as the pixels, which other levels have blurred or reduced.
+# The noise of a sensor or of film, as fine as the pixels; other levels blur or reduce theirs.
 _GRAIN = replace(
     _LIGHT,
     blur=0.0,

@@ -11,7 +11,7 @@ from typing import NamedTuple, TypeVar
 
 import numpy as np
 
-from kdgan_jax.data import degradations
+from kdgan_jax.data import colours, degradations
 from kdgan_jax.pictures import bicubic, codec
 from kdgan_jax.runtime.errors import UserError
 from kdgan_jax.runtime.files import sha256
@@ -31,17 +31,19 @@ class Box(NamedTuple):
 
 
 class Copy(NamedTuple):
-    """How the LR image of a photo is degraded: see `degradations.degrade`.
+    """How a copy differs from its photo, above all in LR: see `degradations.degrade`.
 
     Attributes:
       level: of the degradation.
       photo: the photo's name.
       number: tells the copies of a photo apart.
+      recoloured: whether it is in other colours: see `colours.vary`.
     """
 
     level: str
     photo: str
     number: int
+    recoloured: bool = False
 
     def random(self, purpose: str) -> np.random.Generator:
         """Returns the copy's random numbers for one purpose; the same wherever it is made."""
@@ -107,6 +109,8 @@ def load(photo: Photo, scale: int) -> dict[str, np.ndarray]:
     images = {"lr": _read_lr(photo, scale)} if photo.hr is None else _read_hr(photo, scale)
     if "lr" not in images:
         images["lr"] = bicubic.downscale(images["hr"], scale)
+    if photo.copy and photo.copy.recoloured:
+        images = colours.vary(images, photo.copy.random("colours"))
     if photo.copy and photo.copy.level != "none":
         height, width = images["lr"].shape[:2]
         image, random = images.get("hr", images["lr"]), photo.copy.random("degradation")
@@ -172,7 +176,12 @@ def _read_hr(photo: Photo, scale: int) -> dict[str, np.ndarray]:
 
 
 def copies(
-    photos: Sequence[Photo], levels: Sequence[str], number: int, scale: int, crop: int = 0
+    photos: Sequence[Photo],
+    levels: Sequence[str],
+    number: int,
+    scale: int,
+    crop: int = 0,
+    recoloured: bool = False,
 ) -> list[Photo]:
     """Returns `number` degraded copies of each photo, in the order of the photos.
 
@@ -184,9 +193,10 @@ def copies(
       number: of copies.
       scale: HR size over LR size.
       crop: largest side of a copy in LR pixels, cut at a random place; 0 for whole photos.
+      recoloured: whether the copies are in other colours.
     """
     return [
-        _copy(photo, Copy(levels[i % len(levels)], photo.name, i), scale, crop * scale)
+        _copy(photo, Copy(levels[i % len(levels)], photo.name, i, recoloured), scale, crop * scale)
         for photo in photos
         for i in range(number)
     ]

@@ -37,7 +37,7 @@ COMMAND = "python -m kdgan_jax.prepare"
 # How files are made that do not say so, since they are older.
 OLD = {
     **{"degradation": "none", "copies": 1, "holdout_copies": 1, "crop": 0},
-    **{"plain": "hr", "entries": 1},
+    **{"recolour": False, "plain": "hr", "entries": 1},
 }
 
 
@@ -123,6 +123,7 @@ def _copying(data: DataConfig) -> dict[str, Any]:
         "copies": data.copies,
         "holdout_copies": data.holdout_copies if data.copied else 1,
         "crop": data.crop,
+        "recolour": data.recolour,
     }
 
 

@@ -191,7 +191,9 @@ def gather(data: DataConfig, scale: int, largest_patch: int) -> Photos:
     if not data.copied:
         return Photos(train, split.holdout)
     return Photos(
-        train if data.fresh else copies(train, data.levels, data.copies, scale, data.crop),
+        train
+        if data.fresh
+        else copies(train, data.levels, data.copies, scale, data.crop, data.recolour),
         copies(split.holdout, data.levels, data.holdout_copies, scale, data.crop),
     )
 

@@ -1,6 +1,7 @@
 """The known published weight files: their source, licence and published figures.
 
-Only realesr-general-x4v3 comes with the package. A file is identified by its SHA-256, not by its name.
+Only realesr-general-x4v3 comes with the package. A file is identified by its SHA-256, not by its
+name.
 """
 
 from typing import NamedTuple

@@ -157,11 +157,12 @@ def _check_copies(config: Any) -> None:
 
 def _check_fresh(config: Any) -> None:
     """Checks what goes with LR patches that are degraded on the fly."""
-    values = {name: config.data[name] for name in ("backend", "crop", "degradation")}
+    values = {name: config.data[name] for name in ("backend", "crop", "recolour", "degradation")}
     levels = {level.strip() for level in values["degradation"].split(",")}
     for name, wrong, advice in (
         ("backend", values["backend"] == "device", "leave it at 'auto', or set it to 'tfdata'"),
         ("crop", values["crop"] > 0, "set it to 0: patches are cut out of whole photos"),
+        ("recolour", values["recolour"], "set it to False"),
         ("degradation", levels == {"none"}, "name a level that degrades, such as 'strong'"),
     ):
         if wrong:

@@ -6,7 +6,7 @@ import pytest
 from decoded import of_all_kinds
 
 from kdgan_jax.config.settings import BatchConfig, DataConfig
-from kdgan_jax.data import buffers, degradations, patches, sampling
+from kdgan_jax.data import buffers, colours, degradations, patches, sampling
 from kdgan_jax.data.photos import Box, copies, load
 from kdgan_jax.data.pipeline import PatchSource
 from kdgan_jax.pictures import bicubic
@@ -56,6 +56,17 @@ def test_lr_of_a_copy_is_its_hr_degraded_or_its_lr_if_it_has_no_hr(photos, level
         degraded = degradations.degrade(image, size, level, random)
         np.testing.assert_array_equal(images["lr"], degraded)
         assert np.any(degraded != plain["lr"])
+
+
+def test_hr_and_lr_of_a_recoloured_copy_have_its_colours(photos):
+    for copy in copies(photos, ["light"], 3, SCALE, 12, recoloured=True):
+        plain = load(copy._replace(copy=copy.copy._replace(level="none", recoloured=False)), SCALE)
+        images, varied = load(copy, SCALE), colours.vary(plain, copy.copy.random("colours"))
+        image, size = varied.get("hr", varied["lr"]), plain["lr"].shape[:2]
+        degraded = degradations.degrade(image, size, "light", copy.copy.random("degradation"))
+        np.testing.assert_array_equal(images["lr"], degraded)
+        if "hr" in varied:
+            np.testing.assert_array_equal(images["hr"], varied["hr"])
 
 
 def test_a_copy_is_the_same_whatever_other_photos_and_copies_there_are(photos):

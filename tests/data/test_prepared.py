@@ -144,14 +144,15 @@ def save_as(path, data):
 @pytest.mark.parametrize("plain", ["hr", "lr"])
 def test_copies_come_back_and_other_copies_are_refused(tmp_path, folder, plain):
     path = tmp_path / "photos.bin"
-    changes = {"copies": 2, "degradation": "light,none", "crop": 8, "plain": plain}
+    changes = {"copies": 2, "degradation": "light,none", "crop": 8, "recolour": False}
+    changes["plain"] = plain
     gathered, data = save_as(path, DataConfig(str(folder), 1, **changes))
     decoded, kept = prepared.open_for(data, 4, 32)
     assert [p.name for p in kept.train][:3] == ["0#0", "0#1", "1#0"]
     for i, photo in enumerate(gathered.train):
         for name, image in photos.load(photo, 4).items():
             np.testing.assert_array_equal(decoded.image(name, i), image)
-    for change in {"copies": 3}, {"crop": 0}, {"degradation": "none"}:
+    for change in {"copies": 3}, {"crop": 0}, {"recolour": True}, {"degradation": "none"}:
         ((field, value),) = change.items()
         with pytest.raises(UserError, match=rf"data\.{field}={changes[field]!r}.*{value!r}"):
             prepared.open_for(dataclasses.replace(data, **change), 4, 32)

@@ -155,6 +155,7 @@ def test_samples_are_degraded_out_of_hr_even_if_no_phase_reads_it():
     [
         ("data.backend", "device", "tfdata"),
         ("data.crop", 96, "0"),
+        ("data.recolour", True, "False"),
         ("data.degradation", "none, none", "strong"),
         ("steps_per_call", 4, "copies"),
         ("train.distill.teachers.teacher", teacher("teacher", stored="uint8"), "''"),
