@@ -18,6 +18,10 @@ def get_config(variant: str = ""):
     """Returns the config; `variant` is "" or "smoke"."""
     check_variant(variant, ("smoke",))
     smoke = variant == "smoke"
+    losses = {
+        "distill": loss("l1", 1.0, target="teacher"),
+        "squared": loss("l2", 5.0, target="teacher"),
+    }
     size = {"steps": 60_000, "hr_patch": 128, "learning_rate": 1e-3}
     config = default(
         networks={
@@ -26,11 +30,11 @@ def get_config(variant: str = ""):
         },
         phases={
             "distill": imitate(
+                losses=losses,
                 **({"steps": 4, "batch": 4, "hr_patch": 32} if smoke else size),
             )
         },
     )
-    config.train.distill.losses.squared = loss("l2", 5.0, target="teacher")
     config.data.source = "" if not smoke else "embedded"
     config.data.holdout = 16
     config.data.degradation = "light,strong,noisy,none"

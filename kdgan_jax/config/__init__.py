@@ -223,9 +223,11 @@ def distill(**changes: Any) -> ConfigDict:
 
 def imitate(**changes: Any) -> ConfigDict:
     """Returns a phase that trains the student on stored images of the network "teacher" alone."""
-    losses = {"distill": loss("l1", 1.0, target="teacher")}
-    teachers = {"teacher": teacher("teacher", stored="uint8")}
-    return phase(losses=losses, teachers=teachers, **changes)
+    fields = {
+        "losses": {"distill": loss("l1", 1.0, target="teacher")},
+        "teachers": {"teacher": teacher("teacher", stored="uint8")},
+    }
+    return phase(**{**fields, **changes})
 
 
 def refine(start: str = "distill", **changes: Any) -> ConfigDict:
