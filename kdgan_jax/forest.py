@@ -19,7 +19,7 @@ from kdgan_jax.evaluation.metrics import psnr_y
 from kdgan_jax.pictures import bicubic
 from kdgan_jax.runtime import console, files
 from kdgan_jax.runtime.errors import UserError
-from kdgan_jax.train import checks
+from kdgan_jax.train import earlier
 
 RESULTS = "results.json"  # in a workdir; written last
 
@@ -30,7 +30,7 @@ def is_complete(settings: ForestConfig, workdir: Path) -> bool:
     Raises:
       UserError: it holds a forest of other settings, or the forest is damaged.
     """
-    checks.same_config(settings.saved, workdir / "config.json", {}, checks.FREE)
+    earlier.same_config(settings.saved, workdir / "config.json", {}, earlier.FREE)
     if not (workdir / RESULTS).is_file():
         return False
     source = random_forest.load(workdir).recipe["data"]["source"]

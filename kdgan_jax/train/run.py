@@ -20,7 +20,7 @@ from kdgan_jax.inference.model import Model
 from kdgan_jax.inference.reduced import at_scale
 from kdgan_jax.runtime import console, devices, files, processes
 from kdgan_jax.runtime.errors import Stopped, UserError
-from kdgan_jax.train import budget, checks, inputs, labelling, loop, results
+from kdgan_jax.train import budget, checks, earlier, inputs, labelling, loop, results
 from kdgan_jax.train.feed import feed_factory
 from kdgan_jax.train.heldout import HeldOut, Teachers
 from kdgan_jax.train.stopping import Stop, listening
@@ -61,7 +61,7 @@ def run(config: Any, workdir: str | Path, spent: float = 0.0) -> None:
 def _start(config: RunConfig, workdir: Path) -> None:
     """Starts or resumes the run, or logs its results if it is complete."""
     processes.agree(config.saved, "config")
-    checks.check_workdir(config, workdir / "config.json")
+    earlier.check_workdir(config, workdir / "config.json")
     finished = [loop.finished(workdir, phase.name, phase.steps) for phase in config.phases]
     has_results = (workdir / "results.json").is_file()
     processes.agree([finished, has_results], "state of the run")
@@ -98,7 +98,7 @@ def _locked_workdir(
                 raise UserError(f"--workdir={workdir}: cannot be created ({error})") from None
             stack.enter_context(lock.alone(workdir))
             # Check again: another start may have created a run here in the meantime.
-            checks.check_workdir(config, workdir / "config.json")
+            earlier.check_workdir(config, workdir / "config.json")
             inputs.record_photos(workdir / "photos.json", photo_list)
             inputs.record_models(workdir / "given.json", models)
             files.write_json(workdir / "config.json", dict(config.saved))

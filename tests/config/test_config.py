@@ -31,7 +31,7 @@ from kdgan_jax.config.settings import (
 )
 from kdgan_jax.runtime import files
 from kdgan_jax.runtime.errors import UserError
-from kdgan_jax.train import checks
+from kdgan_jax.train import checks, earlier
 
 CONFIGS = ROOT / "configs"
 PHASES = "control", "assistant", "two_teachers", "published", "hints", "finetune", "refine"
@@ -553,7 +553,7 @@ def path(config, tmp_path):
 
 
 def check_workdir(config, path):
-    checks.check_workdir(checks.checked(config), path)
+    earlier.check_workdir(checks.checked(config), path)
 
 
 def differences(config, path, expected):

@@ -28,7 +28,8 @@ from kdgan_jax.formats import foreign
 from kdgan_jax.inference.load import load
 from kdgan_jax.runtime import limits
 from kdgan_jax.runtime.errors import UserError
-from kdgan_jax.train.checks import check_workdir, checked
+from kdgan_jax.train.checks import checked
+from kdgan_jax.train.earlier import check_workdir
 from kdgan_jax.workdir import checkpoint
 
 LONG = pytest.mark.long

@@ -1,0 +1,141 @@
+"""Compares the config of a run with the one of an earlier start in the same workdir."""
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from kdgan_jax.config import default, to_json
+from kdgan_jax.config import phase as phase_description
+from kdgan_jax.config.settings import RunConfig
+from kdgan_jax.runtime import files
+from kdgan_jax.runtime.errors import UserError
+from kdgan_jax.workdir import checkpoint
+
+# Fields that may differ between the starts of a run, since they do not change its results. Photos
+# may move to another folder; the run records which they are.
+FREE = (
+    "log_every",
+    "evaluate_every",
+    "checkpoint_every",
+    "devices",
+    "steps_per_call",
+    "max_bad_steps",
+    "data.memory_mb",
+    "data.backend",
+    "data.prepared",
+    "data.source",
+    "data.labels",
+    "data.labels_mb",
+)
+
+
+def check_workdir(run: RunConfig, path: Path) -> None:
+    """Checks a run against the config that an earlier start saved at `path`, if there is one.
+
+    A phase's number of steps may grow as long as no later phase has started. From then on the
+    phase follows the schedule of the new number.
+
+    Raises:
+      UserError: the configs differ (the message has the fields and both values), the file is
+        damaged, or it is from a version whose runs cannot be resumed.
+    """
+    if not path.is_file():
+        return
+    saved = _saved(path)
+    _refuse_old(path, saved)
+    defaults = _flat(to_json(default()))
+    for name, description in run.saved["train"].items():
+        defaults |= _flat(to_json(phase_description(losses={})), f"config.train.{name}")
+        # Runs from before this field existed did not scale their learning rates.
+        defaults[f"config.train.{name}.reference_batch"] = description["reference_batch"]
+    # Losses, teachers and regularisers have no defaults: their labels are the user's choice.
+    labels = {"losses", "teachers", "regularizers"}
+    defaults = {
+        field: value for field, value in defaults.items() if not labels & {*field.split(".")}
+    }
+    same_config(run.saved, path, defaults, (*FREE, *_more_steps(run, path.parent, _flat(saved))))
+
+
+def same_config(
+    config: Mapping[str, Any], path: Path, defaults: Mapping[str, Any], free: Iterable[str] = ()
+) -> None:
+    """Checks a config against the one that an earlier start saved at `path`, if there is one.
+
+    A field that did not exist when the run was started is taken to have had its default.
+
+    Args:
+      config: of this start, as JSON values.
+      path: of the earlier start's file.
+      defaults: by full name, such as "config.seed".
+      free: fields, without "config.", that may differ.
+
+    Raises:
+      UserError: the configs differ (the message has the fields and both values), or the file is
+        damaged.
+    """
+    if not path.is_file():
+        return
+    saved, current = _flat(_saved(path)), _flat(config)
+    for field in current.keys() & defaults.keys():
+        saved.setdefault(field, defaults[field])
+    for field in free:
+        saved.pop(f"config.{field}", None)
+        current.pop(f"config.{field}", None)
+    changed = [
+        f"{key}: {saved.get(key)!r} there, {current.get(key)!r} now"
+        for key in sorted(saved.keys() | current.keys())
+        if saved.get(key) != current.get(key)
+    ]
+    if changed:
+        raise UserError(
+            f"{path.parent} holds a run with another config ({'; '.join(changed)}); choose another"
+            " --workdir, or use the same config"
+        )
+
+
+def _saved(path: Path) -> dict[str, Any]:
+    try:
+        return dict(files.read_json(path).items())
+    except (AttributeError, ValueError) as error:
+        raise UserError(
+            f"{path}: cannot be read as the config of a run ({error}); restore it, or choose"
+            " another --workdir"
+        ) from None
+
+
+def _refuse_old(path: Path, saved: dict[str, Any]) -> None:
+    """Raises a UserError if the config is from a version that described networks otherwise."""
+    student = saved.get("student")
+    if not isinstance(student, dict) or not {"name", "kwargs"} & student.keys():
+        return
+    try:
+        versions = files.read_json(path.with_name("run.json"))["starts"][-1]["versions"]
+        version = f"kdgan_jax {versions['kdgan_jax']}"
+    except (LookupError, TypeError, ValueError):
+        version = "a version of kdgan_jax before 0.2"
+    raise UserError(
+        f"{path.parent}: was made by {version}, whose runs this version cannot resume; use that"
+        " version, or choose another --workdir (load, evaluate and convert can still read it)"
+    )
+
+
+def _more_steps(run: RunConfig, workdir: Path, saved: dict[str, Any]) -> list[str]:
+    """Returns the `steps` fields of phases that may now have more steps than were saved."""
+    fields = []
+    for phase in reversed(run.phases):
+        field = f"train.{phase.name}.steps"
+        before = saved.get(f"config.{field}")
+        if isinstance(before, int) and before < phase.steps:
+            fields.append(field)
+        if checkpoint.steps(checkpoint.phase_folder(workdir, phase.name)):
+            break  # this phase has started, so the ones before it are final
+    return fields
+
+
+def _flat(tree: Mapping[str, Any], prefix: str = "config") -> dict[str, Any]:
+    """Returns the values of nested dicts by full name, such as "config.data.source"."""
+    values: dict[str, Any] = {}
+    for key, value in tree.items():
+        name = f"{prefix}.{key}"
+        values.update(_flat(value, name) if isinstance(value, dict) else {name: value})
+    return values
