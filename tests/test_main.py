@@ -236,7 +236,12 @@ def made(tmp_path_factory, tiny):
     return run
 
 
-@pytest.mark.parametrize("variant", RUNS)
+LONG = {"two_teachers": pytest.mark.long}
+
+
+@pytest.mark.parametrize(
+    "variant", [pytest.param(variant, marks=LONG.get(variant, ())) for variant in RUNS]
+)
 def test_every_phase_leaves_a_model_and_a_log_of_its_losses(made, variant):
     config, workdir = made(variant)
     phases = RUNS[variant]

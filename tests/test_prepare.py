@@ -132,6 +132,7 @@ def test_the_packages_are_blocked():
     assert "ModuleNotFoundError: import of skimage halted" in result.stderr
 
 
+@pytest.mark.long  # test_feed compares the patches of both backends
 def test_a_run_may_continue_from_the_file_by_tfdata(smoke_run, prepared, tmp_path, caplog):
     # Patches are the same bit for bit; the train step is another program, which on several devices
     # may round the last bit differently, and Adam amplifies that. With other patches the weights
