@@ -7,6 +7,7 @@ import own_pictures
 import pytest
 
 from kdgan_jax import load
+from kdgan_jax.runtime import processes
 from kdgan_jax.runtime.errors import Stopped, UserError
 from kdgan_jax.train import budget, checks
 from kdgan_jax.train.budget import Plan, Speeds, fit
@@ -66,7 +67,11 @@ def test_a_run_keeps_the_plan_that_was_measured_at_its_start(config, tmp_path):
     assert budget.planned(config, workdir).train.distill.steps == 7
 
 
-def test_runs_that_cannot_be_planned_are_refused(config, tmp_path):
+def test_runs_that_cannot_be_planned_are_refused(config, tmp_path, monkeypatch):
+    with monkeypatch.context() as patched:
+        patched.setattr(processes, "number", lambda: 2)
+        with pytest.raises(UserError, match=r"config\.minutes=2 .*one process"):
+            budget.planned(config, tmp_path)
     config.train.distill.teachers.teacher.stored = ""
     with pytest.raises(UserError, match=r"config\.minutes=2 .*stored"):
         budget.planned(config, tmp_path)
