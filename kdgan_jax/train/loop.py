@@ -26,7 +26,7 @@ from kdgan_jax.train.phase_setup import (
 from kdgan_jax.train.state import TrainState, from_items, to_items
 from kdgan_jax.train.stopping import Stop
 from kdgan_jax.workdir import checkpoint, record
-from kdgan_jax.workdir.metrics import MetricLog
+from kdgan_jax.workdir.metrics import MetricLog, Row
 
 STEPS_PER_CALL = 16
 
@@ -84,7 +84,7 @@ class _Rows:
 
     Attributes:
       streak: number of latest updates that were skipped in a row.
-      not_finite: names of the metrics that were not finite in the latest call.
+      not_finite: names of the metrics that were not finite in a call since the last row.
     """
 
     def __init__(self) -> None:
@@ -96,41 +96,44 @@ class _Rows:
         """Adds the mean metrics of a call that made `steps` steps."""
         self._calls.append((steps, metrics))
 
-    def take(self) -> dict[str, float]:
+    def take(self) -> Row:
         """Returns the means of all finite values since the last row, over steps.
 
-        If updates were skipped, "skipped" is their number. A call of the discriminator's warm-up
-        has no metrics of the generator.
+        If updates were skipped, "skipped" is their number and "not_finite" says why. A call of the
+        discriminator's warm-up has no metrics of the generator.
         """
         counts, values = zip(*jax.device_get(self._calls), strict=True)
         self._calls.clear()
         skipped = np.concatenate([np.atleast_1d(v.pop("skipped")) for v in values])
         for is_skipped in skipped:
             self.streak = self.streak + 1 if is_skipped else 0
-        self.not_finite = [name for name, value in values[-1].items() if not np.isfinite(value)]
-        row = {}
-        for name in {name: None for v in values for name in v}:
+        names = {name: None for v in values for name in v}
+        self.not_finite = [
+            name for name in names if not all(np.isfinite(v.get(name, 0)) for v in values)
+        ]
+        row: Row = {}
+        for name in names:
             present = [(v[name], n) for v, n in zip(values, counts, strict=True) if name in v]
             column, weights = (np.array(numbers) for numbers in zip(*present, strict=True))
             finite = np.isfinite(column)
             if finite.any():
                 row[name] = float(np.average(column[finite], weights=weights[finite]))
-        return row | ({"skipped": int(skipped.sum())} if skipped.any() else {})
+        if skipped.any():
+            row |= {"skipped": int(skipped.sum()), "not_finite": self.reason}
+        return row
+
+    @property
+    def reason(self) -> str:
+        """What was not finite, in words."""
+        return ", ".join(self.not_finite) or "a target, a gradient or a new weight"
 
 
-def _stop_if_diverged(
-    setup: PhaseSetup, feed: Feed, current: TrainState, item: Any, rows: _Rows, max_bad_steps: int
-) -> None:
-    """Ends a run that has diverged, and saves the weights and the batch of its latest step.
-
-    Raises:
-      UserError: the latest `max_bad_steps` updates were skipped, or the phase's last one was.
-    """
+def _diverged(
+    setup: PhaseSetup, feed: Feed, current: TrainState, item: Any, rows: _Rows
+) -> UserError:
+    """Saves the weights and the batch of the latest step; returns the error that ends the run."""
     step = int(current.step)
     previous = np.int32(step - 1)
-    allowed = 0 if step == setup.config.steps else max_bad_steps - 1
-    if rows.streak <= allowed:
-        return
     folder = setup.workdir / "debug" / setup.name
     saved = save(setup, devices.to_host(current).replace(step=previous), step, folder)
     item = devices.gather(item)
@@ -143,10 +146,9 @@ def _stop_if_diverged(
         with files.replacing(folder / f"{step}.npz") as temporary, temporary.open("wb") as file:
             np.savez(file, **batches.to_arrays(batch))
     processes.barrier("the batch is written")
-    not_finite = ", ".join(rows.not_finite) or "a gradient or a new weight"
-    raise UserError(
+    return UserError(
         f"{setup.name}: the last {rows.streak} updates up to step {step} were not finite and were"
-        f" skipped (not finite: {not_finite}); the weights before them are in {saved} and the"
+        f" skipped (not finite: {rows.reason}); the weights before them are in {saved} and the"
         f" batch in {step}.npz beside it (see them with python -m kdgan_jax.replay {saved}); lower"
         f" config.train.{setup.name}.learning_rate or set its clip_norm, in another --workdir"
     )
@@ -230,16 +232,24 @@ def train(
             last = number == steps
             asked = stop.after_step()  # a later request waits for the next step
             note = ""
-            row: dict[str, float] = {}
+            row: Row = {}
             saving = last or number % loop.checkpoint_every == 0 or asked is not None
             if saving or number % loop.log_every == 0:
                 row = rows.take()
-                _stop_if_diverged(setup, feed, current, item, rows, loop.max_bad_steps)
-                # Weights whose next update is not finite must not replace a good checkpoint.
-                saving = saving and (rows.streak == 0 or asked is not None)
                 now = time.perf_counter()
                 row["seconds_per_step"] = (now - interval_began) / (number - interval_start)
                 interval_began, interval_start = now, number
+                if rows.streak >= (1 if last else loop.max_bad_steps):
+                    if metric_log:
+                        metric_log.write(number, row)
+                    raise _diverged(setup, feed, current, item, rows)
+                # Weights whose next update is not finite must not replace a good checkpoint.
+                saving = saving and (rows.streak == 0 or asked is not None)
+                if "skipped" in row:
+                    console.log.warning(
+                        "%s: of the updates up to step %d, %d were skipped (not finite: %s)",
+                        *(setup.name, number, row["skipped"], row["not_finite"]),
+                    )
                 note = f"loss {row['total']:.4f}" if "total" in row else ""
             if last or (number % loop.evaluate_every == 0 and asked is None):
                 averaged = setup.model.with_params(devices.to_host(current.ema)).folded()

@@ -10,9 +10,12 @@ from kdgan_jax.runtime.files import write_text
 
 # Columns of the log that are not losses; no loss may have one of these names.
 NO_LOSSES = (
-    *("phase", "step", "total", "skipped", "gradient_norm", "logit_real", "logit_fake"),
+    *("phase", "step", "total", "skipped", "not_finite", "gradient_norm"),
+    *("logit_real", "logit_fake"),
     *("seconds_per_step", "holdout_psnr_y"),
 )
+
+Row = dict[str, float | str]  # values by column; "not_finite" alone has words
 
 
 def read_metrics(path: str | Path) -> list[dict[str, Any]]:
@@ -44,14 +47,15 @@ class MetricLog:
         except ImportError:
             log.warning("No TensorBoard events are written: tensorboardX is not installed")
 
-    def write(self, step: int, scalars: dict[str, float]) -> None:
-        """Writes one row of scalars at `step`."""
-        row = {"phase": self.phase, "step": step, **scalars}
+    def write(self, step: int, row: Row) -> None:
+        """Writes one row at `step`."""
+        line = {"phase": self.phase, "step": step, **row}
         with self.path.open("a") as file:
-            file.write(json.dumps(row) + "\n")
+            file.write(json.dumps(line) + "\n")
         if self._events:
-            for name, value in scalars.items():
-                self._events.add_scalar(name, value, step)
+            for name, value in row.items():
+                add = self._events.add_text if isinstance(value, str) else self._events.add_scalar
+                add(name, value, step)
 
     def close(self) -> None:
         """Flushes and closes the events."""

@@ -203,6 +203,7 @@ def test_skipped_updates_are_counted_and_the_run_goes_on(setup):
     rows = rows_of(setup)
     assert {step: row.get("skipped") for step, row in rows.items()} == {2: 1, 3: 1, 4: None, 6: 1}
     assert all(np.isfinite(row.get("pixel", 0)) for row in rows.values())
+    assert {row.get("not_finite") for row in rows.values()} == {None, "gradient_norm, pixel, total"}
 
 
 def test_a_call_of_several_steps_counts_skipped_ones_one_by_one(setup):
@@ -239,6 +240,8 @@ def test_too_many_skipped_updates_stop_the_run_and_can_be_replayed(setup, number
     facts = ("teacher: ", "last 3 updates up to step 6", "gradient_norm, pixel, total", "6.npz")
     for fact in (*facts, str(folder), "config.train.teacher.learning_rate"):
         assert fact in str(caught.value)
+    last = rows_of(setup)[6]
+    assert (last["skipped"], "pixel" in last, "pixel" in last["not_finite"]) == (2, False, True)
     assert checkpoint.steps(setup.folder) == [2]  # 4 was due while updates were skipped
     parts, not_finite = replay.replay(folder)
     assert np.isnan(parts["pixel"])

@@ -337,6 +337,46 @@ def test_an_update_is_skipped_if_a_single_input_is_not_finite(where, path, spoil
     assert after.step == 1
 
 
+GAMES = [label for label, kind in losses.TERMS.items() if issubclass(kind, losses.Adversarial)]
+
+
+@functools.cache
+def step_with(game):
+    """Returns the compiled step of every other loss on a stored target, and of one game."""
+    parts = [(game, game, 1.0, "stored")]
+    if game == "bce":  # compiled once
+        arguments = {"perceptual": ALL[3][1], "fitnet": ALL[4][1]}
+        for kind in losses.TERMS.keys() - GAMES:
+            label = "hints" if kind == "fitnet" else kind  # the adapters are labelled so
+            parts.append((label, arguments.get(kind, kind), 1.0, "teacher"))
+    terms = losses_of(parts, regularizers=R1_TERM if game == "bce" else ())
+    return jax.jit(steps.make_step(networks(), SGD, terms)), {label for label, *_ in parts}
+
+
+@pytest.mark.parametrize("game", GAMES)
+@pytest.mark.parametrize("where", ["teacher", "pixel", "discriminator"])
+def test_no_loss_and_no_game_hides_a_number_that_is_not_finite(game, where):
+    step, labels = step_with(game)
+    stored = steps.to_float(batch().targets["hr"])
+    given = batch()._replace(targets={**batch().targets, "stored": stored})
+    state, weights = fresh(), frozen()
+    if where == "teacher":
+        weights = poisoned(weights, "teacher/params/Conv_0/conv/kernel")
+        spoiled = labels - {game}
+    elif where == "pixel":
+        given = poisoned(given, "targets/stored")
+        spoiled = {"discriminator"}
+    else:
+        state = poisoned(state, "discriminator/params/Dense_0/kernel")
+        spoiled = {game, "discriminator"}
+    after, metrics = step(state, weights, given)
+    not_finite = {label for label, value in metrics.items() if not np.isfinite(value)}
+    assert spoiled <= not_finite
+    assert metrics["skipped"] == bool(spoiled)
+    if spoiled:
+        assert_same(after.replace(step=state.step), state)
+
+
 # Samples: their randomness, and missing targets.
 
 
