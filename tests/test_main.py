@@ -402,6 +402,7 @@ def test_errors_are_found_before_any_work(tiny, tmp_path):
             "hr_patch=30",
         ),
         (["--config=configs/forest.py"], "for another command"),
+        (["--config=configs/kd.py", "runs/kd"], "unexpected arguments: runs/kd"),
     ],
 )
 def test_an_error_is_one_line_and_exit_code_2(tmp_path, arguments, fact):

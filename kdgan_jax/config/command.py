@@ -55,8 +55,8 @@ def start(
 
     def main(argv: list[str]) -> None:
         if argv[1:]:
-            raise app.UsageError(f"unexpected arguments: {' '.join(argv[1:])}")
-        missing = [f"--{name}" for name in ("config", flag) if flags.FLAGS[name].value is None]
+            leave(f"unexpected arguments: {' '.join(argv[1:])}; example: {example}")
+        missing = [f"--{name}" for name in ("config", flag) if not flags.FLAGS[name].value]
         if missing:
             leave(f"missing {' and '.join(missing)}; example: {example}")
         console.setup()
@@ -81,6 +81,12 @@ def start(
 
 def _parse(argv: list[str]) -> list[str]:
     """Parses the flags; also reports a missing file or an unknown field or variant in one line."""
+    configs = [a for a in argv if re.fullmatch(r"--?config(=.*)?", a)]
+    if len(configs) > 1:
+        leave(
+            f"--config is given {len(configs)} times; name one file, and change its fields by"
+            " --config.FIELD=VALUE"
+        )
     for argument in argv:
         name, _, value = argument.lstrip("-").partition("=")
         is_field = argument.startswith("-") and name.startswith("config.")
@@ -94,6 +100,14 @@ def _parse(argv: list[str]) -> list[str]:
         leave(_reason(error))
 
 
+def _whole(text: str) -> str:
+    """Returns ", such as 100000" for "1e5", and "" for what is no number."""
+    try:
+        return f", such as {round(float(text))}"
+    except (OverflowError, ValueError):
+        return ""
+
+
 def _reason(error: BaseException) -> str:
     """Returns the cause, out of the exceptions that absl and ml_collections wrap around it."""
     message: object = error
@@ -104,6 +118,8 @@ def _reason(error: BaseException) -> str:
     if "Traceback" in str(message):  # from get_config
         return lines[-1].removeprefix("kdgan_jax.runtime.errors.UserError: ")
     reason = "; ".join(lines)
+    if number := re.fullmatch(r"(?:flag )?(.*=)(.*): invalid literal for int\(\) .*", reason):
+        return f"{number[1]}{number[2]} must be a whole number{_whole(number[2])}"
     if unknown := re.match(r'Key "(\w+)" does not exist', reason):
         field = unknown[1]
         reason = repr(field)

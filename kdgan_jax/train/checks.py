@@ -61,14 +61,13 @@ def checked(config: Any) -> RunConfig:
             "config.data.source is empty; name folders of photos, 'tfds:NAME' or 'embedded'"
         )
     for field in ("max_bad_steps", "log_every", "evaluate_every", "checkpoint_every"):
-        if config[field] < 1:
-            raise UserError(f"config.{field}={config[field]} must be at least 1")
+        _must(config[field] >= 1, f"config.{field}", config[field], "at least 1")
+    bad = config.data.max_bad_fraction
+    _must(0 <= bad <= 1, "config.data.max_bad_fraction", bad, "from 0 to 1")
     _check_copies(config)
     _check_weights(config)
-    if not 0 <= config.minutes < math.inf:
-        raise UserError(f"config.minutes={config.minutes} must be 0 or more")
-    if config.steps_per_call < 0:
-        raise UserError(f"config.steps_per_call={config.steps_per_call} must be 0 or more")
+    _must(0 <= config.minutes < math.inf, "config.minutes", config.minutes, "0 or more")
+    _must(config.steps_per_call >= 0, "config.steps_per_call", config.steps_per_call, "0 or more")
     if config.steps_per_call > 1 and (config.data.backend == "tfdata" or not config.data.copies):
         raise UserError(
             f"config.steps_per_call={config.steps_per_call} needs config.data.backend='device' and"
@@ -90,15 +89,19 @@ def checked(config: Any) -> RunConfig:
     )
 
 
+def _must(valid: bool, field: str, value: object, wanted: str) -> None:
+    """Raises a UserError that `field` has a `value` that is not as `wanted`, if it is not valid."""
+    if not valid:
+        raise UserError(f"{field}={value} must be {wanted}")
+
+
 def _with_patches(config: ConfigDict) -> ConfigDict:
     """Returns the config with the HR patch of every phase that gives an LR patch instead."""
     config = copy.deepcopy(config)
     for name, settings in config.train.items():
         if settings.get("lr_patch"):  # older runs have no such field
-            if settings.lr_patch < 0:
-                raise UserError(
-                    f"config.train.{name}.lr_patch={settings.lr_patch} must be 0 or more"
-                )
+            patch = settings.lr_patch
+            _must(patch >= 0, f"config.train.{name}.lr_patch", patch, "0 or more")
             settings.hr_patch = settings.lr_patch * config.scale
     return config
 
@@ -136,8 +139,8 @@ def _check_copies(config: Any) -> None:
         "complement": 0,
         "labels_mb": 1,
     }.items():
-        if config.data[field] < smallest:
-            raise UserError(f"config.data.{field}={config.data[field]} must be at least {smallest}")
+        value = config.data[field]
+        _must(value >= smallest, f"config.data.{field}", value, f"at least {smallest}")
     if not config.data.copies:
         _check_fresh(config)
     phases = [config.train[name] for name in config.phases if name in config.train]
@@ -240,8 +243,7 @@ def _phase(config: Any, name: str, number: int) -> PhaseConfig:
 def _check_numbers(settings: Any, field: str, scale: int) -> None:
     """Checks the numbers of a phase's description."""
     for name in ("steps", "batch", "reference_batch", "hr_patch"):
-        if settings[name] < 1:
-            raise UserError(f"{field}.{name}={settings[name]} must be at least 1")
+        _must(settings[name] >= 1, f"{field}.{name}", settings[name], "at least 1")
     if settings.steps * settings.batch >= 2**32:
         raise UserError(
             f"{field}.steps={settings.steps} times batch={settings.batch} must be below 2**32"
@@ -251,31 +253,39 @@ def _check_numbers(settings: Any, field: str, scale: int) -> None:
         "discriminator.learning_rate": settings.discriminator.learning_rate,
     }
     for name, rate in rates.items():
-        if not 0 < rate < math.inf:
-            raise UserError(f"{field}.{name}={rate} must be above 0")
+        _must(0 < rate < math.inf, f"{field}.{name}", rate, "a finite number above 0, such as 1e-4")
     for name, (value, highest) in {
         "final_fraction": (settings.final_fraction, 1),
-        "ema_decay": (settings.ema_decay, 1),
-        "clip_norm": (settings.clip_norm, math.inf),
         "warmup_steps": (settings.warmup_steps, settings.steps - 1),
         "discriminator.warmup_steps": (
             settings.discriminator.warmup_steps,
             settings.steps - 1,
         ),
     }.items():
-        if not 0 <= value <= highest:
-            raise UserError(f"{field}.{name}={value} must be from 0 to {highest}")
-    for name, length in {"betas": 2, "milestones": len(settings.milestones)}.items():
-        values = tuple(settings[name])  # the command line also accepts words
-        all_valid = all(isinstance(x, int | float) and 0 <= x < 1 for x in values)
-        if len(values) != length or not all_valid:
-            raise UserError(f"{field}.{name}={values} must be {length} numbers from 0 and below 1")
+        _must(0 <= value <= highest, f"{field}.{name}", value, f"from 0 to {highest}")
+    clip, decay = settings.clip_norm, settings.ema_decay
+    _must(0 <= clip < math.inf, f"{field}.clip_norm", clip, "a finite number, 0 or more")
+    _must(0 <= decay < 1, f"{field}.ema_decay", decay, "from 0 and below 1, such as 0.999")
+    # The command line also accepts words.
+    betas, milestones = tuple(settings.betas), tuple(settings.milestones)
+    are_two = len(betas) == 2 and _are_fractions(betas)
+    _must(are_two, f"{field}.betas", betas, "2 numbers from 0 and below 1, such as 0.9,0.99")
+    _must(
+        _are_fractions(milestones) and sorted(set(milestones)) == list(milestones),
+        f"{field}.milestones",
+        milestones,
+        "fractions of the steps in ascending order, from 0 and below 1, such as 0.5,0.75",
+    )
     if settings.hr_patch % scale:
         raise UserError(
             f"{field}.hr_patch={settings.hr_patch} is not divisible by config.scale={scale};"
             " choose a multiple of it"
         )
     pick(dict.fromkeys(LR_SCHEDULES), settings.schedule, f"{field}.schedule")
+
+
+def _are_fractions(values: tuple[Any, ...]) -> bool:
+    return all(isinstance(x, int | float) and 0 <= x < 1 for x in values)
 
 
 def _check_model_path(name: str, earlier: tuple[str, ...], config: Any, field: str) -> None:

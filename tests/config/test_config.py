@@ -308,17 +308,20 @@ REFUSED = [
     ("train.adversarial.batch", -4, "=-4"),
     ("train.distill.reference_batch", 0, "=0"),
     ("train.teacher.learning_rate", 0.0, "=0.0"),
-    ("train.teacher.learning_rate", float("nan"), "=nan"),
+    ("train.teacher.learning_rate", float("nan"), "=nan", "1e-4"),
+    ("train.teacher.learning_rate", float("inf"), "=inf"),
     ("train.adversarial.discriminator.learning_rate", -1.0, "=-1.0"),
     ("train.teacher.final_fraction", 1.5, "=1.5", "0 to 1"),
-    ("train.teacher.ema_decay", 1.5, "=1.5", "0 to 1"),
+    ("train.teacher.ema_decay", 1.0, "=1.0", "0.999"),
     ("train.teacher.clip_norm", -1.0, "=-1.0"),
+    ("data.max_bad_fraction", float("nan"), "=nan", "0 to 1"),
     ("train.teacher.warmup_steps", 10**6, "=1000000", "999"),
     ("train.adversarial.discriminator.warmup_steps", 1000, "=1000", "999"),
     ("train.teacher.betas", (0.9,), "=(0.9,)", "2"),
     ("train.teacher.betas", (0.9, 1.0), "=(0.9, 1.0)"),
     ("train.teacher.betas", ("a", "b"), "=('a', 'b')"),
-    ("train.teacher.milestones", (3.0,), "=(3.0,)"),
+    ("train.teacher.milestones", (1000, 2000), "=(1000, 2000)", "0.5,0.75"),
+    ("train.teacher.milestones", (0.5, 0.2), "=(0.5, 0.2)", "ascending"),
     ("train.teacher.milestones", ("a",), "=('a',)"),
     ("train.teacher.schedule", "cosin", "='cosin'", "'cosine'"),
     # Losses.
@@ -486,6 +489,9 @@ def test_a_wrong_command_line_is_one_line(typed, capsys):
         ("--config.sede=1", "kd.py", '"seed"'),
         ("--config.seed=1", "kd.py:smok", "'smoke'"),
         ("--config.seed=1", "dk.py", "dk.py: no such file"),
+        ("--config.seed=1e5", "kd.py", "--config.seed=1e5 must be a whole number, such as 100000"),
+        ("--config.seed=one", "kd.py", "--config.seed=one must be a whole number"),
+        ("--config=configs/own.py", "kd.py", "--config is given 2 times"),
     ]:
         assert fact in leaves(capsys, lambda a=argument, f=file: typed(a, file=f))
 
