@@ -103,7 +103,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--scale", type=_positive, default=4, help="HR size over LR size (4)")
     parser.add_argument("--patch", type=_positive, default=128, help="side of HR patches (128)")
     parser.add_argument("--all", action="store_true", help="show all lines of each group")
-    arguments = parser.parse_args(argv)
+    arguments = parser.parse_args(console.arguments(argv))
     console.setup()
     try:
         folders = check.plan(arguments.sources, arguments.lr, arguments.scale)

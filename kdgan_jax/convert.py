@@ -68,7 +68,7 @@ def _parser() -> argparse.ArgumentParser:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Writes the file; returns 0."""
-    arguments = _parser().parse_args(argv)
+    arguments = _parser().parse_args(console.arguments(argv))
     console.setup()
     try:
         out = _out(arguments)

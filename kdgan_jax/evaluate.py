@@ -12,7 +12,7 @@ from kdgan_jax.evaluation import plan
 from kdgan_jax.evaluation.metrics import METRICS
 from kdgan_jax.evaluation.run import run
 from kdgan_jax.models import SCALES
-from kdgan_jax.runtime import console, devices
+from kdgan_jax.runtime import console, devices, files
 from kdgan_jax.runtime.errors import UserError, leave
 
 
@@ -85,7 +85,7 @@ def _parser() -> argparse.ArgumentParser:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Measures what the arguments name; returns 0, or 1 if some sets failed."""
-    arguments = _parser().parse_args(argv)
+    arguments = _parser().parse_args(console.arguments(argv))
     console.setup()
     devices.configure()
     try:
@@ -94,7 +94,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         leave(error)
     failed = run(request)
     if len(failed) < len(request.sets):
-        print((request.out / "results.md").read_text())
+        print(files.read_text(request.out / "results.md"))
     return 1 if failed else 0
 
 

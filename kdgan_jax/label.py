@@ -27,6 +27,7 @@ def run(config: ConfigDict, out: str) -> None:
       UserError: the config, a model, the photos or the folder cannot be used.
     """
     devices.configure(training=True)  # as a run, which makes the same labels
+    devices.check_platforms()
     checked = checks.checked(config)
     if checked.minutes:
         raise UserError(

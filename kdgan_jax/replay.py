@@ -107,7 +107,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Prints the losses of the step and what is not finite."""
     parser = argparse.ArgumentParser(prog="kdgan replay", description=__doc__)
     parser.add_argument("place", type=Path, help="WORKDIR/debug/PHASE/STEP, as a run left it")
-    arguments = parser.parse_args(argv)
+    arguments = parser.parse_args(console.arguments(argv))
     console.setup()
     devices.configure(training=True)
     try:

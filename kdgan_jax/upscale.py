@@ -120,7 +120,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         action="store_true",
         help="average over the eight flips and rotations: slightly better, eight times slower",
     )
-    arguments = parser.parse_args(argv)
+    arguments = parser.parse_args(console.arguments(argv))
     console.setup()
     devices.configure()
     try:

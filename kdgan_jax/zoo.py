@@ -31,10 +31,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         help="folders in which kdgan_jax.evaluate left results of files in FOLDERS at x4",
     )
     add("--seconds", action="store_true", help="with --results: time a 1280x720 output of each")
-    arguments = parser.parse_args(argv)
+    arguments = parser.parse_args(console.arguments(argv))
     console.setup()
     devices.configure()
     try:
+        devices.check_platforms()
         folders = [Path(name) for name in arguments.folders]
         for folder in folders:
             if not folder.is_dir():

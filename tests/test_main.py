@@ -360,6 +360,10 @@ def test_a_given_model_must_not_change_and_may_go_when_it_is_not_needed(made, tm
         shutil.rmtree(workdir / "checkpoints")
         before = contents(workdir)
         refused(config, workdir, path)
+        config.train.distill.teachers.teacher.model = str(kept)
+        training.run(config, shutil.copytree(workdir, tmp_path / "moved"))
+        assert given(tmp_path / "moved") == given(workdir)
+        config.train.distill.teachers.teacher.model = path
         params = kdgan_jax.load(kept).params
         foreign.save(path, Model(*ESPCN, 4, jax.tree.map(lambda x: x + 1, params)))
         refused(config, workdir, TEACHER, path, str(workdir))

@@ -45,6 +45,7 @@ def start(
       example: arguments that work, for the message about missing flags.
       meaning: help text of that flag.
     """
+    sys.argv[1:] = console.arguments()  # where ml_collections finds the fields of the config
     config_flags.register_flag_parser_for_type(tuple, _Words())
     config_flags.DEFINE_config_file(
         "config", None, "A file of configs/, with a variant after a colon: configs/kd.py:smoke"

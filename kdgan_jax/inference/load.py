@@ -5,6 +5,7 @@ and a published network to restore real photos or to teach.
 """
 
 import contextlib
+import os
 from pathlib import Path
 
 import jax
@@ -12,6 +13,7 @@ import numpy as np
 
 from kdgan_jax.formats import foreign, imported, native, origin
 from kdgan_jax.inference.model import Model
+from kdgan_jax.runtime import devices
 from kdgan_jax.runtime.console import log
 from kdgan_jax.runtime.errors import UserError, suggest
 from kdgan_jax.runtime.files import sha256
@@ -51,6 +53,8 @@ def load(
     Raises:
       UserError: the path, the role or a checkpoint does not exist, or the file is damaged.
     """
+    devices.check_platforms()
+    path = Path(path).expanduser() if isinstance(path, Path) else os.path.expanduser(path)
     location, words = _split(str(path))
     is_checkpoint = _is_checkpoint(location)
     is_single = location.is_file() or origin.is_origin(location) or is_checkpoint

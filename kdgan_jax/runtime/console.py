@@ -2,18 +2,36 @@
 
 import contextlib
 import datetime
+import io
 import logging
+import os
+import re
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 log = logging.getLogger("kdgan_jax")
+_HOME = re.compile(r"(?:^|(?<=[=,:]))~(?=[/,]|$)")
 STARTED = time.monotonic()  # of a command: this module is imported before JAX, which takes seconds
 
 
+def arguments(argv: Sequence[str] | None = None) -> list[str]:
+    """Returns a command's arguments, without its name, in which ~ is the user's home.
+
+    A shell replaces ~ only where a word begins with it, not in --out=~/large.
+    """
+    words = sys.argv[1:] if argv is None else argv
+    return [_HOME.sub(lambda _: os.path.expanduser("~"), word) for word in words]
+
+
 def setup() -> None:
-    """Sends this package's messages and other packages' warnings to stderr, as bare text."""
+    """Sends this package's messages and other packages' warnings to stderr, as bare text.
+
+    Names of files that an encoding cannot write are escaped, here and on stdout.
+    """
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # as stderr does
     logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stderr, force=True)
     log.setLevel(logging.INFO)
     # When a disk is full, Orbax's tasks repeat the error at exit, with tracebacks.

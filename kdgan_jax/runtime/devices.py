@@ -16,6 +16,7 @@ import jax
 import jaxlib
 import numpy as np
 from jax.experimental import multihost_utils
+from jax.extend import backend
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from kdgan_jax.runtime.errors import UserError
@@ -103,6 +104,32 @@ def configure(training: bool = False) -> None:
     if jax.config.values["jax_compilation_cache_dir"] is None:
         cache = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "kdgan_jax"
         jax.config.update("jax_compilation_cache_dir", str(cache))
+
+
+@functools.cache
+def check_platforms() -> None:
+    """Checks that there is a device that JAX_PLATFORMS names. It is JAX's first use.
+
+    Raises:
+      UserError: there is none; names those that there are.
+    """
+    try:
+        jax.devices()
+        return
+    except (AssertionError, RuntimeError) as error:  # without a message for "cuda"
+        named = jax.config.values["jax_platforms"]
+        if not named:
+            raise UserError(
+                f"JAX finds no device ({error}); install jax for this machine"
+            ) from None
+    jax.config.update("jax_platforms", "")
+    found = sorted({device.platform for device in jax.devices()} | {"cpu"})
+    backend.clear_backends()
+    jax.config.update("jax_platforms", named)  # a program that goes on must not use another device
+    raise UserError(
+        f"JAX_PLATFORMS={named!r} names a device that is not there; leave the variable out, or set"
+        f" it to what there is ({', '.join(found)})"
+    )
 
 
 def compiler_options() -> dict[str, str]:

@@ -23,9 +23,14 @@ def replacing(path: str | Path) -> Iterator[Path]:
 
 
 def write_text(path: str | Path, text: str) -> None:
-    """Writes `text` to `path`."""
+    """Writes `text` to `path` as UTF-8; parts of names that are no text are escaped."""
     with replacing(path) as temporary:
-        temporary.write_text(text)
+        temporary.write_text(text, encoding="utf-8", errors="backslashreplace")
+
+
+def read_text(path: str | Path) -> str:
+    """Returns the text of a file in UTF-8, whatever the locale."""
+    return Path(path).read_text(encoding="utf-8")
 
 
 def write_json(path: str | Path, value: Any) -> None:
@@ -41,7 +46,7 @@ def read_json(path: str | Path) -> dict[str, Any]:
     """
     path = Path(path)
     try:  # is_file: reading a named pipe would block
-        value = json.loads(path.read_text() if path.is_file() else "")
+        value = json.loads(read_text(path) if path.is_file() else "")
     except (OSError, RecursionError) as error:
         raise ValueError(str(error)) from None
     if not isinstance(value, dict):

@@ -28,12 +28,15 @@ FREE = (
     "data.labels_mb",
 )
 
+GIVEN = "given.json"  # in a workdir: the models made elsewhere that the run uses
+
 
 def check_workdir(run: RunConfig, path: Path) -> None:
     """Checks a run against the config that an earlier start saved at `path`, if there is one.
 
     A phase's number of steps may grow as long as no later phase has started. From then on the
-    phase follows the schedule of the new number.
+    phase follows the schedule of the new number. Models made elsewhere may move: the run knows
+    their contents.
 
     Raises:
       UserError: the configs differ (the message has the fields and both values), the file is
@@ -53,7 +56,41 @@ def check_workdir(run: RunConfig, path: Path) -> None:
     defaults = {
         field: value for field, value in defaults.items() if not labels & {*field.split(".")}
     }
-    same_config(run.saved, path, defaults, (*FREE, *_more_steps(run, path.parent, _flat(saved))))
+    moved = _moved_models(run, path.with_name(GIVEN))
+    more = _more_steps(run, path.parent, _flat(saved))
+    same_config(run.saved, path, defaults, (*FREE, *moved, *more))
+
+
+def given_models(path: Path) -> dict[str, str]:
+    """Returns the digests of the models made elsewhere that a run uses, by full config field.
+
+    Args:
+      path: of the run's file of them; it need not exist.
+
+    Raises:
+      UserError: the file is damaged.
+    """
+    if not path.is_file():
+        return {}
+    try:
+        return dict(files.read_json(path))
+    except (TypeError, ValueError) as error:
+        raise UserError(
+            f"{path}: does not list the models that the run uses ({error!r}); restore it, or"
+            " choose another --workdir"
+        ) from None
+
+
+def _moved_models(run: RunConfig, path: Path) -> list[str]:
+    """Returns the fields of models made elsewhere whose paths may differ from the saved ones."""
+    current, phases = _flat(run.saved), {phase.name for phase in run.phases}
+    moved = []
+    for field in given_models(path):
+        value = current.get(field)
+        of_network = f"config.{value}.checkpoint"  # a teacher may be named by its network
+        if value and value not in phases:
+            moved.append((of_network if of_network in current else field).removeprefix("config."))
+    return moved
 
 
 def same_config(

@@ -13,7 +13,7 @@ from kdgan_jax.inference.model import Model
 from kdgan_jax.inference.reduced import at_scale
 from kdgan_jax.runtime import files
 from kdgan_jax.runtime.errors import UserError
-from kdgan_jax.train import loop
+from kdgan_jax.train import earlier, loop
 from kdgan_jax.train.phase_setup import EXTRACTORS, PhaseSetup, check_features
 
 ExternalModels = Mapping[str, Model]  # models made elsewhere, by the config field that names them
@@ -134,7 +134,7 @@ def external_models(run: RunConfig, workdir: Path) -> ExternalModels:
     Raises:
       UserError: a model is unusable, or differs from the one that the run started with.
     """
-    recorded = _recorded(workdir / "given.json")
+    recorded = earlier.given_models(workdir / earlier.GIVEN)
     needed: dict[str, Model] = {}
     for phase in run.phases:
         finished = loop.finished(workdir, phase.name, phase.steps)
@@ -175,22 +175,9 @@ def _fits(model: Model, phase: PhaseConfig, scale: int) -> bool:
     return bool(model.module == networks.generator(*phase.spec, scale))
 
 
-def _recorded(path: Path) -> dict[str, str]:
-    """Returns the digests that `record_models` wrote, by config field."""
-    if not path.is_file():
-        return {}
-    try:
-        return dict(files.read_json(path))
-    except (TypeError, ValueError) as error:
-        raise UserError(
-            f"{path}: does not list the models that the run uses ({error!r}); restore it, or"
-            " choose another --workdir"
-        ) from None
-
-
 def record_models(path: Path, models: ExternalModels) -> None:
     """Adds the models' digests to the file at `path`, which later starts compare with."""
-    recorded = _recorded(path)
+    recorded = earlier.given_models(path)
     updated = recorded | {field: model.digest for field, model in models.items()}
     if updated != recorded:
         files.write_json(path, updated)

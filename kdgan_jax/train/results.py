@@ -14,7 +14,7 @@ from kdgan_jax.inference.load import load
 from kdgan_jax.inference.model import Model
 from kdgan_jax.runtime import console, processes
 from kdgan_jax.runtime.errors import UserError, missing
-from kdgan_jax.runtime.files import write_text
+from kdgan_jax.runtime.files import read_text, write_text
 from kdgan_jax.train.heldout import HeldOut, Teachers
 from kdgan_jax.workdir import checkpoint, record
 from kdgan_jax.workdir.metrics import read_metrics
@@ -85,7 +85,7 @@ def write(
     _draw(workdir, upscalers, next(examples for examples in sets if examples), per_image)
     report.write(workdir, rows, per_image, device=device, versions=record.versions())
     _write_card(config, workdir, models, teachers, rows)
-    console.log.info("%s", (workdir / "results.md").read_text())
+    console.log.info("%s", read_text(workdir / "results.md"))
     written = [name for name in ("results.md", "comparison.png") if (workdir / name).is_file()]
     console.log.info("Results are in %s: see %s.", workdir, " and ".join(written))
 

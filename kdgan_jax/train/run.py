@@ -47,6 +47,7 @@ def run(config: Any, workdir: str | Path, spent: float = 0.0) -> None:
       Stopped: the run was asked to stop; it can be resumed.
     """
     workdir = Path(workdir)
+    devices.check_platforms()
     try:
         _start(checks.checked(budget.planned(config, workdir, spent)), workdir)
     except OSError as error:
@@ -67,7 +68,7 @@ def _start(config: RunConfig, workdir: Path) -> None:
     processes.agree([finished, has_results], "state of the run")
     if all(finished) and has_results:
         console.log.info("%s: the run is complete; its results:", workdir)
-        console.log.info("%s", (workdir / "results.md").read_text())
+        console.log.info("%s", files.read_text(workdir / "results.md"))
         return
 
     with listening() as stop:
@@ -100,7 +101,7 @@ def _locked_workdir(
             # Check again: another start may have created a run here in the meantime.
             earlier.check_workdir(config, workdir / "config.json")
             inputs.record_photos(workdir / "photos.json", photo_list)
-            inputs.record_models(workdir / "given.json", models)
+            inputs.record_models(workdir / earlier.GIVEN, models)
             files.write_json(workdir / "config.json", dict(config.saved))
         processes.barrier("the workdir is locked")
         path = workdir / "config.json"

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from kdgan_jax.runtime.console import log
-from kdgan_jax.runtime.files import write_text
+from kdgan_jax.runtime.files import read_text, write_text
 
 # Columns of the log that are not losses; no loss may have one of these names.
 NO_LOSSES = (
@@ -22,7 +22,7 @@ def read_metrics(path: str | Path) -> list[dict[str, Any]]:
     """Returns the rows of a metrics file; a line that a kill cut short is skipped."""
     rows = []
     if Path(path).is_file():
-        for line in Path(path).read_text().splitlines():
+        for line in read_text(path).splitlines():
             with contextlib.suppress(json.JSONDecodeError):
                 rows.append(json.loads(line))
     return rows
@@ -50,7 +50,7 @@ class MetricLog:
     def write(self, step: int, row: Row) -> None:
         """Writes one row at `step`."""
         line = {"phase": self.phase, "step": step, **row}
-        with self.path.open("a") as file:
+        with self.path.open("a", encoding="utf-8") as file:
             file.write(json.dumps(line) + "\n")
         if self._events:
             for name, value in row.items():

@@ -26,3 +26,22 @@ def test_progress_without_a_terminal_is_a_line_every_30_seconds(
     for message, line in zip(caplog.messages, lines, strict=True):
         assert message.startswith(f"kd: {line}")
     assert caplog.messages[-1].endswith(f"{total - 1}.png")
+
+
+@pytest.mark.parametrize(
+    ("word", "expected"),
+    [
+        ("~", "/home/me"),
+        ("~/photos", "/home/me/photos"),
+        ("--out=~/large", "--out=/home/me/large"),
+        ("--data=mine=lr:~/a,~/b", "--data=mine=lr:/home/me/a,/home/me/b"),
+        ("a~", "a~"),
+        ("~other/photos", "~other/photos"),
+        ("photos/~/a", "photos/~/a"),
+    ],
+)
+def test_home_is_written_as_in_a_shell(monkeypatch, word, expected):
+    monkeypatch.setenv("HOME", "/home/me")
+    assert console.arguments(["upscale", word]) == ["upscale", expected]
+    monkeypatch.setattr(console.sys, "argv", ["kdgan", word])
+    assert console.arguments() == [expected]

@@ -226,3 +226,23 @@ def test_parallel_gives_each_device_its_share_and_averages_over_them(number):
     for expected in 36, 71:  # the state that comes out goes in again
         state, size = parallel(state, frozen, batch)
         assert (float(state), float(size)) == (expected, 8 / number)
+
+
+@pytest.mark.parametrize("named", ["tpu", "cuda", "nonsense"])
+def test_a_device_that_is_not_there_is_no_fault_of_a_file(named):
+    program = """
+from kdgan_jax import load
+for again in range(2):  # a program that goes on does not use another device unasked
+    try:
+        load("student_x4")
+    except ValueError as error:
+        print(error)
+"""
+    environment = os.environ | {"JAX_PLATFORMS": named}
+    command = [sys.executable, "-c", program]
+    result = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
+    first, second = result.stdout.splitlines()
+    assert first == second
+    for fact in (f"JAX_PLATFORMS={named!r}", "cpu"):
+        assert fact in first
+    assert "student_x4" not in first
