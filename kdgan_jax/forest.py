@@ -30,7 +30,7 @@ def is_complete(settings: ForestConfig, workdir: Path) -> bool:
     Raises:
       UserError: it holds a forest of other settings, or the forest is damaged.
     """
-    earlier.same_config(settings.saved, workdir / "config.json", {}, earlier.FREE)
+    earlier.same_config(settings.saved, workdir / "config.json")
     if not (workdir / RESULTS).is_file():
         return False
     source = random_forest.load(workdir).recipe["data"]["source"]

@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Any
 
 import jax
-import ml_collections
 import numpy as np
 
+from kdgan_jax.config import from_json
 from kdgan_jax.config.settings import PhaseConfig, RunConfig
 from kdgan_jax.data import batches
 from kdgan_jax.data.batches import Batch
@@ -79,7 +79,7 @@ def replay(folder: Path) -> tuple[dict[str, float], list[str]]:
 
 def _read(folder: Path) -> tuple[RunConfig, PhaseConfig, Batch, dict[str, Any]]:
     """Returns the run, the phase of the step, its batch, and the generator's architecture."""
-    config = ml_collections.ConfigDict(files.read_json(folder.parents[2] / "config.json"))
+    config = from_json(files.read_json(folder.parents[2] / "config.json"))
     run = checks.checked(config)
     phase = next(phase for phase in run.phases if phase.name == folder.parent.name)
     with np.load(folder.with_name(f"{folder.name}.npz")) as file:

@@ -105,9 +105,10 @@ def items(workdir: Path, phase: str, step: int = 4):
 
 
 def losses(workdir: Path):
-    """Returns the rows of metrics.jsonl without times."""
+    """Returns the rows of metrics.jsonl without times and memory."""
     rows = read_metrics(workdir / "metrics.jsonl")
-    return [{k: v for k, v in row.items() if not k.startswith("seconds")} for row in rows]
+    other = "seconds", "memory"
+    return [{k: v for k, v in row.items() if not k.startswith(other)} for row in rows]
 
 
 @pytest.fixture(scope="session")

@@ -18,13 +18,14 @@ from PIL import Image
 
 import kdgan_jax
 from kdgan_jax import models
-from kdgan_jax.config import default
+from kdgan_jax.config import default, meanings
 from kdgan_jax.formats import foreign
 from kdgan_jax.inference.model import Model
 from kdgan_jax.runtime.errors import UserError
 from kdgan_jax.train import checks, results
 from kdgan_jax.train import run as training
 from kdgan_jax.workdir import checkpoint
+from kdgan_jax.workdir.metrics import NO_LOSSES
 
 PHASES = "teacher", "distill", "adversarial"
 
@@ -90,7 +91,9 @@ def test_config_results_pictures_and_events_are_left(smoke_run):
             assert min(image.size) > 200
     for phase in PHASES:
         (file,) = (smoke_run / "events" / phase).glob("events.out.tfevents.*")
-        assert b"holdout_psnr_y" in file.read_bytes()
+        events = file.read_bytes()
+        for fact in b"holdout_psnr_y", b"holdout_ssim_y", b"learning_rate", b"\x89PNG":
+            assert fact in events
 
 
 @pytest.mark.parametrize(
@@ -266,7 +269,7 @@ def test_every_phase_leaves_a_model_and_a_log_of_its_losses(made, variant):
         if "adversarial" in described.losses:
             regularizers = described.discriminator.regularizers
             labels |= {"discriminator", "logit_real", "logit_fake", *regularizers}
-        assert row.keys() - {"phase", "step", "holdout_psnr_y"} == labels
+        assert row.keys() - {"phase", "step", *NO_LOSSES} == labels - {*NO_LOSSES}
         assert np.isfinite(row["total"])
 
 
@@ -424,6 +427,33 @@ def test_help_names_the_flags():
     flags = "config", "workdir", "[no]distributed", "coordinator", "num_processes", "process_id"
     for flag in flags:
         assert f"--{flag}: " in text
+
+
+def test_help_tells_the_fields_of_the_named_config():
+    text = run_module("kdgan_jax.main", "--config=configs/own.py", "--help").stdout
+    for fact in "--config.train.distill.learning_rate=", "held-out", "--config.minutes=10.0":
+        assert fact in text
+    told = [line for line in text.splitlines() if not line.startswith("--")]
+    assert not any("hr_patch=" in line for line in told)
+
+
+@pytest.mark.parametrize("variant", ["", "full", "scratch"])
+def test_every_field_has_a_meaning(variant):
+    for field, _ in meanings._fields(get_config("kd", variant)):
+        assert meanings.of(field), field
+
+
+def test_the_workdir_alone_has_the_config(smoke_run, tmp_path):
+    workdir = tmp_path / "run"
+    shutil.copytree(smoke_run, workdir)
+    saved = json.loads((workdir / "config.json").read_text())
+    del saved["holdout_metrics"], saved["train"]["distill"]["lr_patch"]  # a run from before them
+    (workdir / "config.json").write_text(json.dumps(saved))
+    before = (workdir / "results.md").read_text()
+    result = run_module("kdgan_jax.main", f"--workdir={workdir}")
+    assert before.strip() in result.stderr
+    result = run_module("kdgan_jax.main", f"--workdir={tmp_path / 'other'}", check=False)
+    assert (result.returncode, "missing --config" in result.stderr) == (2, True)
 
 
 def test_a_trained_model_runs_without_tensorflow_and_keeps_the_environment(smoke_run):

@@ -141,8 +141,8 @@ def phase(
         "reference_batch": 16,  # for which learning rates are written: see optim.lr_scaling
         "hr_patch": 96,  # side of the HR patch in pixels, a multiple of the scale
         "lr_patch": 0,  # if not 0, hr_patch is the scale times this
-        "learning_rate": 1e-3,
-        "betas": (0.9, 0.99),  # Adam
+        "learning_rate": 1e-3,  # of Adam, at its peak
+        "betas": (0.9, 0.99),  # decay of Adam's two means
         "schedule": "cosine",  # one of LR_SCHEDULES
         "final_fraction": 0.0,  # of the learning rate, at the end of "cosine"
         "milestones": (),  # fractions of the steps at which "halving" halves
@@ -274,6 +274,34 @@ def check_variant(variant: str, known: tuple[str, ...]) -> None:
 def to_json(config: Any) -> dict[str, Any]:
     """Returns a config as JSON values; tuples become lists."""
     return json.loads(json.dumps(config.to_dict()))
+
+
+def from_json(saved: Mapping[str, Any]) -> ConfigDict:
+    """Returns the config that a run has saved by `to_json`.
+
+    Fields that did not exist when the run was started have their defaults. Losses, teachers and
+    regularisers have none: their labels are the author's choice.
+
+    Raises:
+      AttributeError, LookupError, TypeError, ValueError: `saved` is not the config of a run.
+    """
+    config = ConfigDict(dict(saved))
+    for description in config.train.values():
+        # Runs from before this field existed did not scale their learning rates.
+        _complete(description, phase(losses={}, reference_batch=description.batch))
+    others = default().keys() - default_networks().keys()
+    networks = {name: config[name] for name in config if name not in others}
+    _complete(config, default(networks, config.train))
+    return config
+
+
+def _complete(config: ConfigDict, defaults: ConfigDict) -> None:
+    """Adds to a config what it lacks of `defaults`, at any depth."""
+    for name, value in defaults.items():
+        if name not in config:
+            config[name] = value
+        elif isinstance(value, ConfigDict):
+            _complete(config[name], value)
 
 
 # Fields that had other names before version 0.2, and their names today. A name without a dot is a

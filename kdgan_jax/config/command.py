@@ -4,15 +4,16 @@ import re
 import sys
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from absl import app, flags
 from ml_collections import ConfigDict, config_flags
 from ml_collections.config_flags import tuple_parser
 
-from kdgan_jax.config import RENAMED, new_name
+from kdgan_jax.config import RENAMED, from_json, new_name
 from kdgan_jax.runtime import console
 from kdgan_jax.runtime.errors import STOPPED, Stopped, UserError, leave
+from kdgan_jax.runtime.files import read_json
 
 
 class _Words(tuple_parser.TupleParser):
@@ -37,6 +38,8 @@ def start(
 ) -> None:
     """Parses the flags and calls `run(config, workdir)`; a UserError is one line, exit code 2.
 
+    Without --config, an earlier start in the folder has the config.
+
     Args:
       run: the command.
       fields: that its config must have; configs of other commands are refused.
@@ -57,11 +60,15 @@ def start(
     def main(argv: list[str]) -> None:
         if argv[1:]:
             leave(f"unexpected arguments: {' '.join(argv[1:])}; example: {example}")
-        missing = [f"--{name}" for name in ("config", flag) if not flags.FLAGS[name].value]
+        saved = Path(flags.FLAGS[flag].value or "") / "config.json"
+        config = flags.FLAGS.config
+        if config is None and flags.FLAGS[flag].value and saved.is_file():
+            config = _saved(saved)
+        given = {"config": config, flag: flags.FLAGS[flag].value}
+        missing = [f"--{name}" for name, value in given.items() if not value]
         if missing:
             leave(f"missing {' and '.join(missing)}; example: {example}")
         console.setup()
-        config = flags.FLAGS.config
         lacking = [field for field in fields if field not in config]
         if lacking:
             leave(
@@ -80,6 +87,14 @@ def start(
     app.run(main, flags_parser=_parse)
 
 
+def _saved(path: Path) -> ConfigDict:
+    """Returns the config of an earlier start, as its run saved it."""
+    try:
+        return from_json(read_json(path))
+    except (AttributeError, LookupError, TypeError, ValueError) as error:
+        leave(f"{path}: cannot be read as the config of a run ({error}); give --config")
+
+
 def _parse(argv: list[str]) -> list[str]:
     """Parses the flags; also reports a missing file or an unknown field or variant in one line."""
     configs = [a for a in argv if re.fullmatch(r"--?config(=.*)?", a)]
@@ -95,10 +110,23 @@ def _parse(argv: list[str]) -> list[str]:
             leave(f"--{name} is now called --config.{current}; use that name")
         if name == "config" and value and not Path(value.split(":")[0]).is_file():
             leave(f"--config={value}: no such file; the project's configs are in configs/")
+    help_flags = [a for a in argv if re.fullmatch(r"--?(help|h)", a)]
     try:
+        if help_flags and configs:
+            _help([a for a in argv if a not in help_flags])
         return flags.FLAGS(argv)
     except (flags.Error, AttributeError, KeyError, TypeError, ValueError) as error:
         leave(_reason(error))
+
+
+def _help(argv: list[str]) -> NoReturn:
+    """Prints the flags, and the fields of the config that `argv` names; ends the program."""
+    from kdgan_jax.config import meanings
+
+    flags.FLAGS(argv)
+    app.usage(shorthelp=True, writeto_stdout=True)
+    print(f"Fields of this config:\n{meanings.table(flags.FLAGS.config)}")
+    sys.exit(0)
 
 
 def _whole(text: str) -> str:

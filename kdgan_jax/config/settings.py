@@ -236,7 +236,11 @@ class LoopConfig:
     max_bad_steps: int = 10
     log_every: int = 50  # steps per row of metrics, which are means over these steps
     evaluate_every: int = 500  # steps between evaluations on the held-out photos
-    checkpoint_every: int = 500  # steps between checkpoints; the newest two are kept
+    # Steps between checkpoints. The newest two are kept, and the best of those that were evaluated.
+    checkpoint_every: int = 500
+    # Measured on the held-out photos: entries of evaluation.metrics.METRICS, with "psnr_y", which
+    # tells the best checkpoint.
+    holdout_metrics: tuple[str, ...] = ("psnr_y", "ssim_y")
 
 
 @dataclass(frozen=True)

@@ -208,6 +208,19 @@ def memory() -> int:
     return min(machine, int(container)) if container.isdecimal() else machine
 
 
+def memory_used() -> int:
+    """Returns the bytes in use on one device; on a CPU, the most that this process has used."""
+    stats = jax.local_devices()[0].memory_stats() or {}
+    if "bytes_in_use" in stats:
+        return int(stats["bytes_in_use"])
+    try:
+        import resource  # not on Windows
+    except ImportError:
+        return 0
+    most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return most if sys.platform == "darwin" else 1024 * most
+
+
 def mean(tree: Tree) -> Tree:
     """Returns the mean of every leaf over devices; for use in a step of `parallel`."""
     return jax.lax.pmean(tree, AXIS)

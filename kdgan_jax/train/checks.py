@@ -30,6 +30,7 @@ from kdgan_jax.config.settings import (
 )
 from kdgan_jax.data import degradations
 from kdgan_jax.data.sources import entries
+from kdgan_jax.evaluation import metrics
 from kdgan_jax.formats import foreign
 from kdgan_jax.runtime.errors import UserError, pick
 from kdgan_jax.train import optim
@@ -62,6 +63,9 @@ def checked(config: Any) -> RunConfig:
         )
     for field in ("max_bad_steps", "log_every", "evaluate_every", "checkpoint_every"):
         _must(config[field] >= 1, f"config.{field}", config[field], "at least 1")
+    measured = tuple(config.get("holdout_metrics", ("psnr_y",)))  # older runs have no such field
+    metrics.check(measured)
+    _must("psnr_y" in measured, "config.holdout_metrics", measured, "metrics with psnr_y")
     bad = config.data.max_bad_fraction
     _must(0 <= bad <= 1, "config.data.max_bad_fraction", bad, "from 0 to 1")
     _check_copies(config)

@@ -4,8 +4,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from kdgan_jax.config import default, to_json
-from kdgan_jax.config import phase as phase_description
+from kdgan_jax.config import from_json, to_json
 from kdgan_jax.config.settings import RunConfig
 from kdgan_jax.runtime import files
 from kdgan_jax.runtime.errors import UserError
@@ -17,6 +16,7 @@ FREE = (
     "log_every",
     "evaluate_every",
     "checkpoint_every",
+    "holdout_metrics",
     "devices",
     "steps_per_call",
     "max_bad_steps",
@@ -46,19 +46,13 @@ def check_workdir(run: RunConfig, path: Path) -> None:
         return
     saved = _saved(path)
     _refuse_old(path, saved)
-    defaults = _flat(to_json(default()))
-    for name, description in run.saved["train"].items():
-        defaults |= _flat(to_json(phase_description(losses={})), f"config.train.{name}")
-        # Runs from before this field existed did not scale their learning rates.
-        defaults[f"config.train.{name}.reference_batch"] = description["reference_batch"]
-    # Losses, teachers and regularisers have no defaults: their labels are the user's choice.
-    labels = {"losses", "teachers", "regularizers"}
-    defaults = {
-        field: value for field, value in defaults.items() if not labels & {*field.split(".")}
-    }
+    try:
+        completed = to_json(from_json(saved))
+    except (AttributeError, LookupError, TypeError, ValueError) as error:
+        raise _unreadable(path, error) from None
     moved = _moved_models(run, path.with_name(GIVEN))
     more = _more_steps(run, path.parent, _flat(saved))
-    same_config(run.saved, path, defaults, (*FREE, *moved, *more))
+    _same(run.saved, completed, path, (*FREE, *moved, *more))
 
 
 def given_models(path: Path) -> dict[str, str]:
@@ -93,28 +87,26 @@ def _moved_models(run: RunConfig, path: Path) -> list[str]:
     return moved
 
 
-def same_config(
-    config: Mapping[str, Any], path: Path, defaults: Mapping[str, Any], free: Iterable[str] = ()
-) -> None:
+def same_config(config: Mapping[str, Any], path: Path) -> None:
     """Checks a config against the one that an earlier start saved at `path`, if there is one.
-
-    A field that did not exist when the run was started is taken to have had its default.
 
     Args:
       config: of this start, as JSON values.
       path: of the earlier start's file.
-      defaults: by full name, such as "config.seed".
-      free: fields, without "config.", that may differ.
 
     Raises:
       UserError: the configs differ (the message has the fields and both values), or the file is
         damaged.
     """
-    if not path.is_file():
-        return
-    saved, current = _flat(_saved(path)), _flat(config)
-    for field in current.keys() & defaults.keys():
-        saved.setdefault(field, defaults[field])
+    if path.is_file():
+        _same(config, _saved(path), path, FREE)
+
+
+def _same(
+    config: Mapping[str, Any], earlier: Mapping[str, Any], path: Path, free: Iterable[str]
+) -> None:
+    """Raises a UserError if two configs differ in other fields than `free`, without "config."."""
+    saved, current = _flat(earlier), _flat(config)
     for field in free:
         saved.pop(f"config.{field}", None)
         current.pop(f"config.{field}", None)
@@ -134,10 +126,14 @@ def _saved(path: Path) -> dict[str, Any]:
     try:
         return dict(files.read_json(path).items())
     except (AttributeError, ValueError) as error:
-        raise UserError(
-            f"{path}: cannot be read as the config of a run ({error}); restore it, or choose"
-            " another --workdir"
-        ) from None
+        raise _unreadable(path, error) from None
+
+
+def _unreadable(path: Path, error: Exception) -> UserError:
+    return UserError(
+        f"{path}: cannot be read as the config of a run ({error}); restore it, or choose"
+        " another --workdir"
+    )
 
 
 def _refuse_old(path: Path, saved: dict[str, Any]) -> None:

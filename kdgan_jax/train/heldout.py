@@ -1,19 +1,75 @@
 """The held-out photos of a run, and what its models should make of them."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
 
 import numpy as np
 
 from kdgan_jax.config.settings import RunConfig
 from kdgan_jax.data.photos import Photo, decode, load
-from kdgan_jax.evaluation import measure
+from kdgan_jax.evaluation import measure, metrics
 from kdgan_jax.evaluation.measure import Example
 from kdgan_jax.inference.model import Model
 from kdgan_jax.inference.reduced import Reduced
+from kdgan_jax.pictures import bicubic
 from kdgan_jax.runtime import processes
 from kdgan_jax.train.phase_setup import PhaseSetup
 
 Teachers = Mapping[str, Model | Reduced]  # by name
+SHOWN, LARGEST = 4, 256  # photos in a picture, and the largest side of each in pixels
+COLUMN = "holdout_"  # begins a column of the log
+
+
+class Scores(NamedTuple):
+    """How a model does on the held-out photos.
+
+    Attributes:
+      means: metrics, by their column of the log.
+      picture: (H, W, 3) uint8, a row per photo: bicubic, the model's image, and the reference.
+    """
+
+    means: dict[str, float]
+    picture: np.ndarray
+
+
+def scores(model: Model, examples: Sequence[Example], names: Sequence[str]) -> Scores:
+    """Returns the mean metrics of a model over the photos of all processes.
+
+    Args:
+      model: to measure.
+      examples: this process's share of the photos.
+      names: of the metrics, entries of `METRICS`.
+    """
+    values: list[list[float]] = []
+    rows: list[np.ndarray] = []
+    for example in examples:
+        sr = model.upscale(example.lr)
+        pair = sr, example.reference
+        values.append([metrics.METRICS[name](*pair, model.scale) for name in names])
+        if len(rows) < SHOWN:
+            plain = bicubic.upscale(example.lr, model.scale)
+            rows.append(np.concatenate([_middle(image) for image in (plain, *pair)], axis=1))
+    means = np.mean(processes.collect(values), axis=0)
+    return Scores(
+        {f"{COLUMN}{name}": float(mean) for name, mean in zip(names, means, strict=True)},
+        _stacked(rows),
+    )
+
+
+def _middle(image: np.ndarray) -> np.ndarray:
+    """Returns the middle of an image, with sides of up to `LARGEST` pixels."""
+    top, left = (max(0, side - LARGEST) // 2 for side in image.shape[:2])
+    return image[top : top + LARGEST, left : left + LARGEST]
+
+
+def _stacked(rows: Sequence[np.ndarray]) -> np.ndarray:
+    """Returns images of any width below each other, on white."""
+    width = max((row.shape[1] for row in rows), default=0)
+    padded = [
+        np.pad(row, [(0, 0), (0, width - row.shape[1]), (0, 0)], constant_values=255)
+        for row in rows
+    ]
+    return np.concatenate(padded) if padded else np.zeros((0, 0, 3), np.uint8)
 
 
 class HeldOut:

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from kdgan_jax import models as networks
+from kdgan_jax.audit.apart import apart
 from kdgan_jax.config.settings import PhaseConfig, RunConfig
 from kdgan_jax.data.buffers import Buffers
 from kdgan_jax.data.sources import Photos, gather
@@ -26,7 +27,7 @@ def photos(run: RunConfig) -> tuple[Buffers | None, Photos]:
 
         decoded, gathered = prepared.open_for(run.data, run.scale, run.largest_patch)
     else:
-        decoded, gathered = None, gather(run.data, run.scale, run.largest_patch)
+        decoded, gathered = None, gather(run.data, run.scale, run.largest_patch, apart)
     check_hr(run, gathered)
     return decoded, gathered
 

@@ -3,7 +3,7 @@
 import contextlib
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,9 @@ from kdgan_jax.data import batches
 from kdgan_jax.inference.model import Model
 from kdgan_jax.runtime import console, devices, files, processes
 from kdgan_jax.runtime.errors import Stopped, UserError
+from kdgan_jax.train import optim
 from kdgan_jax.train.feed import Feed
+from kdgan_jax.train.heldout import Scores
 from kdgan_jax.train.phase_setup import (
     PhaseSetup,
     compiled_steps,
@@ -42,8 +44,22 @@ def _restore(setup: PhaseSetup, fresh: TrainState) -> TrainState:
     return from_items(checkpoint.load(setup.folder / str(newest), template))
 
 
-def save(setup: PhaseSetup, current: TrainState, step: int, folder: Path | None = None) -> Path:
-    """Writes the checkpoint of `step` to the phase's folder or another; returns its path."""
+def save(
+    setup: PhaseSetup,
+    current: TrainState,
+    step: int,
+    folder: Path | None = None,
+    best: int | None = None,
+) -> Path:
+    """Writes the checkpoint of `step`, and returns its path.
+
+    Args:
+      setup: of the phase.
+      current: state, on the devices or on the host.
+      step: its number of updates.
+      folder: to write to; None takes the phase's.
+      best: step of an older checkpoint that stays.
+    """
     meta = {
         "model": setup.model.spec,
         "phase": setup.name,
@@ -53,7 +69,7 @@ def save(setup: PhaseSetup, current: TrainState, step: int, folder: Path | None 
     }
     folder, items = folder or setup.folder, to_items(devices.to_host(current))
     try:
-        return checkpoint.save(folder, step, items, meta)
+        return checkpoint.save(folder, step, items, meta, kept=best)
     except OSError as error:
         raise UserError(
             f"{folder}: the checkpoint of step {step} cannot be written ({error}); earlier"
@@ -128,6 +144,45 @@ class _Rows:
         return ", ".join(self.not_finite) or "a target, a gradient or a new weight"
 
 
+def _note(row: Row, losses: Collection[str], turn: int) -> str:
+    """Returns what a row of the log shows in the terminal: the loss, and one more fact in turn."""
+    facts = [f"{1 / float(row['seconds_per_step']):.3g} steps/s"]
+    facts += [f"rate {row['learning_rate']:.2g}", f"{float(row['memory_mb']) / 1000:.1f} GB"]
+    facts += [f"gradient {row['gradient_norm']:.2g}"] if "gradient_norm" in row else []
+    facts += [f"{label} {row[label]:.4f}" for label in losses if label in row and len(losses) > 1]
+    loss = f"loss {row['total']:.4f}, " if "total" in row else ""
+    return loss + facts[turn % len(facts)]
+
+
+class _Best:
+    """The best of a phase's checkpoints: the one whose mean PSNR on held-out photos is highest.
+
+    Attributes:
+      step: of it; None if none was evaluated.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self.step: int | None
+        self.step, self._psnr = checkpoint.best(folder) or (None, -math.inf)
+
+    def update(self, step: int, psnr: float) -> None:
+        """Takes a checkpoint that has been written."""
+        if psnr > self._psnr:
+            self.step, self._psnr = step, psnr
+            if processes.first():
+                checkpoint.record_best(self._folder, step, psnr)
+
+    def tell(self, setup: PhaseSetup) -> None:
+        """Logs which one it is, unless it is the last."""
+        if self.step is not None and self.step < setup.config.steps:
+            console.log.info(
+                "%s: the best checkpoint on the held-out photos is that of step %d (%.2f dB); its"
+                " name is %s:%s:best",
+                *(setup.name, self.step, self._psnr, setup.workdir, setup.name),
+            )
+
+
 def _diverged(
     setup: PhaseSetup, feed: Feed, current: TrainState, item: Any, rows: _Rows
 ) -> UserError:
@@ -183,7 +238,7 @@ def until_due(number: int, most: int, loop: LoopConfig, setup: PhaseSetup) -> in
 def train(
     setup: PhaseSetup,
     feed: Feed,
-    evaluate: Callable[[Model], float],
+    evaluate: Callable[[Model], Scores],
     loop: LoopConfig,
     stop: Stop | None = None,
 ) -> None:
@@ -192,7 +247,7 @@ def train(
     Args:
       setup: the phase.
       feed: of its batches.
-      evaluate: returns the mean Y-PSNR in dB of a model on the held-out photos, for the log.
+      evaluate: returns how a model does on the held-out photos, for the log.
       loop: intervals of the training loop.
       stop: whether the run has been asked to stop.
 
@@ -210,7 +265,8 @@ def train(
     frozen = devices.replicate(frozen_weights(setup), setup.devices) | {"photos": feed.arrays}
     most = steps_per_call(loop, steps, feed.on_device)
     interval_began, interval_start = time.perf_counter(), start
-    rows = _Rows()
+    rows, best = _Rows(), _Best(setup.folder)
+    rate = optim.schedule(setup.config.optimizer, steps - setup.warmup)
     with (
         _metric_log(setup, start) as metric_log,
         console.progress(setup.name, steps, start) as bar,
@@ -237,7 +293,10 @@ def train(
             if saving or number % loop.log_every == 0:
                 row = rows.take()
                 now = time.perf_counter()
-                row["seconds_per_step"] = (now - interval_began) / (number - interval_start)
+                pace = (now - interval_began) / (number - interval_start)
+                row["learning_rate"] = float(rate(max(0, number - 1 - setup.warmup)))
+                row["memory_mb"] = round(devices.memory_used() / 1e6)
+                row["seconds_per_step"], row["seconds_left"] = pace, pace * (steps - number)
                 interval_began, interval_start = now, number
                 if rows.streak >= (1 if last else loop.max_bad_steps):
                     if metric_log:
@@ -250,16 +309,21 @@ def train(
                         "%s: of the updates up to step %d, %d were skipped (not finite: %s)",
                         *(setup.name, number, row["skipped"], row["not_finite"]),
                     )
-                note = f"loss {row['total']:.4f}" if "total" in row else ""
+                note = _note(row, setup.config.losses, number // loop.log_every)
             if last or (number % loop.evaluate_every == 0 and asked is None):
                 averaged = setup.model.with_params(devices.to_host(current.ema)).folded()
-                row["holdout_psnr_y"] = evaluate(averaged)
+                scores = evaluate(averaged)
+                row |= scores.means
                 note = f"held-out {row['holdout_psnr_y']:.2f} dB"
+                if metric_log:
+                    metric_log.picture(number, scores.picture)
                 interval_began, interval_start = time.perf_counter(), number
             if row and metric_log:
                 metric_log.write(number, row)
             if saving:
-                save(setup, current, number)
+                save(setup, current, number, best=best.step)
+                if "holdout_psnr_y" in row:
+                    best.update(number, float(row["holdout_psnr_y"]))
                 interval_began, interval_start = time.perf_counter(), number
             bar.advance(note, count)
             if asked is not None:
@@ -267,3 +331,4 @@ def train(
                     f"Stopped at {setup.name} step {number} (saved). Run the same command to"
                     " resume."
                 )
+    best.tell(setup)

@@ -7,14 +7,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from kdgan_jax.config.settings import RunConfig
 from kdgan_jax.data.buffers import Buffers
 from kdgan_jax.data.photos import Photo
 from kdgan_jax.data.sources import Photos
-from kdgan_jax.evaluation import metrics
-from kdgan_jax.evaluation.measure import Example
 from kdgan_jax.inference.load import load
 from kdgan_jax.inference.model import Model
 from kdgan_jax.inference.reduced import at_scale
@@ -22,7 +18,7 @@ from kdgan_jax.runtime import console, devices, files, processes
 from kdgan_jax.runtime.errors import Stopped, UserError
 from kdgan_jax.train import budget, checks, earlier, inputs, labelling, loop, results
 from kdgan_jax.train.feed import feed_factory
-from kdgan_jax.train.heldout import HeldOut, Teachers
+from kdgan_jax.train.heldout import HeldOut, Teachers, scores
 from kdgan_jax.train.stopping import Stop, listening
 from kdgan_jax.workdir import lock, record
 
@@ -188,17 +184,11 @@ def _train(
         loop.train(
             setup,
             feeds(setup.batch_seed, phase.batches, labels),
-            functools.partial(_mean_psnr, examples=examples),
+            functools.partial(scores, examples=examples, names=config.loop.holdout_metrics),
             config.loop,
             stop,
         )
         stop.check()
-
-
-def _mean_psnr(model: Model, examples: list[Example]) -> float:
-    """Returns the mean Y-PSNR in dB over the photos of all processes; each has its share."""
-    values = [metrics.psnr_y(model.upscale(e.lr), e.reference, model.scale) for e in examples]
-    return float(np.mean(processes.collect(values)))
 
 
 def _stored_teachers(config: RunConfig, models: inputs.ExternalModels) -> Teachers:

@@ -33,6 +33,7 @@ from kdgan_jax.runtime.files import read_json, sha256, write_json
 from kdgan_jax.runtime.limits import most_bytes
 
 MANIFEST = "sha256.json"
+BEST = "best.json"  # in a phase's folder: which checkpoint is the best
 
 
 def phase_folder(workdir: str | Path, phase: str) -> Path:
@@ -49,8 +50,28 @@ def steps(folder: str | Path) -> list[int]:
     return sorted(int(name) for name in names if name.isascii() and name.isdigit())
 
 
+def best(folder: str | Path) -> tuple[int, float] | None:
+    """Returns the step of the best checkpoint and its mean PSNR, as `record_best` recorded them."""
+    try:
+        saved = read_json(Path(folder) / BEST)
+        step, psnr = int(saved["step"]), float(saved["holdout_psnr_y"])
+    except (KeyError, TypeError, ValueError):
+        return None
+    return (step, psnr) if step in steps(folder) else None
+
+
+def record_best(folder: str | Path, step: int, psnr: float) -> None:
+    """Records that the checkpoint of `step` is the best so far."""
+    write_json(Path(folder) / BEST, {"step": step, "holdout_psnr_y": psnr})
+
+
 def save(
-    folder: str | Path, step: int, items: dict[str, Any], meta: dict[str, Any], keep: int = 2
+    folder: str | Path,
+    step: int,
+    items: dict[str, Any],
+    meta: dict[str, Any],
+    keep: int = 2,
+    kept: int | None = None,
 ) -> Path:
     """Writes the checkpoint of `step`, removes all but the `keep` newest, and returns its folder.
 
@@ -62,7 +83,8 @@ def save(
       step: number of updates made.
       items: trees of host arrays by name; empty trees are not saved.
       meta: JSON values; "model" rebuilds the network.
-      keep: number of checkpoints to keep.
+      keep: number of newest checkpoints to keep.
+      kept: step of another one to keep.
 
     Raises:
       OSError: the checkpoint cannot be written; earlier ones remain unchanged.
@@ -86,19 +108,20 @@ def save(
     if processes.first():
         write_json(temporary / "meta.json", {**meta, "step": step, "items": sorted(filled)})
         write_json(temporary / MANIFEST, _hashes(temporary))
-        _replace(temporary, final, keep)
+        _replace(temporary, final, keep, kept)
     processes.barrier(f"checkpoint {folder} {step} is complete")
     return final
 
 
-def _replace(temporary: Path, final: Path, keep: int) -> None:
+def _replace(temporary: Path, final: Path, keep: int, kept: int | None) -> None:
     """Gives a complete checkpoint its final name and removes the oldest ones."""
     if final.exists():
         shutil.rmtree(final)
     os.replace(temporary, final)
     # A later checkpoint must be damaged, since the run resumed from an earlier one; ignore it.
     for step in [step for step in steps(final.parent) if step <= int(final.name)][:-keep]:
-        shutil.rmtree(final.parent / str(step))
+        if step != kept:
+            shutil.rmtree(final.parent / str(step))
 
 
 def _hashes(folder: Path) -> dict[str, str]:

@@ -5,14 +5,17 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from kdgan_jax.runtime.console import log
 from kdgan_jax.runtime.files import read_text, write_text
 
 # Columns of the log that are not losses; no loss may have one of these names.
 NO_LOSSES = (
     *("phase", "step", "total", "skipped", "not_finite", "gradient_norm"),
-    *("logit_real", "logit_fake"),
-    *("seconds_per_step", "holdout_psnr_y"),
+    *("logit_real", "logit_fake", "learning_rate", "memory_mb", "seconds_per_step", "seconds_left"),
+    *("holdout_psnr_y", "holdout_ssim_y", "holdout_psnr_rgb"),
+    *("holdout_lpips_alex", "holdout_lpips_vgg"),
 )
 
 Row = dict[str, float | str]  # values by column; "not_finite" alone has words
@@ -56,6 +59,11 @@ class MetricLog:
             for name, value in row.items():
                 add = self._events.add_text if isinstance(value, str) else self._events.add_scalar
                 add(name, value, step)
+
+    def picture(self, step: int, image: np.ndarray) -> None:
+        """Adds a picture, (H, W, 3) uint8, to the events."""
+        if self._events and image.size:
+            self._events.add_image("holdout", image, step, dataformats="HWC")
 
     def close(self) -> None:
         """Flushes and closes the events."""

@@ -185,6 +185,14 @@ def test_the_shipped_teacher_has_the_published_weights_and_outputs(shared, tmp_p
     np.testing.assert_allclose(sr, golden["sr"], rtol=0, atol=1e-5)  # 3e-6 where it was measured
 
 
+def test_best_is_the_recorded_checkpoint_and_else_the_newest(run, copy):
+    equal(load(f"{copy}:b:best").params, run[1]["b", 2]["ema"])
+    checkpoint.record_best(copy / "checkpoints/b", 1, 30.0)
+    equal(load(f"{copy}:b:best").params, run[1]["b", 1]["ema"])
+    equal(load(f"{copy}:b:raw:best").params, run[1]["b", 1]["generator.params"])
+    equal(load(f"{copy}:b").params, run[1]["b", 2]["ema"])
+
+
 def test_a_path_with_the_name_of_a_student_goes_first(run, tmp_path, monkeypatch):
     checkpoint_folder = run[0] / "checkpoints/b/2"
     (tmp_path / "student_x4").symlink_to(checkpoint_folder)

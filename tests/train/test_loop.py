@@ -31,6 +31,7 @@ from kdgan_jax.runtime import devices
 from kdgan_jax.runtime.errors import Stopped, UserError
 from kdgan_jax.train import loop, phase_setup, state, steps
 from kdgan_jax.train.feed import Feed, feed_factory
+from kdgan_jax.train.heldout import Scores
 from kdgan_jax.train.phase_setup import PhaseSetup
 from kdgan_jax.train.stopping import Stop
 from kdgan_jax.workdir import checkpoint
@@ -70,8 +71,12 @@ def setup(tmp_path):
     return PhaseSetup(phase_config(), 0, tmp_path, model, {}, 1)
 
 
+def scores(model, psnr=30.0):
+    return Scores({"holdout_psnr_y": psnr}, np.zeros((4, 4, 3), np.uint8))
+
+
 def train(setup, feed=HOST, **changes):
-    loop.train(setup, feed, lambda model: 30.0 + model.scale, dataclasses.replace(LOOP, **changes))
+    loop.train(setup, feed, scores, dataclasses.replace(LOOP, **changes))
     return load(setup.workdir, setup.name)
 
 
@@ -85,7 +90,8 @@ def elsewhere(setup, **changes):
 def rows_of(setup):
     """Returns the rows of the log by step, without times."""
     rows = read_metrics(setup.workdir / "metrics.jsonl")
-    return {r["step"]: {k: v for k, v in r.items() if k != "seconds_per_step"} for r in rows}
+    of_time = {"seconds_per_step", "seconds_left", "memory_mb"}
+    return {r["step"]: {k: v for k, v in r.items() if k not in of_time} for r in rows}
 
 
 def interrupted(feed, calls, error=Interrupted):
@@ -107,6 +113,38 @@ def test_rows_are_means_over_the_steps_since_the_last_one(setup):
     means = [np.mean(losses[i : i + 2]) for i in (0, 2, 4)]
     np.testing.assert_allclose([rows[step]["pixel"] for step in (2, 4, 6)], means, rtol=1e-6)
     assert [step for step in rows if "holdout_psnr_y" in rows[step]] == [3, 6]
+
+
+def test_rows_say_how_fast_at_which_rate_and_what_is_left(setup):
+    train(setup)
+    rows = [r for r in read_metrics(setup.workdir / "metrics.jsonl") if "pixel" in r]
+    rates = [row["learning_rate"] for row in rows]
+    assert rates == sorted(rates, reverse=True)
+    assert 0 < rates[-1] < rates[0] <= setup.config.optimizer.learning_rate
+    for row in rows:
+        left = row["seconds_per_step"] * (6 - row["step"])
+        assert row["seconds_left"] == pytest.approx(left)
+        assert 10 < row["memory_mb"] < 1e6
+    shown = {
+        loop._note(rows[0], {"pixel": 1, "other": 1}, turn).split(", ")[1] for turn in range(9)
+    }
+    assert {fact.split()[-1] for fact in shown} >= {"steps/s", "GB"}
+    assert {fact.split()[0] for fact in shown} >= {"rate", "gradient", "pixel"}
+
+
+def test_the_best_checkpoint_stays_beside_the_newest_two(setup, caplog):
+    caplog.set_level(logging.INFO, "kdgan_jax")
+    psnrs = iter([31.0, 33.0, 32.0, 30.0, 29.0, 28.0])
+    every = dict.fromkeys(("log_every", "evaluate_every", "checkpoint_every"), 1)
+    loop.train(
+        setup, HOST, lambda model: scores(model, next(psnrs)), dataclasses.replace(LOOP, **every)
+    )
+    assert checkpoint.steps(setup.folder) == [2, 5, 6]
+    assert checkpoint.best(setup.folder) == (2, 33.0)
+    for fact in ("step 2", "33.00 dB", f"{setup.workdir}:teacher:best"):
+        assert fact in caplog.messages[-1]
+    checkpoint.record_best(setup.folder, 4, 40.0)  # whose checkpoint has gone
+    assert checkpoint.best(setup.folder) is None
 
 
 def test_a_phase_fed_on_the_device_resumes_to_the_bit(setup):
@@ -262,7 +300,7 @@ def test_a_request_during_an_evaluation_waits_for_the_next_step(setup):
 
     def evaluate(model):
         stop.handle(signal.SIGTERM)
-        return 30.0
+        return scores(model)
 
     with pytest.raises(Stopped, match="teacher step 4"):
         loop.train(setup, HOST, evaluate, LOOP, stop)
