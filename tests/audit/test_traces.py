@@ -2,7 +2,7 @@ import io
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageDraw
 
 from kdgan_jax.audit import traces
 from kdgan_jax.data import photos, sources
@@ -69,6 +69,21 @@ def test_flat_and_small_pictures_have_no_traces(small):
         flat = 100 + noise * np.random.default_rng(0).standard_normal((200, 300))
         assert traces.look(np.round(flat)) == (False, False)
     assert look(bicubic.upscale(jpeg(small, 30), 2)[:63]) == (False, False)
+
+
+def test_lossless_drawings_show_no_blocks_and_their_jpegs_do():
+    found = []
+    for seed in range(12):
+        random, image = np.random.default_rng(seed), Image.new("RGB", (200, 160), "white")
+        draw = ImageDraw.Draw(image)
+        for _ in range(12):
+            (x, y), size = random.integers(0, 150, 2).tolist(), int(random.integers(10, 60))
+            colour_of_shape = tuple(random.integers(0, 256, 3).tolist())
+            draw.rectangle([x, y, x + size, y + size], fill=colour_of_shape, outline="black")
+        lossless = np.asarray(image)
+        assert look(lossless) == (False, False)
+        found.append(look(jpeg(lossless, 50)).blocks)
+    assert np.mean(found) > 0.4
 
 
 def test_the_middle_is_a_view_of_at_most_1024_pixels():
