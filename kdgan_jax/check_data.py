@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Sequence
 
 from kdgan_jax.audit import check
+from kdgan_jax.data.layouts import printable
 from kdgan_jax.runtime import console
 from kdgan_jax.runtime.errors import UserError, leave
 
@@ -24,8 +25,9 @@ Check folders of photos before training or testing on them. Every file is decode
   notes     photos that are or were JPEG; LR that matches but is not MATLAB's bicubic of its HR
 
 Folders are named as for --config.data.source: hr:DIR holds HR images at any depth, lr:DIR LR images
-that have no HR, and pairs:DIR has HR/ and LRx4/ (for --scale=4). DIR alone holds pairs if these are
-in it, LR images if it has only LRx4/, and HR images otherwise.
+that have no HR, pairs:DIR both, and pairs:HR_DIR:LR_DIR are the pairs of two folders. Of DIR alone,
+names tell: HR/ with LRx4/ or LR_bicubic/X4/, DIV2K's own, a_HR.png with a_LR.png. Where they say
+nothing, it holds HR images.
 """
 _EPILOG = """\
 Exit code: 0 nothing found, or notes only; 1 problems found; 2 nothing was checked (a missing
@@ -43,10 +45,10 @@ def _count(number: int, noun: str) -> str:
 
 def summary(folder: check.Folder, facts: Sequence[check.Facts]) -> list[str]:
     """Returns the lines that describe a folder and its readable photos."""
-    pairs = (
-        f", {len(folder.lr)} LR in {folder.lr_root}" if folder.lr_root and folder.hr_root else ""
-    )
+    lr, is_pairs = folder.layout.lr, folder.has_hr and folder.layout.lr_root
+    pairs = f", {len(lr)} LR in {folder.layout.lr_root}" if is_pairs else ""
     lines = [f"{folder.name}: {_count(folder.photos, 'image')}{pairs}"]
+    lines += [f"  note   {note}" for note in folder.notes]
     if facts:
         by_area = sorted(facts, key=lambda file: file.size[0] * file.size[1])
         smallest, median, largest = by_area[0], by_area[len(by_area) // 2], by_area[-1]
@@ -68,7 +70,7 @@ def report(result: check.Result, everything: bool = False) -> list[str]:
     """
     lines = [line for folder, facts in result.facts for line in summary(folder, facts)]
     folders = [folder for folder, _ in result.facts]
-    number, with_hr = sum(f.photos for f in folders), sum(len(f.hr) for f in folders)
+    number, with_hr = sum(f.photos for f in folders), sum(f.photos for f in folders if f.has_hr)
     lines.append(f"with HR: {with_hr} of {_count(number, 'image')}")
     for group, title in (check.PROBLEMS | check.NOTES).items():
         texts = [finding.text for finding in result.findings if finding.group == group]
@@ -79,7 +81,8 @@ def report(result: check.Result, everything: bool = False) -> list[str]:
                 lines.append(f"  ... and {len(texts) - len(shown)} more; --all shows all")
     problems = sum(finding.group in check.PROBLEMS for finding in result.findings)
     notes = len(result.findings) - problems
-    return [*lines, "", f"{_count(problems, 'problem')}, {_count(notes, 'note')}"]
+    lines += ["", f"{_count(problems, 'problem')}, {_count(notes, 'note')}"]
+    return [printable(line) for line in lines]
 
 
 def _positive(text: str) -> int:
@@ -97,7 +100,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument(
-        "sources", nargs="+", metavar="SOURCE", help="hr:DIR, lr:DIR, pairs:DIR, DIR or embedded"
+        "sources", nargs="+", metavar="SOURCE", help="DIR, hr:DIR, lr:DIR, pairs:DIR or embedded"
     )
     parser.add_argument("--lr", metavar="DIR", help="folder of the LR images of a single SOURCE")
     parser.add_argument("--scale", type=_positive, default=4, help="HR size over LR size (4)")

@@ -10,6 +10,7 @@ from pathlib import Path
 from ml_collections import ConfigDict
 
 from kdgan_jax import config as configuration
+from kdgan_jax.audit.apart import apart
 from kdgan_jax.config import command
 from kdgan_jax.data import prepared
 from kdgan_jax.data.sources import gather
@@ -34,7 +35,7 @@ def run(config: ConfigDict, out: str) -> None:
             f"config.data.prepared={config.data.prepared!r} is already prepared; leave it out"
         )
     began = time.monotonic()
-    photos = gather(checked.data, checked.scale, checked.largest_patch)
+    photos = gather(checked.data, checked.scale, checked.largest_patch, apart)
     number = len(photos.train) + len(photos.holdout)
     try:
         with console.progress("decoding", number) as bar:

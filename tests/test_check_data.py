@@ -1,3 +1,4 @@
+import os
 import subprocess
 import sys
 
@@ -99,13 +100,46 @@ def test_pairs_and_their_folder(tmp_path, photo, capsys):
     save(tmp_path / "LRx2/ax2.png", bicubic.downscale(photo, 2))
     code, lines = run(capsys, tmp_path, "--scale=2")
     assert (code, lines[0]) == (0, f"{tmp_path}: 1 image, 1 LR in {tmp_path}/LRx2")
-    code, lines = run(capsys, tmp_path / "HR", f"--lr={tmp_path}/LRx2")
-    assert code == 1
-    assert any("has no LR image ax4.png" in line for line in lines)
+    with pytest.raises(SystemExit):
+        check_data.main([f"{tmp_path}/HR", f"--lr={tmp_path}/LRx2"])
+    assert f"{tmp_path}/LRx2/ax2.png" in capsys.readouterr().err
     save(tmp_path / "LR/a.png", np.ascontiguousarray(bicubic.downscale(photo, 2)))
     code, lines = run(capsys, tmp_path / "HR", f"--lr={tmp_path}/LR")
     assert code == 1
     assert any("is reduced x2, not x4" in line for line in lines)
+
+
+def test_what_is_in_a_folder_is_checked_and_what_is_not_is_said(tmp_path, photo, capsys):
+    for part, top in ("train", 0), ("valid", 150):
+        for i in range(2):
+            hr = photo[top : top + 150, 200 * i :][:, :200]
+            save(tmp_path / f"a, b/{part}_HR/{i}.png", hr)
+            for scale in (2, 4):
+                lr = np.ascontiguousarray(bicubic.downscale(hr, scale))
+                save(tmp_path / f"a, b/{part}_LR_bicubic/X{scale}/{i}x{scale}.png", lr)
+    os.rename(tmp_path / "a, b/train_HR/0.png", os.fsencode(tmp_path) + b"/a, b/train_HR/0\xe9.png")
+    code, lines = run(capsys, tmp_path / "a, b")
+    assert code == 1
+    root = f"{tmp_path}/a, b"
+    assert f"{root}/train_HR: 2 images, 2 LR in {root}/train_LR_bicubic/X4" in lines
+    assert f"{root}/valid_HR: 2 images, 2 LR in {root}/valid_LR_bicubic/X4" in lines
+    assert sum("4 other images not used" in line for line in lines) == 1
+    (line,) = [line for line in lines if "has no LR" in line]
+    assert rf"{root}/train_HR/0\xe9.png" in line
+    assert "0x4.png" in line
+
+
+def test_each_lr_image_of_an_hr_image_is_checked_and_the_hr_image_once(tmp_path, photo, capsys):
+    save(tmp_path / "HR/a.png", photo)
+    lr = bicubic.downscale(photo, 4)
+    save(tmp_path / "LR_wild/ax4w1.png", lr)
+    save(tmp_path / "LR_wild/ax4w2.png", np.minimum(lr, 250) + np.uint8(5))
+    code, lines = run(capsys, tmp_path)
+    assert code == 0
+    assert lines[0] == f"{tmp_path}: 1 image, 2 LR in {tmp_path}/LR_wild"
+    assert [line.split(":")[0] for line in lines if " dB" in line] == [
+        f"  {tmp_path}/LR_wild/ax4w2.png"
+    ]
 
 
 @pytest.mark.parametrize(

@@ -15,6 +15,7 @@ from PIL import Image
 
 from configs import kd
 from kdgan_jax import prepare
+from kdgan_jax.data.prepared import load
 from kdgan_jax.runtime.errors import UserError
 from kdgan_jax.train import run as training
 
@@ -101,6 +102,21 @@ def test_errors_name_the_cause_and_leave_nothing(tmp_path, out, field, value, fa
         prepare.run(config, str(tmp_path / out))
     assert [p.name for p in tmp_path.iterdir()] == ["there.bin"]
     assert (tmp_path / "there.bin").read_bytes() == b"kept"
+
+
+def test_copies_of_held_out_photos_are_not_written(tmp_path, photo):
+    for i in range(6):
+        image = Image.fromarray(photo[i // 3 * 100 :, i % 3 * 150 :][:96, :96])
+        (tmp_path / "photos").mkdir(exist_ok=True)
+        image.save(tmp_path / f"photos/{i}.png")
+        image.resize((48, 48)).save(tmp_path / f"photos/{i}small.png")
+    config = kd.get_config("scratch,smoke")
+    config.data.source, config.data.holdout = str(tmp_path / "photos"), 1
+    prepare.run(config, str(tmp_path / "photos.bin"))
+    train, holdout = load(tmp_path / "photos.bin", 4)[1]
+    (number,) = {photo.name[0] for photo in holdout}
+    assert len(train) == 10
+    assert number not in {photo.name[0] for photo in train}
 
 
 def test_a_run_from_the_file_alone_ends_as_one_from_the_photos(smoke_run, bare):

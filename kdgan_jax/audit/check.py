@@ -15,7 +15,8 @@ import numpy as np
 from PIL import Image
 
 from kdgan_jax.audit import pairs, similar, traces
-from kdgan_jax.data import sources
+from kdgan_jax.data import layouts, sources
+from kdgan_jax.data.layouts import Layout
 from kdgan_jax.pictures import bicubic, codec, colour
 from kdgan_jax.runtime.errors import UserError
 
@@ -42,18 +43,27 @@ class Finding(NamedTuple):
 
 @dataclass(frozen=True)
 class Folder:
-    """A folder to check: its HR files, its LR files, or both if it holds pairs."""
+    """A set of images to check.
+
+    Attributes:
+      name: for the report.
+      layout: its HR files, its LR files, or both if it has pairs.
+      notes: sentences about images that are there and not looked at.
+    """
 
     name: str
-    hr_root: Path | None
-    hr: list[Path]
-    lr_root: Path | None = None
-    lr: tuple[Path, ...] = ()
+    layout: Layout
+    notes: tuple[str, ...] = ()
+
+    @property
+    def has_hr(self) -> bool:
+        """Whether it has HR images, and LR images are those of pairs."""
+        return self.layout.hr_root is not None
 
     @property
     def photos(self) -> int:
         """Number of files, without LR files that belong to pairs."""
-        return len(self.hr) if self.hr_root else len(self.lr)
+        return len(self.layout.hr if self.has_hr else self.layout.lr)
 
 
 @dataclass(frozen=True)
@@ -72,12 +82,21 @@ class Facts:
 
 @dataclass(frozen=True)
 class Job:
-    """What one worker reads: an HR file, an LR file, or both files of a pair."""
+    """What one worker reads: an HR file, an LR file, or both files of a pair.
+
+    Attributes:
+      folder: which set they are from.
+      hr: the HR file, if any.
+      lr: the LR file, if any.
+      missing: the message about an HR file without LR.
+      again: whether an earlier job has the HR file, with another LR file.
+    """
 
     folder: Folder
     hr: Path | None
     lr: Path | None
-    missing: str = ""  # the message about an HR file without LR
+    missing: str = ""
+    again: bool = False
 
 
 @dataclass(frozen=True)
@@ -93,8 +112,8 @@ class Done:
 
     @property
     def photo(self) -> Facts | None:
-        """The facts of HR, or of LR that is not to have HR."""
-        return self.hr if self.job.folder.hr_root else self.lr
+        """The facts of HR, or of LR that is not to have HR; None if an earlier job has them."""
+        return None if self.job.again else self.hr if self.job.folder.has_hr else self.lr
 
 
 @dataclass(frozen=True)
@@ -114,56 +133,60 @@ def plan(names: Sequence[str], lr: str | None, scale: int) -> list[Folder]:
       scale: HR size over LR size.
 
     Raises:
-      UserError: a folder is missing or holds no image, or has no files; `lr` is given for several
-        folders, or for one without HR.
+      UserError: a folder is missing or holds no image, has no files, or could be read in two ways;
+        `lr` is given for several folders, or for one without HR.
     """
     entries = [entry for name in names for entry in sources.entries(name)]
     if lr and len(entries) > 1:
         raise UserError(
             f"--lr={lr} belongs to one folder, but {len(entries)} are given; check them one by one"
         )
-    return [_folder(entry, lr, scale) for entry in dict.fromkeys(entries)]
+    return [folder for entry in dict.fromkeys(entries) for folder in _folders(entry, lr, scale)]
 
 
-def _folder(entry: str, lr: str | None, scale: int) -> Folder:
+def _folders(entry: str, lr: str | None, scale: int) -> list[Folder]:
     if entry in sources.PACKAGED:
         found = sources.installed(sources.PACKAGED[entry], scale)
         files = [photo.hr for photo in found if isinstance(photo.hr, Path)]
-        return Folder(entry, files[0].parent, files)
+        return [Folder(entry, Layout(files[0].parent, files))]
     if entry.startswith(sources.TFDS):
         raise UserError(f"{entry}: has no files to check; name folders")
     kind, path = sources.split_kind(entry)
-    hr_root, lr_root = sources.roots(path, scale, kind)
-    if lr and not hr_root:
+    if lr and kind == "lr":
         raise UserError(f"--lr={lr}: {entry} holds LR images itself; give the folder of their HR")
-    lr_root = Path(lr) if lr else lr_root
-    hr = codec.find(hr_root) if hr_root else []
-    if lr_root and hr_root and hr_root in lr_root.parents:
-        hr = [path for path in hr if lr_root not in path.parents]
-    return Folder(entry, hr_root, hr, lr_root, tuple(codec.find(lr_root)) if lr_root else ())
+    if lr:
+        there = layouts.of_two(Path(path), Path(os.path.expanduser(lr)), scale)
+    else:
+        there = layouts.at(path, scale, kind)
+    notes = tuple(sources.unused(there, scale, lr_strays=False))
+    if len(there.layouts) == 1:
+        return [Folder(entry, there.layouts[0], notes)]
+    names = [str(layout.hr_root or layout.lr_root) for layout in there.layouts]
+    return [
+        Folder(name, layout, () if number else notes)
+        for number, (name, layout) in enumerate(zip(names, there.layouts, strict=True))
+    ]
 
 
 def jobs(folders: Sequence[Folder], scale: int) -> list[Job]:
-    """Returns the jobs: each HR file once, with its LR, then the LR files without HR.
+    """Returns the jobs: each HR file with each LR of its, then the LR files without HR.
 
     A file that serves as HR and as LR without HR is examined as HR.
     """
     work, seen = [], set()
-    for folder in sorted(folders, key=lambda folder: folder.hr_root is None):
-        claimed = set()
-        for hr in folder.hr:
-            lr, missing = None, ""
-            if folder.hr_root and folder.lr_root:
-                try:
-                    lr = sources.lr_of(hr, folder.hr_root, folder.lr_root, scale)
-                    claimed.add(lr)
-                except UserError as error:
-                    missing = str(error)
-            if hr.resolve() not in seen:
-                work.append(Job(folder, hr, lr, missing))
-                seen.add(hr.resolve())
-        for lr in folder.lr:
-            if lr not in claimed and (folder.hr_root or lr.resolve() not in seen):
+    for folder in sorted(folders, key=lambda folder: not folder.has_hr):
+        layout, claimed = folder.layout, set()
+        for hr, lr_files in sources.images_of(layout, scale) if folder.has_hr else ():
+            claimed.update(lr_files)
+            if hr.resolve() in seen:
+                continue
+            seen.add(hr.resolve())
+            lacks_lr = layout.lr_root and not lr_files
+            missing = layouts.missing(hr, layout, scale) if lacks_lr else ""
+            work.append(Job(folder, hr, lr_files[0] if lr_files else None, missing))
+            work += [Job(folder, hr, lr, again=True) for lr in lr_files[1:]]
+        for lr in layout.lr:
+            if lr not in claimed and (folder.has_hr or lr.resolve() not in seen):
                 work.append(Job(folder, None, lr))
                 seen.add(lr.resolve())
     return work
@@ -173,12 +196,23 @@ def facts(path: Path, rgb: np.ndarray, look_for_traces: bool = True) -> Facts:
     """Returns the facts of a file that decodes to `rgb` (H, W, 3) uint8."""
     with Image.open(path) as image:  # reads the header alone
         mode, is_jpeg = image.mode, image.format in ("JPEG", "MPO")
-    digest = hashlib.sha256(repr(rgb.shape).encode() + rgb.tobytes())
     seen = traces.Traces(False, False)
     if look_for_traces:
         seen = traces.look(colour.luma(traces.middle(rgb)))
-    thumb = similar.thumbnail(rgb)
-    return Facts(path, rgb.shape[:2], mode, is_jpeg, digest.hexdigest(), thumb, *seen)
+    return Facts(path, rgb.shape[:2], mode, is_jpeg, *look(rgb), *seen)
+
+
+class Look(NamedTuple):
+    """What tells a picture from others."""
+
+    digest: str  # of size and pixels
+    thumb: np.ndarray  # (similar.SIDE, similar.SIDE) uint8
+
+
+def look(rgb: np.ndarray) -> Look:
+    """Returns a look at an image (H, W, 3) uint8."""
+    digest = hashlib.sha256(repr(rgb.shape).encode() + rgb.tobytes())
+    return Look(digest.hexdigest(), similar.thumbnail(rgb))
 
 
 def examine(job: Job, scale: int) -> Done:
@@ -189,16 +223,16 @@ def examine(job: Job, scale: int) -> Done:
         try:
             rgb = codec.read(job.hr).rgb
             hr = facts(job.hr, rgb)
-            if job.folder.lr_root and min(hr.size) >= scale:
+            if job.folder.layout.lr_root and min(hr.size) >= scale:
                 reduced = bicubic.downscale(rgb, scale)
                 thumb = similar.thumbnail(reduced)
             del rgb
         except (UserError, MemoryError) as error:
-            findings.append(_unreadable(job.hr, error))
+            findings += [] if job.again else [_unreadable(job.hr, error)]
     if job.lr:
         try:
             rgb = codec.read(job.lr).rgb
-            lr = facts(job.lr, rgb, look_for_traces=not job.folder.hr_root)
+            lr = facts(job.lr, rgb, look_for_traces=not job.folder.has_hr)
             if hr and reduced is not None:
                 verdict = pairs.compare(hr.path, lr.path, hr.size, reduced, rgb, scale)
         except (UserError, MemoryError) as error:
@@ -331,11 +365,11 @@ def check(
             on_done(str((done.job.hr or done.job.lr or Path()).name))
     findings = [finding for done in results for finding in done.findings]
     for folder in folders:
-        if folder.hr_root:
+        if folder.has_hr:
             findings += mismatches([done for done in results if done.job.folder is folder])
     readable = [(done.job.folder, done.photo) for done in results if done.photo]
     findings += duplicates([(folder.name, facts) for folder, facts in readable])
     for folder, facts in readable:
-        findings += alone(facts, scale, patch, is_lr=not folder.hr_root)
+        findings += alone(facts, scale, patch, is_lr=not folder.has_hr)
     by_folder = [(f, [facts for folder, facts in readable if folder is f]) for f in folders]
     return Result(by_folder, findings)

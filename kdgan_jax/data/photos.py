@@ -222,9 +222,11 @@ def encoded(name: str) -> bytes:
 def check_pair(lr: Image, lr_size: tuple[int, ...], hr_size: tuple[int, int], scale: int) -> None:
     """Raises a UserError if an LR image of one (height, width) does not belong to HR of another."""
     if lr_size != (hr_size[0] // scale, hr_size[1] // scale):
+        others = [n for n in range(1, 17) if lr_size == (hr_size[0] // n, hr_size[1] // n)]
+        known = f", but at scale {others[0]}" if others else ""
         raise UserError(
             f"{lr}: LR of {lr_size[1]}x{lr_size[0]} does not match HR of {hr_size[1]}x{hr_size[0]}"
-            f" at scale {scale}; replace one, so that HR is {scale} times as large"
+            f" at scale {scale}{known}; replace one, so that HR is {scale} times as large"
         )
 
 

@@ -1,22 +1,24 @@
 """Where photos come from, and which are held out.
 
 A source is entries separated by commas: "embedded" (photos inside the scikit-image and scikit-learn
-wheels), "tfds:NAME" (TensorFlow Datasets, which needs a network once), or a folder, which is
-searched at any depth. "hr:FOLDER" holds HR images, "lr:FOLDER" LR images that have no HR, and
-"pairs:FOLDER" has `HR/` and `LRx{scale}/`; a folder alone is told from what is in it.
+wheels), "tfds:NAME" (TensorFlow Datasets, which needs a network once), or what `layouts.at` takes:
+a folder, which is searched at any depth, a file, a pattern. "hr:" before it says that it is HR,
+"lr:" that it is LR without HR, "pairs:" that it is both; otherwise names tell.
 """
 
 import hashlib
 import importlib.util
 import itertools
 import logging
+import os
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 from kdgan_jax.config.settings import DataConfig
-from kdgan_jax.data import embedded
+from kdgan_jax.data import embedded, layouts
+from kdgan_jax.data.layouts import Found, Layout
 from kdgan_jax.data.photos import (
     Box,
     Photo,
@@ -64,89 +66,59 @@ def _lr_photo(lr: Path, scale: int, name: str) -> Photo:
     return Photo(name, None, lr, (height * scale, width * scale))
 
 
-def lr_folder(folder: Path, scale: int) -> Path | None:
-    """Returns the folder of LR images that belongs to `folder`/HR, or None."""
-    for name in (f"LRx{scale}", f"LR_x{scale}", "LR"):
-        if (folder / name).is_dir():
-            return folder / name
-    return None
-
-
-def roots(
-    path: str | Path, scale: int, kind: str = "", plain: str = "hr"
-) -> tuple[Path | None, Path | None]:
-    """Returns where the HR and the LR images of a folder are; None for those that are not used.
-
-    Args:
-      path: of the folder.
-      scale: HR size over LR size.
-      kind: one of `KINDS`, or "" to tell from what is in the folder: `HR/` with a folder of LR
-        images makes pairs, and a folder of LR images alone has no HR.
-      plain: what a folder holds that has neither, "hr" or "lr".
-
-    Raises:
-      UserError: the folder lacks what its kind needs.
-    """
-    root = Path(path)
-    has_hr, lr_root = (root / "HR").is_dir(), lr_folder(root, scale)
-    kind = kind or (("pairs" if has_hr else "lr") if lr_root else "hr" if has_hr else plain)
-    if kind == "lr":
-        return None, lr_root or root
-    if kind == "pairs" and not (has_hr and lr_root):
-        raise UserError(f"{root}: pairs need HR/ and LRx{scale}/ in it; add what is missing")
-    return root / "HR" if has_hr else root, lr_root if kind == "pairs" else None
-
-
 def folder(
     path: str | Path, scale: int, kind: str = "", plain: str = "hr"
 ) -> tuple[list[Photo], list[str]]:
-    """Returns the photos below a folder, and a message for each file that cannot be used.
+    """Returns the photos that a path names, and a message for each file that cannot be used.
 
-    A photo's name is its path below the folder, without the suffix unless two files share the rest.
+    A photo's name is its path below the folder, without the suffix unless two files share the rest;
+    bytes that are not UTF-8 are escaped.
 
     Args:
-      path: of the folder.
+      path: of a folder, or another that `layouts.at` takes.
       scale: HR size over LR size.
-      kind: as for `roots`.
-      plain: as for `roots`.
+      kind: as for `layouts.at`.
+      plain: as for `layouts.at`.
 
     Raises:
-      UserError: the folder is missing, holds no image, or lacks what its kind needs.
+      UserError: as for `layouts.at`.
     """
-    hr_root, lr_root = roots(path, scale, kind, plain)
-    image_root = hr_root or lr_root or Path(path)
-    photos, unusable = [], []
-    files = codec.find(image_root)
-    stems = Counter(file.with_suffix("") for file in files)
-    for file in files:
-        below = file.relative_to(image_root)
-        name = str(below.with_suffix("") if stems[file.with_suffix("")] == 1 else below)
-        try:
-            if hr_root is None:
-                photos.append(_lr_photo(file, scale, name))
-            else:
-                lr = lr_of(file, hr_root, lr_root, scale) if lr_root else None
-                photos.append(_photo(file, lr, scale, name))
-        except UserError as error:
-            unusable.append(str(error))
+    return _photos(layouts.at(str(path), scale, kind, plain), scale)
+
+
+def _photos(found: Found, scale: int) -> tuple[list[Photo], list[str]]:
+    photos: list[Photo] = []
+    unusable: list[str] = []
+    images = [path for layout in found.layouts for path in layout.hr or layout.lr]
+    stems = Counter(path.with_suffix("") for path in images)
+
+    def name(image: Path, stem: str) -> str:
+        if stems[image.with_suffix("")] > 1:
+            stem += image.suffix
+        return layouts.printable(str(image.relative_to(found.below).with_name(stem)))
+
+    for layout in found.layouts:
+        for image, lr_images in images_of(layout, scale):
+            try:
+                if not layout.hr:
+                    photos.append(_lr_photo(image, scale, name(image, image.stem)))
+                elif not layout.lr:
+                    photos.append(_photo(image, None, scale, name(image, image.stem)))
+                elif not lr_images:
+                    raise UserError(layouts.missing(image, layout, scale))
+                for lr in lr_images:
+                    stem = image.stem if len(lr_images) == 1 else lr.stem
+                    photos.append(_photo(image, lr, scale, name(image, stem)))
+            except UserError as error:
+                unusable.append(str(error))
     return photos, unusable
 
 
-def lr_of(hr: Path, hr_root: Path, lr_root: Path, scale: int) -> Path:
-    """Returns the LR file below `lr_root` that belongs to the file `hr` below `hr_root`.
-
-    Raises:
-      UserError: there is none.
-    """
-    below = lr_root / hr.relative_to(hr_root).parent
-    for stem in (f"{hr.stem}x{scale}", hr.stem):
-        for suffix in (hr.suffix, ".png"):
-            if (below / (stem + suffix)).is_file():
-                return below / (stem + suffix)
-    raise UserError(
-        f"{hr}: has no LR image {hr.stem}x{scale}{hr.suffix} in {below}; add it or remove the HR"
-        " image"
-    )
+def images_of(layout: Layout, scale: int) -> list[tuple[Path, list[Path]]]:
+    """Returns the images that the photos of a set are named after, each with its LR files."""
+    if layout.hr and layout.lr:
+        return list(layouts.partners(layout, scale).items())
+    return [(path, []) for path in layout.hr or layout.lr]
 
 
 class Photos(NamedTuple):
@@ -156,21 +128,29 @@ class Photos(NamedTuple):
     holdout: list[Photo]
 
 
-def gather(data: DataConfig, scale: int, largest_patch: int) -> Photos:
+def gather(
+    data: DataConfig,
+    scale: int,
+    largest_patch: int,
+    apart: Callable[[Photos], Photos] = lambda photos: photos,
+) -> Photos:
     """Returns the run's photos, with the header of every file checked.
 
-    Files that cannot be read and photos smaller than the patch are logged and skipped.
+    Files that cannot be read and photos smaller than the patch are logged and skipped. The log says
+    what is taken from each entry of the source.
 
     Args:
       data: where the photos come from.
       scale: HR size over LR size.
       largest_patch: side of the run's largest HR patch.
+      apart: returns photos without those to train on that show what held-out ones show.
 
     Raises:
       UserError: no photo is left to train on or to hold out, or more than
         `data.max_bad_fraction` of them are unusable.
     """
-    photos, unusable = of_source(data.source, scale, data.plain, data.memory_mb)
+    taken = [_taken(word, scale, data.plain, data.memory_mb) for word in entries(data.source)]
+    photos, unusable = _joined(taken)
     if too_many(unusable, len(photos), data.max_bad_fraction):  # the reason for too few
         report_unusable(data.source, unusable, len(photos), data.max_bad_fraction)
     lr_patch = -(-largest_patch // scale)
@@ -179,22 +159,47 @@ def gather(data: DataConfig, scale: int, largest_patch: int) -> Photos:
     train = large_enough(
         split.train, largest_patch, whole, data.max_bad_fraction, data.source, unusable
     )
+    for number, entry in enumerate(taken):
+        used = [photo for photo in (*train, *split.holdout) if photo.entry == number]
+        log.info("%s", described(entry, used, scale, data.levels))
     if not split.holdout:
-        least = next(n for n in itertools.count(5 * lr_patch) if _lengths(n, lr_patch))
+        raise UserError(_undivided(data.source, photos, scale, lr_patch))
+    train, holdout = apart(Photos(train, split.holdout))
+    if not train:
         raise UserError(
-            f"{data.source}: of fewer than {FEW} photos ({len(photos)}), none can be divided into a"
-            f" part for training and a held-out one, which takes {least}x{lr_patch} LR pixels; add"
-            " photos, use larger ones, or lower hr_patch"
+            f"{data.source}: all photos to train on show what the {len(holdout)} held-out ones"
+            " show; add other photos"
         )
     train = _some(train, data.most)
     check_weights(data.weights, train, data.source)
     if not data.copied:
-        return Photos(train, split.holdout)
+        return Photos(train, holdout)
     return Photos(
         train
         if data.fresh
         else copies(train, data.levels, data.copies, scale, data.crop, data.recolour),
-        copies(split.holdout, data.levels, data.holdout_copies, scale, data.crop),
+        copies(holdout, data.levels, data.holdout_copies, scale, data.crop),
+    )
+
+
+def _undivided(source: str, photos: Sequence[Photo], scale: int, lr_patch: int) -> str:
+    """Returns the message about few photos of which none can be divided; it names a fitting patch.
+
+    Args:
+      source: names the photos.
+      photos: all of them.
+      scale: HR size over LR size.
+      lr_patch: side of the largest patch in LR pixels.
+    """
+    least = next(n for n in itertools.count(5 * lr_patch) if _lengths(n, lr_patch))
+    files = {file_of(photo) for photo in photos}
+    sides = sorted({f"{p.full_size[1] // scale}x{p.full_size[0] // scale}" for p in photos})
+    fits = [n for n in range(1, lr_patch) if len(_undividable(photos, scale, n)) < len(files)]
+    value = f"set hr_patch to {fits[-1] * scale} or less, " if fits else ""
+    return (
+        f"{source}: of fewer than {FEW} photos ({len(files)}), none can be divided into a part for"
+        f" training and a held-out one, which takes {least}x{lr_patch} LR pixels, and there are"
+        f" {' and '.join(sides)}; {value}add photos, or use larger ones"
     )
 
 
@@ -212,16 +217,20 @@ PACKAGED = {
     "embedded:train": embedded.TRAIN,
 }
 TFDS = "tfds:"
-KINDS = "hr", "lr", "pairs"  # of folders
 
 
 def entries(source: str) -> list[str]:
-    """Returns the entries of a source.
+    """Returns the entries of a source; a path that exists is one entry, even with commas in it.
 
     Raises:
       UserError: one is empty.
     """
-    words = [word.strip() for word in source.split(",")]
+
+    def exists(entry: str) -> bool:
+        kind, path = split_kind(entry)
+        return layouts.exists(path, kind)
+
+    words = between_commas(source, exists)
     if not all(words):
         raise UserError(
             f"config.data.source={source!r}: an entry is missing beside a comma; remove the comma"
@@ -229,10 +238,38 @@ def entries(source: str) -> list[str]:
     return words
 
 
+def between_commas(text: str, exists: Callable[[str], bool]) -> list[str]:
+    """Returns the words between the commas of a text; the longest words that exist hold commas."""
+    parts, words = text.split(","), []
+    while parts:
+        longer = range(len(parts), 1, -1)
+        number = next((n for n in longer if exists(",".join(parts[:n]).strip())), 1)
+        words.append(",".join(parts[:number]).strip())
+        parts = parts[number:]
+    return words
+
+
 def split_kind(entry: str) -> tuple[str, str]:
-    """Returns (kind, folder) of an entry of a source, such as "lr:photos"; kind "" if not given."""
+    """Returns (kind, path) of an entry of a source, such as "lr:photos"; kind "" if not given."""
     kind, colon, path = entry.strip().partition(":")
-    return (kind, path) if colon and kind in KINDS else ("", entry.strip())
+    kind, path = (kind, path) if colon and kind in layouts.KINDS else ("", entry.strip())
+    return kind, os.path.expanduser(path)
+
+
+class Taken(NamedTuple):
+    """What an entry of a source gives.
+
+    Attributes:
+      entry: the entry.
+      photos: in order.
+      unusable: messages about files that cannot be used.
+      found: where they are, unless they come from a package.
+    """
+
+    entry: str
+    photos: list[Photo]
+    unusable: list[str]
+    found: Found | None = None
 
 
 def of_source(
@@ -240,38 +277,120 @@ def of_source(
 ) -> tuple[list[Photo], list[str]]:
     """Returns the photos of all entries of a source, and messages like `folder`.
 
-    A file is one photo; it is two if one entry takes it as HR and another as LR at its own size.
+    A file is one photo for each of its LR images; it is another if one entry takes it as HR and
+    another as LR at its own size.
 
     Args:
       source: as in the config.
       scale: HR size over LR size.
-      plain: as for `roots`.
+      plain: as for `layouts.at`.
       memory_mb: what the photos of a TFDS entry may take; 0 leaves them out.
 
     Raises:
       UserError: an entry has no photos.
     """
-    photos: dict[tuple[Path | int, bool], Photo] = {}
-    unusable: list[str] = []
-    for number, entry in enumerate(entries(source)):
-        found, messages = _of_entry(entry, scale, plain, memory_mb)
-        photos |= {(_file(p), p.hr is None): p._replace(entry=number) for p in found}
-        unusable += messages
-    return list(photos.values()), unusable
+    return _joined([_taken(entry, scale, plain, memory_mb) for entry in entries(source)])
 
 
-def _of_entry(entry: str, scale: int, plain: str, memory_mb: int) -> tuple[list[Photo], list[str]]:
+def _joined(taken: Sequence[Taken]) -> tuple[list[Photo], list[str]]:
+    """Returns the photos of all entries; those of a file are the ones of the last that names it."""
+    photos: dict[tuple[Path | int, bool], dict[Path | None, Photo]] = {}
+    for number, entry in enumerate(taken):
+        of_entry: dict[tuple[Path | int, bool], dict[Path | None, Photo]] = {}
+        for p in entry.photos:
+            lr = p.lr if isinstance(p.lr, Path) else None
+            of_entry.setdefault((file_of(p), p.hr is None), {})[lr] = p._replace(entry=number)
+        photos |= of_entry
+    return (
+        [photo for of_file in photos.values() for photo in of_file.values()],
+        [message for entry in taken for message in entry.unusable],
+    )
+
+
+def _taken(entry: str, scale: int, plain: str, memory_mb: int) -> Taken:
     if entry in PACKAGED:
-        return installed(PACKAGED[entry], scale), []
+        return Taken(entry, installed(PACKAGED[entry], scale), [])
     if not entry.startswith(TFDS):
         kind, path = split_kind(entry)
-        return folder(path, scale, kind, plain)
+        return of_place(entry, kind, path, scale, plain)
     if not memory_mb:
-        return [], []
+        return Taken(entry, [], [])
     from kdgan_jax.data import tfds  # imports TensorFlow
 
     pairs = tfds.pairs(entry.removeprefix(TFDS), scale, memory_mb)
-    return [Photo(name, hr, lr, hr.shape[:2]) for name, hr, lr in pairs], []
+    return Taken(entry, [Photo(name, hr, lr, hr.shape[:2]) for name, hr, lr in pairs], [])
+
+
+def of_place(entry: str, kind: str, path: str, scale: int, plain: str = "hr") -> Taken:
+    """Returns what a path gives, under the name of an entry; the rest is as for `layouts.at`."""
+    found = layouts.at(path, scale, kind, plain)
+    return Taken(entry, *_photos(found, scale), found)
+
+
+def described(
+    taken: Taken, used: Sequence[Photo], scale: int, levels: Sequence[str] = ("none",)
+) -> str:
+    """Returns a line that says what is taken from an entry, and what is not.
+
+    Args:
+      taken: the entry.
+      used: those of its photos that are used.
+      scale: HR size over LR size.
+      levels: of degradation; all but "none" make LR from HR.
+    """
+    files = {file_of(photo) for photo in used}
+    alone = {file_of(photo) for photo in used if photo.hr is None}
+    pairs = [photo for photo in used if photo.hr is not None and photo.lr is not None]
+    given = len({file_of(photo) for photo in pairs})
+    sets = taken.found.layouts if taken.found else []
+    place = ", from " + _listed([s.lr_root for s in sets if s.lr_root]) if sets else ""
+    words = [f"{taken.entry}: {_count(len(files), 'photo')}"]
+    if alone:
+        words.append(f"LR without HR{place if alone == files else f': {len(alone)}'}")
+    if pairs:
+        each = f" ({len(pairs)} LR images)" if len(pairs) > given else ""
+        words.append(f"LR given for {'all' if given == len(files) else given}{each}{place}")
+    if made := len(files) - len(alone) - given:
+        others = "" if made == len(files) else f" for {made}"
+        words.append(f"LR made by MATLAB's bicubic{others}")
+    notes = [", ".join(words)]
+    if pairs and (degrading := [level for level in levels if level != "none"]):
+        notes.append(f"the levels {', '.join(degrading)} of config.data.degradation do not use it")
+    return "; ".join(notes + (unused(taken.found, scale) if taken.found else []))
+
+
+def unused(found: Found, scale: int, lr_strays: bool = True) -> list[str]:
+    """Returns what is said of the images that are there and are not used.
+
+    Args:
+      found: in a folder.
+      scale: HR size over LR size.
+      lr_strays: whether LR images of the scale that belong to no HR image are meant, too.
+    """
+    notes, others = [], list(found.others)
+    for layout in found.layouts:
+        if lr_strays and layout.hr and layout.lr:
+            claimed = {lr for _, lr_images in images_of(layout, scale) for lr in lr_images}
+            others += [lr for lr in layout.lr if lr not in claimed]
+    if found.beside:
+        others = [path for path in others if not set(found.beside) & set(path.parents)]
+        hr_root = found.layouts[0].hr_root
+        notes.append(
+            f"LR in {_listed(found.beside)} is not used; pairs:{hr_root}:{found.beside[0]} takes it"
+        )
+    if others:
+        notes.append(f"{_count(len(others), 'other image')} not used, such as {others[0]}")
+    return notes
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}{'' if number == 1 else 's'}"
+
+
+def _listed(places: Sequence[Path]) -> str:
+    """Returns the names of folders, or of the first and how many more there are."""
+    names = list(dict.fromkeys(map(str, places)))
+    return " and ".join(names) if len(names) < 4 else f"{names[0]} and {len(names) - 1} others"
 
 
 def check_weights(weights: Sequence[float], photos: Sequence[Photo], source: str) -> None:
@@ -307,7 +426,13 @@ def large_enough(
     """
     small = [_too_small(p, patch) for p in photos if min(p.size) < patch]
     large = [p for p in photos if min(p.size) >= patch]
-    usable = len(large) + held_out if large else 0
+    if small and not large:
+        largest = max(photos, key=lambda photo: min(photo.size))
+        raise UserError(
+            f"{_too_small(largest, patch)}; so are all {len(photos)} photos of {source} to train"
+            f" on, and it is the largest ({held_out} more are held out)"
+        )
+    usable = len(large) + held_out
     report_unusable(source, [*unusable, *small], usable, max_bad_fraction)
     return large
 
@@ -315,7 +440,10 @@ def large_enough(
 def _too_small(photo: Photo, patch: int) -> str:
     height, width = photo.size
     size = f"{width}x{height}{'' if photo.hr is not None else ' when enlarged'}"
-    return f"{photo.place}: {size} is smaller than the HR patch {patch}; lower hr_patch or lr_patch"
+    return (
+        f"{photo.place}: {size} is smaller than the HR patch {patch}; set hr_patch to"
+        f" {min(photo.size)} or less"
+    )
 
 
 FEW = 5  # files: of fewer, none is held out as a whole
@@ -351,7 +479,7 @@ def _hold_out(photos: Sequence[Photo], number: int, scale: int, lr_patch: int) -
     """
     if number < 1:
         raise UserError(f"config.data.holdout={number} must be at least 1")
-    files = [_file(photo) for photo in photos]
+    files = [file_of(photo) for photo in photos]
     hashes = {file: _hash(photo) for file, photo in zip(files, photos, strict=True)}
     if len(hashes) < FEW:
         return _divide(photos, files, scale, lr_patch)
@@ -373,16 +501,24 @@ def _divide(
 ) -> Photos:
     """Holds out a part of each photo; those that are too small serve training only."""
     parts = [_parts(photo, scale, lr_patch) for photo in photos]
-    # A file that serves as HR and as LR is divided in both roles or in none.
-    small = {file for file, both in zip(files, parts, strict=True) if not both}
+    small = _undividable(photos, scale, lr_patch)
     divided = [both for file, both in zip(files, parts, strict=True) if both and file not in small]
     whole = [photo for file, photo in zip(files, photos, strict=True) if file in small]
-    log.info(
-        "fewer than %d photos: %d of %d are divided, and the last fifth of each is held out%s",
-        *(FEW, len(divided), len(photos)),
-        f"; too small for that: {', '.join(photo.name for photo in whole)}" if whole else "",
-    )
+    if divided:
+        log.info(
+            "fewer than %d photos: %d of %d are divided, and the last fifth of each is held out%s",
+            *(FEW, len(divided), len(photos)),
+            f"; too small for that: {', '.join(photo.name for photo in whole)}" if whole else "",
+        )
     return Photos([train for train, _ in divided] + whole, [held for _, held in divided])
+
+
+def _undividable(photos: Sequence[Photo], scale: int, lr_patch: int) -> set[Path | int]:
+    """Returns the files that are too small to be divided.
+
+    A file that serves as HR and as LR is divided in both roles or in none.
+    """
+    return {file_of(photo) for photo in photos if not _parts(photo, scale, lr_patch)}
 
 
 def _lengths(side: int, lr_patch: int) -> tuple[int, int] | None:
@@ -414,6 +550,6 @@ def _hash(photo: Photo) -> str:
     return hashlib.sha256(encoded(photo.name)).hexdigest()
 
 
-def _file(photo: Photo) -> Path | int:
+def file_of(photo: Photo) -> Path | int:
     """Returns what tells a photo's file, or its decoded image, from others."""
     return photo.place.resolve() if isinstance(photo.place, Path) else id(photo.place)

@@ -1,14 +1,15 @@
 """Makes the plan of an evaluation: checks the command's arguments before anything is measured."""
 
 import importlib.util
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import NamedTuple
 
 from kdgan_jax.baselines import random_forest
 from kdgan_jax.baselines.interpolation import BASELINES
+from kdgan_jax.data import layouts, sources
 from kdgan_jax.data.photos import Photo
-from kdgan_jax.data.sources import folder, split_kind
 from kdgan_jax.evaluation import measure
 from kdgan_jax.evaluation.metrics import available, check, smallest_side
 from kdgan_jax.evaluation.run import Plan
@@ -47,7 +48,7 @@ def make(
     """
     chosen_metrics = _metrics(metrics)
     folders = _folders(data)
-    _check_out(Path(out), [path for _, path in folders.values()])
+    _check_out(Path(out), folders.values())
     if compare and not _is_installed("scipy"):
         raise missing("scipy", f"--compare={compare[0]}")
     pictures = _pictures({"reference": reference, "images": images, "crop": crop})
@@ -63,10 +64,10 @@ def make(
         _check_model("--reference", reference, names)
     teacher = _teacher(reference_model, scale) if reference_model else None
     smallest = smallest_side(chosen_metrics, scale)
-    sets = {name: _photos(*entry, scale, smallest) for name, entry in folders.items()}
+    sets = {name: _photos(entry, scale, smallest) for name, entry in folders.items()}
     if not teacher:
-        for name, (_, path) in folders.items():
-            _check_hr(path, sets[name])
+        for name, entry in folders.items():
+            _check_hr(entry.path, sets[name])
     sheet_photos = _sheet_photos(sets, images)
     return Plan(
         upscalers,
@@ -128,7 +129,10 @@ def _words(flag: str, value: str) -> list[str]:
     Raises:
       UserError: a word is empty.
     """
-    words = [word.strip() for word in value.split(",")]
+    return _no_gap(flag, value, [word.strip() for word in value.split(",")])
+
+
+def _no_gap(flag: str, value: str, words: list[str]) -> list[str]:
     if not all(words):
         raise UserError(f"{flag}={value}: a name is missing beside a comma")
     return words
@@ -166,28 +170,45 @@ def _pictures(flags: dict[str, str | None]) -> bool:
     return False
 
 
-def _folders(data: str) -> dict[str, tuple[str, str]]:
-    """Returns (kind, path) of the folders that --data lists, by the names of their sets."""
-    folders = [_folder(word) for word in _words("--data", data)]
-    names = [name for name, _ in folders]
+class _Set(NamedTuple):
+    """A set that --data lists, such as "mine=lr:photos"; label and kind are "" if not given."""
+
+    label: str
+    kind: str
+    path: str
+
+    @property
+    def exists(self) -> bool:
+        """Whether there is something at its path."""
+        return layouts.exists(self.path, self.kind)
+
+
+def _folders(data: str) -> dict[str, _Set]:
+    """Returns the sets that --data lists, by their names."""
+
+    def exists(word: str) -> bool:
+        return (one := _folder(word)).exists and "," not in one.label
+
+    words = _no_gap("--data", data, sources.between_commas(data, exists))
+    folders = [_folder(word) for word in words]
+    names = [one.label or layouts.name(one.path, one.kind) for one in folders]
     for name in names:
         if Path(name).name != name or "\0" in name:  # files named after it would leave --out
             raise UserError(f"--data: {name!r} cannot name a set; LABEL=DIR gives another name")
     _check_unique("--data", data, names)
-    return dict(folders)
+    return dict(zip(names, folders, strict=True))
 
 
-def _folder(word: str) -> tuple[str, tuple[str, str]]:
-    """Returns the name and (kind, path) of a set such as "mine=lr:photos"."""
-    kind, path = split_kind(word)
-    label = ""
-    if not Path(path).exists():  # a folder may be named "a=b"
-        label, entry = _labelled(word)
-        kind, path = split_kind(entry)
-    return label or Path(path).resolve().name, (kind, path)
+def _folder(word: str) -> _Set:
+    """Returns the set of a word such as "mine=lr:photos"."""
+    whole = _Set("", *sources.split_kind(word))
+    if whole.exists:  # a folder may be named "a=b"
+        return whole
+    label, entry = _labelled(word)
+    return _Set(label, *sources.split_kind(entry))
 
 
-def _check_out(out: Path, folders: Sequence[str]) -> None:
+def _check_out(out: Path, folders: Iterable[_Set]) -> None:
     """Refuses a folder for results that holds something else, or would be read as photos."""
     if (out / "checkpoints").is_dir():
         raise UserError(f"--out={out} is the workdir of a run; choose another folder")
@@ -195,14 +216,20 @@ def _check_out(out: Path, folders: Sequence[str]) -> None:
         raise UserError(f"--out={out} is a file; choose a folder")
     if (out / "rows").is_symlink():
         raise UserError(f"--out={out}: its folder 'rows' is a link; remove it")
-    for path in folders:
-        if out.resolve().is_relative_to(Path(path).resolve()):
+    for path in (root for one in folders for root in layouts.roots(one.path, one.kind)):
+        if out.resolve().is_relative_to(path.resolve()):
             raise UserError(f"--out={out} is inside --data={path}; choose a folder elsewhere")
 
 
-def _photos(kind: str, path: str, scale: int, smallest: int) -> list[Photo]:
-    photos, unusable = folder(path, scale, kind)
-    unusable += [
+def _photos(one: _Set, scale: int, smallest: int) -> list[Photo]:
+    """Returns the photos of a set, and logs what is taken.
+
+    Raises:
+      UserError: some cannot be used; names the first.
+    """
+    taken = sources.of_place(one.path, one.kind, one.path, scale)
+    photos = taken.photos
+    unusable = taken.unusable + [
         f"{photo.place}: {photo.size[1]}x{photo.size[0]}"
         f"{'' if photo.hr is not None else ' enlarged'} is too small to be measured; remove it,"
         f" sides must be at least {smallest} pixels"
@@ -210,7 +237,8 @@ def _photos(kind: str, path: str, scale: int, smallest: int) -> list[Photo]:
         if min(photo.size) < smallest
     ]
     if unusable:
-        raise UserError(f"{unusable[0]} ({len(unusable)} unusable files in {path})")
+        raise UserError(f"{unusable[0]} ({len(unusable)} unusable files in {one.path})")
+    log.info("%s", sources.described(taken, photos, scale))
     return photos
 
 

@@ -7,7 +7,7 @@ PyTorch calls "weight" is a kernel, a norm's scale or a PReLU's slope here. Kern
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -92,44 +92,91 @@ def described(name: Any, kwargs: Any, scale: Any, entries: int = 0) -> tuple[nn.
         raise ValueError(f"{name!r} cannot be built with its arguments: {reason}") from None
 
 
+def layout(module: nn.Module, tree: Params) -> dict[str, tuple[int, ...]]:
+    """Returns the shapes in `tree`, that of `module`'s parameters, by PyTorch's keys."""
+    return {key(module, path): t.shape for path, t in jax.tree_util.tree_leaves_with_path(tree)}
+
+
 def keys(module: nn.Module) -> set[str]:
     """Returns the PyTorch keys of all of `module`'s parameters."""
-    return {key(module, path) for path, _ in jax.tree_util.tree_leaves_with_path(shapes(module))}
+    return set(layout(module, shapes(module)))
 
 
-def _to_linen(array: np.ndarray, shape: tuple[int, ...]) -> np.ndarray | None:
-    """Returns `array` in Linen's layout as float32, or None if it does not fit `shape`."""
+def _turned(shape: tuple[int, ...], target: tuple[int, ...]) -> tuple[int, ...]:
+    """Returns the shape that an array of PyTorch's layout has in Linen's, where `target` is due."""
+    if len(shape) == len(target) == 4:
+        return (*shape[2:], shape[1], shape[0])
+    if len(shape) == 2 and len(target) in (2, 4):  # a linear layer, perhaps a 1x1 kernel here
+        return (*(1,) * (len(target) - 2), *shape[::-1])
+    # For instance (1, C, 1, 1), one number per channel.
+    return target if math.prod(shape) == math.prod(target) else shape
+
+
+def _to_linen(array: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+    """Returns `array`, which fits `shape`, in Linen's layout as float32."""
     if array.ndim == 4 and len(shape) == 4:
         array = array.transpose(2, 3, 1, 0)
-    elif array.ndim == 2 and len(shape) in (2, 4):  # a linear layer, perhaps a 1x1 kernel here
-        array = array.T.reshape((1,) * (len(shape) - 2) + array.T.shape)
-    elif array.size == np.prod(shape):
-        array = array.reshape(shape)  # for instance (1, C, 1, 1), one number per channel
-    return np.ascontiguousarray(array, np.float32) if array.shape == shape else None
+    elif array.ndim == 2 and len(shape) in (2, 4):
+        array = array.T
+    with np.errstate(over="ignore"):  # what becomes infinite is refused later
+        return np.ascontiguousarray(array.reshape(shape), np.float32)
 
 
-def to_params(module: nn.Module, state: State) -> Params:
-    """Returns `module`'s parameters from PyTorch's `state`; further entries are ignored.
+def difference(targets: Shapes, entries: Shapes, others: Collection[str] = ()) -> str:
+    """Returns the first way in which a file's entries are not those of a network, or "".
+
+    Args:
+      targets: shapes of the network's parameters in Linen's layout, by PyTorch's keys.
+      entries: shapes of the file's entries.
+      others: keys that the file may have, too.
+    """
+    for name, shape in entries.items():
+        if name not in targets or _turned(shape, targets[name]) == targets[name]:
+            continue
+        target, turned = targets[name], _turned(shape, targets[name])
+        if len(turned) == len(target) == 4 and turned[:2] == target[:2]:
+            word, axis = ("takes", 2) if turned[2] != target[2] else ("gives", 3)
+            channels = f"{turned[axis]} channel{'s' * (turned[axis] != 1)}"
+            return f"{word} {channels} at {name}, needed {target[axis]}"
+        needed = (target[3], target[2], *target[:2]) if len(target) == 4 else target[::-1]
+        return f"{name} is {shape}, needed {needed}"
+    if missing := [name for name in targets if name not in entries]:
+        return f"lacks {_listed(missing)}"
+    extra = sorted(set(entries).difference(targets, others))
+    if extra:
+        return f"{len(extra)} of its {len(entries)} entries have no place ({_listed(extra)})"
+    return ""
+
+
+def _listed(names: Sequence[str]) -> str:
+    """Returns up to three names; long ones are cut."""
+    return ", ".join([name[:100] for name in names[:3]] + ["..."] * (len(names) > 3))
+
+
+def to_params(
+    module: nn.Module,
+    state: State,
+    tree: Params | None = None,
+    others: Collection[str] | None = None,
+) -> Params:
+    """Returns `module`'s parameters from PyTorch's `state`.
+
+    Args:
+      module: the network.
+      state: weights by PyTorch's keys.
+      tree: the shapes of its parameters, if they are known.
+      others: further keys that the state may have; None allows all.
 
     Raises:
-      UserError: entries are missing or have other shapes; names the first three.
+      UserError: an entry is missing, has another shape, or has no place.
     """
-    misfits: list[str] = []
-
-    def take(path: tuple[Any, ...], target: Any) -> np.ndarray:
-        name = key(module, path)
-        array = _to_linen(state[name], target.shape) if name in state else None
-        if array is None:
-            problem = f"is {state[name].shape}" if name in state else "is missing"
-            misfits.append(f"{name} {problem}, needed {target.shape} (height, width, in, out)")
-            return np.zeros(0)
-        return array
-
-    params = jax.tree_util.tree_map_with_path(take, shapes(module))
-    if misfits:
-        more = f" and {len(misfits) - 3} more" if len(misfits) > 3 else ""
-        raise UserError(f"weights do not fit: {'; '.join(misfits[:3])}{more}")
-    return params
+    tree = shapes(module) if tree is None else tree
+    allowed = state.keys() if others is None else others
+    if problem := difference(layout(module, tree), shapes_of(state), allowed):
+        raise UserError(f"weights do not fit: {problem}")
+    return jax.tree_util.tree_map_with_path(
+        lambda path, target: _to_linen(state[key(module, path)], target.shape), tree
+    )
 
 
 def to_state(module: nn.Module, params: Params) -> dict[str, np.ndarray]:
@@ -164,25 +211,3 @@ def save(path: str | Path, model: Weights) -> None:
 def shapes_of(state: State) -> dict[str, tuple[int, ...]]:
     """Returns the shapes of the entries of `state`."""
     return {name: array.shape for name, array in state.items()}
-
-
-def arguments(module: type[nn.Module], entries: Shapes) -> dict[str, Any] | None:
-    """Returns the arguments, with scale, that a `module` with these entries has, if it can."""
-    try:
-        return module.detect(entries) if hasattr(module, "detect") else None
-    except (ArithmeticError, LookupError, TypeError, ValueError):
-        return None  # the names fit, but an entry has too few axes or an axis of length 0
-
-
-def detect(state: State) -> tuple[str, dict[str, Any]] | None:
-    """Returns (name in GENERATORS, arguments with scale) of the network that `state` belongs to.
-
-    None if no architecture recognises it. If a file serves several scales (CARN), the scale is the
-    largest one.
-    """
-    entries = shapes_of(state)
-    for name, module in models.GENERATORS.items():
-        kwargs = arguments(module, entries)
-        if kwargs is not None:
-            return name, kwargs
-    return None

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import DTypeLike
 
 from kdgan_jax.formats import foreign
-from kdgan_jax.formats.reading import UNUSABLE, unreadable
+from kdgan_jax.formats.reading import UNUSABLE, check_finite, unreadable
 from kdgan_jax.formats.weights import Weights
 from kdgan_jax.models.types import Params
 from kdgan_jax.runtime.errors import UserError
@@ -24,7 +24,8 @@ FORMAT = "kdgan_jax.model 1"
 DTYPES = "float32", "float16"  # of the entries of a file; a loaded model is always float32
 
 
-def _by_path(params: Params) -> dict[str, Any]:
+def by_path(params: Params) -> dict[str, Any]:
+    """Returns the arrays of a tree by their path, such as "Conv_0/conv/kernel"."""
     leaves = jax.tree_util.tree_leaves_with_path(params)
     return {"/".join(part.key for part in path): leaf for path, leaf in leaves}
 
@@ -47,7 +48,7 @@ def save(path: str | Path, model: Weights, dtype: DTypeLike = np.float32) -> Non
     if dtype.name not in DTYPES:
         raise ValueError(f"entries are {' or '.join(DTYPES)}, not {dtype}")
     entries = {}
-    for key, leaf in _by_path(model.params).items():
+    for key, leaf in by_path(model.params).items():
         try:
             with np.errstate(over="raise"):  # otherwise it would become infinite
                 entries[key] = np.ascontiguousarray(leaf, dtype)
@@ -88,8 +89,8 @@ def load(path: str | Path) -> Weights:
     """Returns the model that `save` wrote to `path`.
 
     Raises:
-      UserError: the file is damaged, has another format, or its entries do not fit its network or
-        are not all of one of the `DTYPES`.
+      UserError: the file is damaged, has another format, or its entries do not fit its network,
+        are not all of one of the `DTYPES`, or have numbers that are not finite.
     """
     from safetensors import SafetensorError, safe_open
 
@@ -105,7 +106,7 @@ def load(path: str | Path) -> Weights:
             entries = {key: file.get_tensor(key) for key in keys}
     except (SafetensorError, *UNUSABLE) as error:
         raise unreadable(path, "a model", error) from None
-    targets = _by_path(tree)
+    targets = by_path(tree)
     stored = [array.dtype.name for array in entries.values()]
     dtype = max(DTYPES, key=stored.count)
     for key in sorted(targets.keys() | entries.keys()):
@@ -118,6 +119,7 @@ def load(path: str | Path) -> Weights:
                 f"{path}: entry {key!r} is {array.dtype}{array.shape}, needed {dtype}{shape};"
                 " replace the file"
             )
+    check_finite(path, entries)
     leaves = [entries[key].astype(np.float32, copy=False) for key in targets]
     params = jax.tree.unflatten(jax.tree.structure(tree), leaves)
     about = {k: v for k, v in about.items() if k not in ("parameters", "colour")}

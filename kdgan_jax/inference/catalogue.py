@@ -7,6 +7,7 @@ from kdgan_jax import models
 from kdgan_jax.formats import foreign, imported, published
 from kdgan_jax.inference import costs
 from kdgan_jax.inference.model import Model
+from kdgan_jax.runtime.console import quiet
 from kdgan_jax.runtime.errors import UserError
 from kdgan_jax.runtime.files import read_json, sha256
 
@@ -39,9 +40,7 @@ def _costs(model: Model, scales: Sequence[int]) -> list[str]:
 def find(folders: Sequence[Path]) -> dict[str, Path]:
     """Returns the files of weights below `folders` by the SHA-256 of their bytes."""
     paths = [path for folder in folders for path in sorted(folder.rglob("*"))]
-    return {
-        sha256(path): path for path in paths if path.suffix in imported.READERS and path.is_file()
-    }
+    return {sha256(path): path for path in paths if imported.is_model(path)}
 
 
 def published_files(paths: dict[str, Path]) -> Table:
@@ -50,7 +49,8 @@ def published_files(paths: dict[str, Path]) -> Table:
     for digest, file in published.FILES.items():
         path, cells = paths.get(digest), ["-"] * len(COSTS)
         if path:
-            model = Model.of(imported.load(path))
+            with quiet():
+                model = Model.of(imported.load(path))
             cells = _costs(model, getattr(model.module, "serves_scales", (model.scale,)))
         table.append([file.title, *cells, file.licence, file.source, str(path or "-")])
     return table
@@ -75,7 +75,8 @@ def comparison(paths: dict[str, Path], results: Sequence[Path], timed: bool) -> 
         if path is None or not any((path.stem, name) in measured for name in published.SETS):
             continue
         cells = [measured.get((path.stem, name), "-") for name in published.SETS]
-        model = Model.of(imported.load(path, scale=SCALE))
+        with quiet():
+            model = Model.of(imported.load(path, scale=SCALE))
         seconds = [f"{costs.seconds_720p(model):.2g}"] if timed else []
         table.append([file.title, *cells, *_costs(model, [])[:2], *seconds])
         if file.figures:

@@ -12,6 +12,7 @@ import jax
 import numpy as np
 
 from kdgan_jax.formats import foreign, imported, native, origin
+from kdgan_jax.formats.reading import check_finite
 from kdgan_jax.inference.model import Model
 from kdgan_jax.runtime import devices
 from kdgan_jax.runtime.console import log
@@ -19,7 +20,7 @@ from kdgan_jax.runtime.errors import UserError, suggest
 from kdgan_jax.runtime.files import sha256
 from kdgan_jax.workdir import checkpoint
 
-WEIGHTS = "ema", "raw"
+WEIGHTS, BEST = ("ema", "raw"), "best"
 # Phases of runs before version 0.2, whose checkpoints do not name their network.
 OLD_PHASES = "teacher", "distill", "adversarial"
 # Networks that come with the package, by name.
@@ -38,7 +39,9 @@ def load(
     """Returns the trained model at `path`, with its weights on the host.
 
     The path may end in the role, the weights, or both: "runs/kd:control", "runs/kd:raw",
-    "runs/kd:control:raw".
+    "runs/kd:control:raw". With "best" in place of the weights, the checkpoint is not the newest one
+    but the one that did best on the held-out photos. For a published file with several networks,
+    the role is the place of one: "checkpoint.pth:net_g".
 
     Args:
       path: a name of `SHIPPED`, the workdir of a run (`runs/kd`), one of its checkpoints
@@ -47,33 +50,38 @@ def load(
       role: for a workdir, a phase ("distill") or a network ("student"). A network's model is that
         of the last phase that trains it and has a checkpoint.
       ema: whether to take the averaged weights, which evaluation uses, or the raw ones.
-      scale: for published files that serve several scales.
+      scale: for published files that serve several scales, or leave several open.
       fold: whether to fold a network whose branches are for training only.
 
     Raises:
-      UserError: the path, the role or a checkpoint does not exist, or the file is damaged.
+      UserError: the path, the role or a checkpoint does not exist, the file is damaged, or weights
+        are not finite.
     """
     devices.check_platforms()
     path = Path(path).expanduser() if isinstance(path, Path) else os.path.expanduser(path)
     location, words = _split(str(path))
-    is_checkpoint = _is_checkpoint(location)
-    is_single = location.is_file() or origin.is_origin(location) or is_checkpoint
+    is_checkpoint, is_foreign = _is_checkpoint(location), imported.is_foreign(location)
+    is_single = not is_foreign and (location.is_file() or origin.is_origin(location))
+    part = next((word for word in words if word not in WEIGHTS), None)
+    best = False
     for word in words:
-        if is_single and not (word in WEIGHTS and is_checkpoint):
+        if is_single or (is_checkpoint and word not in WEIGHTS):
             raise UserError(f"{path}: {location} is a single model; leave out {':' + word!r}")
         if word in WEIGHTS:
             ema = word == "ema"
+        elif word == BEST:
+            best = True
         else:
             role = word
     if str(path) in SHIPPED and not location.exists():
         return Model.of(native.load(SHIPPED[str(path)]))
-    if imported.is_foreign(location):
-        return Model.of(imported.load(location, scale=scale))
+    if is_foreign:
+        return Model.of(imported.load(location, scale=scale, part=part, averaged=ema))
     if location.is_file():
         return Model.of(native.load(location))
     if origin.is_origin(location):
         return Model.of(origin.load(location))
-    folder = location if is_checkpoint else _newest(location, role)
+    folder = location if is_checkpoint else _folder(location, role, best)
     if folder is None:
         raise _not_found(str(path), location, role)
     model = _load_checkpoint(folder, ema)
@@ -116,13 +124,14 @@ def _roles(workdir: Path) -> dict[str, str]:
     return {phase: network for _, phase, network in sorted(phases, key=lambda row: row[:2])}
 
 
-def _newest(workdir: Path, role: str) -> Path | None:
-    """Returns the newest intact checkpoint of a phase, or of the last phase of a network."""
+def _folder(workdir: Path, role: str, best: bool) -> Path | None:
+    """Returns the newest intact checkpoint of a phase or of a network's last phase, or the best."""
     roles = _roles(workdir)
     phases = [role] if role in roles else [p for p, network in roles.items() if network == role]
     for phase in reversed(phases):
         folder = checkpoint.phase_folder(workdir, phase)
-        step = checkpoint.newest(folder, log.warning)
+        recorded = checkpoint.best(folder) if best else None
+        step = recorded[0] if recorded else checkpoint.newest(folder, log.warning)
         if step is not None:
             return folder / str(step)
     return None
@@ -161,6 +170,7 @@ def _load_checkpoint(folder: Path, ema: bool) -> Model:
     # Arrays of the right shape and dtype that take no memory.
     target = jax.tree.map(lambda leaf: np.broadcast_to(leaf.dtype.type(0), leaf.shape), shapes)
     params = checkpoint.load(folder, {item: target})[item]
+    check_finite(folder, native.by_path(params))
     about = {
         "source": f"a run of kdgan_jax, phase {folder.parent.name}, step {folder.name}, {item}",
         "sha256": sha256(folder / checkpoint.MANIFEST),

@@ -66,11 +66,12 @@ def test_sound_folders_have_no_findings(single, pairs):
 
 def test_plan_names_the_files(pairs):
     (folder,) = check.plan([str(pairs)], None, 4)
-    assert [p.name for p in folder.hr] == ["a.png", "b.png", "c.png", "d.png"]
-    assert [p.name for p in folder.lr] == ["ax4.png", "bx4.png", "cx4.png", "dx4.png"]
-    assert check.plan([str(pairs)], None, 2)[0].lr_root is None
+    assert [p.name for p in folder.layout.hr] == ["a.png", "b.png", "c.png", "d.png"]
+    assert [p.name for p in folder.layout.lr] == ["ax4.png", "bx4.png", "cx4.png", "dx4.png"]
+    with pytest.raises(UserError, match=f"{pairs}/LRx4.*x2"):
+        check.plan([str(pairs)], None, 2)
     (folder,) = check.plan([str(pairs.parent)], str(pairs / "LRx4"), 4)
-    assert {p.parent.name for p in folder.hr} == {"HR"}  # a folder of LR below it is not HR
+    assert {p.parent.name for p in folder.layout.hr} == {"HR"}  # LR below it is not HR
 
 
 def test_a_source_is_what_it_says_or_what_is_in_it(pairs, tmp_path):
@@ -79,7 +80,7 @@ def test_a_source_is_what_it_says_or_what_is_in_it(pairs, tmp_path):
     (pairs / "LRx4").symlink_to(tmp_path / "lr/LRx4")
     source = f"{pairs},hr:{pairs},lr:{pairs},pairs:{pairs},{tmp_path}/lr,lr:{tmp_path}/lr/LRx4"
     found = check.plan([source, "embedded"], None, 4)
-    assert [(len(f.hr), len(f.lr), f.photos) for f in found] == [
+    assert [(len(f.layout.hr), len(f.layout.lr), f.photos) for f in found] == [
         (4, 4, 4),
         (4, 0, 4),
         (0, 4, 4),

@@ -380,7 +380,7 @@ def test_a_run_gets_the_photos_that_are_large_enough_for_its_patch(tmp_path, fol
     assert len(decoded.sides) == len(large) == len(gathered.train) - 1
     for i, photo in enumerate(large):
         np.testing.assert_array_equal(decoded.image("hr", i), photos.load_pair(photo, 4)[0])
-    with pytest.raises(UserError, match=r"HR patch 36; .*4 of 4 files"):
+    with pytest.raises(UserError, match=r"HR patch 36; .*all 4 photos"):
         prepared.open_for(data, 4, 36)
 
 

@@ -1,4 +1,5 @@
 import logging
+import os
 
 import numpy as np
 import pytest
@@ -105,6 +106,103 @@ def test_folders_separated_by_commas_are_joined_and_each_file_taken_once(tmp_pat
     assert sorted(names(train + holdout)) == list("012345")
 
 
+def test_hidden_folders_and_those_of_tools_are_passed_over_below_the_named_one(tmp_path, small):
+    root = tmp_path / ".hidden/photos"
+    tools = ".ipynb_checkpoints", "@eaDir", "__MACOSX", "#recycle", ".git/deep"
+    for place in ("", "one/", *(f"{tool}/" for tool in tools), *(f"one/{tool}/" for tool in tools)):
+        save(root / f"{place}a.png", small)
+    assert names(sources.folder(root, 4)[0]) == ["a", "one/a"]
+    assert names(sources.folder(root / "@eaDir", 4)[0]) == ["a"]
+
+
+def test_links_are_followed_once(tmp_path, small):
+    save(tmp_path / "real/a.png", small)
+    save(tmp_path / "set/b.png", small)
+    (tmp_path / "set/c").symlink_to(tmp_path / "real")
+    (tmp_path / "set/up").symlink_to(tmp_path / "set")
+    (tmp_path / "set/d.png").symlink_to("b.png")
+    assert names(sources.folder(tmp_path / "set", 4)[0]) == ["b", "c/a", "d"]
+    assert names(sources.of_source(str(tmp_path / "set"), 4)[0]) == ["d", "c/a"]
+
+
+def test_files_patterns_and_the_home_folder_are_entries(tmp_path, small, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    for name in ("p/a.png", "p/b.jpg", "p/q/c.png", "p/[d].png"):
+        save(tmp_path / name, small)
+    (tmp_path / "notes.zip").write_text("no image")
+    given = {
+        "~/p": ["[d]", "a", "b", "q/c"],
+        "lr:~/p/q": ["c"],
+        "p/a.png": ["a"],
+        "p/[d].png": ["[d]"],
+        "p/*.png": ["[d]", "a"],
+        "hr:p/?.*": ["a", "b"],
+        "p/**/*.png, p/b.jpg": ["[d]", "a", "q/c", "b"],
+        "*/q": ["p/q/c"],
+    }
+    for source, expected in given.items():
+        assert names(sources.of_source(source, 4)[0]) == expected
+    wrong = {"p/*.gif": "p/*.gif", "notes.zip": "unpack", "pair:p": "'pairs'", "p/no.png": "no.png"}
+    for source, fact in wrong.items():
+        with pytest.raises(UserError) as caught:
+            sources.of_source(source, 4)
+        assert fact in str(caught.value)
+
+
+def test_a_path_that_exists_is_one_entry_with_its_commas(tmp_path, small, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for place in ("a, b,c", "a", "d", "e,f"):
+        save(tmp_path / place / "x.png", small)
+    given = {
+        "a, b,c": ["a, b,c"],
+        "a,d": ["a", "d"],
+        "d,lr:a, b,c ,a,embedded": ["d", "lr:a, b,c", "a", "embedded"],
+        "hr:e,f/*.png,d": ["hr:e,f/*.png", "d"],
+        "pairs:d:e,f,no, such": ["pairs:d:e,f", "no", "such"],
+    }
+    for source, expected in given.items():
+        assert sources.entries(source) == expected
+
+
+def test_names_that_are_not_utf8_are_escaped(tmp_path, small):
+    save(tmp_path / "a.png", small)
+    os.rename(tmp_path / "a.png", os.fsencode(tmp_path) + b"/caf\xe9.png")
+    (found,), _ = sources.folder(tmp_path, 4)
+    assert found.name == r"caf\xe9"
+    assert photos.load_pair(found, 4)[0].shape == (48, 60, 3)
+
+
+# What the log says of an entry.
+
+
+def test_the_log_says_what_is_taken_from_each_entry(tmp_path, photo, caplog):
+    caplog.set_level(logging.INFO, "kdgan_jax")
+    for i in range(6):
+        hr = photo[8 * i : 8 * i + 64, :64]
+        for place in ("both/HR", "own", "both"):
+            save(tmp_path / place / f"{place[0]}{i}.png", hr)
+        for place in ("both/LRx4", "lr"):
+            save(tmp_path / place / f"b{i}.png", bicubic.downscale(hr, 4))
+    save(tmp_path / "both/LRx4/more.png", hr)
+    (tmp_path / "own/o5.png").write_bytes(b"no image at all")
+    source = ",".join(f"{tmp_path}/{place}" for place in ("both", "own"))
+    gather(f"{source},lr:{tmp_path}/lr,embedded", degradation="none,light")
+    gather(f"hr:{tmp_path}/both")
+    lines = {text.split(": ")[0]: text for text in caplog.messages if " photos, LR " in text}
+    facts = {
+        f"{tmp_path}/both": ["6 photos, LR given for all", "both/LRx4;", "light", "7 other images"],
+        f"{tmp_path}/own": ["5 photos, LR made by MATLAB's bicubic"],
+        f"lr:{tmp_path}/lr": ["6 photos, LR without HR", f"from {tmp_path}/lr"],
+        f"hr:{tmp_path}/both": ["LR made", f"{tmp_path}/both/LRx4 is not used; pairs:"],
+        "embedded": ["12 photos, LR made"],
+    }
+    assert lines.keys() == facts.keys()
+    for entry, of_entry in facts.items():
+        for fact in of_entry:
+            assert fact in lines[entry]
+
+
 # Sources of several entries.
 
 
@@ -177,7 +275,7 @@ def test_at_least_one_and_at_most_a_fifth_are_held_out(ten, caplog):
     with pytest.raises(UserError, match=r"config\.data\.holdout=0 "):
         gather(ten, holdout=0)
     gather(ten, holdout=2)
-    assert caplog.text == ""
+    assert "held out" not in caplog.text
     few = gather(ten, holdout=8)
     assert "held out 2 of 10 photos; config.data.holdout=8" in caplog.text
     assert few == gather(ten, holdout=2)

@@ -1,3 +1,4 @@
+import os
 import sys
 
 import numpy as np
@@ -128,6 +129,33 @@ def test_a_folder_has_the_kind_that_is_given_or_that_of_what_is_in_it(make, tmp_
     }
     lr, hr, pairs = {(False, True)}, {(True, False)}, {(True, True)}
     assert kinds == {"both": pairs, "LRx4": lr, "mine": lr, "up": hr, "real": lr, "a=b": lr}
+
+
+def test_sets_are_paths_with_commas_patterns_files_and_pairs_of_folders(
+    make, folder, tmp_path, photo, caplog
+):
+    caplog.set_level("INFO", "kdgan_jax")
+    sets = tmp_path / "a, b"
+    tiny.photos(sets, photo)
+    tiny.lr_photos(tmp_path / "low", photo)
+    (tmp_path / "low/a.png").rename(tmp_path / "low/0_LR.png")
+    (tmp_path / "low/b.png").rename(tmp_path / "low/1_LR.png")
+    os.rename(sets / "1.png", os.fsencode(sets) + b"/1\xe9.png")
+    (tmp_path / "low/1_LR.png").rename(os.fsdecode(os.fsencode(tmp_path) + b"/low/1\xe9_LR.png"))
+    data = f"{sets},x=hr:{sets},{folder}/*.png,{folder}/1.png,y=pairs:{sets}:{tmp_path}/low"
+    made = make(data=data)
+    assert {name: [photo.name for photo in photos] for name, photos in made.sets.items()} == {
+        "a, b": ["0", r"1\xe9"],
+        "x": ["0", r"1\xe9"],
+        "tiny": ["0", "1"],
+        "1": ["1"],
+        "y": ["0", r"1\xe9"],
+    }
+    assert [photo.lr is None for photo in made.sets["y"]] == [False, False]
+    assert f"{sets}: 2 photos, LR made by MATLAB's bicubic" in caplog.text
+    assert f"LR given for all, from {tmp_path}/low" in caplog.text
+    refused(make, f"--data={tmp_path}/low", data=data, out=f"{tmp_path}/low/out")
+    refused(make, f"--data={data},", "comma", data=f"{data},")
 
 
 def test_the_reference_model_has_its_label_or_the_name_of_its_file(make, tmp_path, photo):

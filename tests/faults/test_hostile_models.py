@@ -58,6 +58,7 @@ def reader(kind):
 
 FILES = ["ours.safetensors", "theirs.safetensors", "zip.pth", "stream.pth", "keras.h5", "graph.pb"]
 FILES += ["forest.safetensors", "compact.param", "rrdb.param"]
+FILES += ["numpy.pkl", "packed.zip", "training.pth"]
 
 
 @st.composite
@@ -319,6 +320,24 @@ def test_entries_that_lack_axes_or_have_empty_ones_are_refused(tmp_path):
             altered_state = state | {key: np.zeros(shape, np.float32)}
             (tmp_path / "a.safetensors").write_bytes(to_bytes(altered_state, {"format": "pt"}))
             refused(tmp_path / "a.safetensors", "")
+
+
+def test_a_file_of_a_thousand_networks_or_prefixes_is_refused_in_time(tmp_path):
+    compact = weights.model()
+    state = foreign.to_state(compact.module, compact.params)
+    many = {f"n{i}.{k}": v + np.float32(i) for i in range(1000) for k, v in state.items()}
+    (tmp_path / "a.safetensors").write_bytes(to_bytes(many))
+    refused(tmp_path / "a.safetensors", "'n0' (compact x4) and 'n1'")
+    long = {f"{'x.' * 500}{i}.{'y.' * 500}a": np.zeros(1, np.float32) for i in range(2000)}
+    (tmp_path / "a.safetensors").write_bytes(to_bytes(long))
+    refused(tmp_path / "a.safetensors", "2000 entries")
+
+
+def test_a_network_that_may_be_read_in_two_ways_is_not_built_too_large(tmp_path):
+    wide = np.broadcast_to(np.float32(0), (4097, 3, 3, 3))
+    state = {"body.0.weight": wide, "body.2.weight": np.zeros((12, 4097, 3, 3), np.float32)}
+    (tmp_path / "a.safetensors").write_bytes(to_bytes({k: v.copy() for k, v in state.items()}))
+    refused(tmp_path / "a.safetensors", "4096")
 
 
 def test_types_that_numpy_lacks_are_refused(tmp_path):

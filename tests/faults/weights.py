@@ -1,8 +1,10 @@
 """Small valid files of every kind that models are loaded from."""
 
 import json
+import pickle
 import struct
 import sys
+import zipfile
 from pathlib import Path
 
 import jax
@@ -63,6 +65,20 @@ def graph(state):
     return graph_def
 
 
+def _packed(path):
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.write(path.with_name("a.pth"), "models/a.pth")
+        archive.writestr("models/README.txt", "text")
+
+
+def _normed(state):
+    """Returns a state with the factors of PyTorch's weight norm in place of kernels."""
+    kernels = {k: v for k, v in state.items() if v.ndim == 4 and "mean" not in k}
+    norms = {f"{k}_g": np.ones((len(v), 1, 1, 1), np.float32) for k, v in kernels.items()}
+    factors = {f"{k}_v": v for k, v in kernels.items()} | norms
+    return {k: v for k, v in state.items() if k not in kernels} | factors
+
+
 def pickled(state):
     """Returns the pickle of a state of PyTorch, and its storages."""
     tensors = {k: pickles.tensor(str(i), array) for i, (k, array) in enumerate(state.items())}
@@ -94,7 +110,12 @@ def sound(folder):
         "keras.h5": _written(folder, "a.h5", _h5),
         "graph.pb": graph(foreign.to_state(fsrcnn.module, fsrcnn.params)).SerializeToString(),
         "forest.safetensors": _written(folder, "f.safetensors", small_forest().save),
+        "numpy.pkl": pickle.dumps({"epoch": 3, "params": state}),
+        "packed.zip": _written(folder, "p.zip", _packed),
     }
+    edsr = model("edsr", 2, channels=3, blocks=1, mean=(0.5, 0.4, 0.3))
+    training = {"g": _normed(foreign.to_state(edsr.module, edsr.params)), "d": [state, 7]}
+    files["training.pth"] = _written(folder, "t.pth", lambda p: pickles.write_tree(p, training))
     for name, network in {"compact": "compact", "rrdb": "rrdb x2"}.items():
         path, _ = ncnn_files.write(folder / f"{name}.param", network)
         weights = path.with_suffix(".bin")

@@ -4,6 +4,8 @@ import pickle
 import struct
 import zipfile
 
+import numpy as np
+
 from kdgan_jax.formats import pytorch
 
 
@@ -57,3 +59,23 @@ def write_stream(path, pickled, storages, sizes=None):
         for key, data in storages.items():
             file.write(struct.pack("<q", (sizes or {}).get(key, len(data) // 4)) + data)
     return path
+
+
+def tree(root, storages):
+    """Returns the opcodes of nested containers with arrays as tensors; fills `storages`."""
+    if isinstance(root, dict):
+        return b"}(" + b"".join(plain(k) + tree(v, storages) for k, v in root.items()) + b"u"
+    if isinstance(root, list):
+        return b"](" + b"".join(tree(v, storages) for v in root) + b"e"
+    if not isinstance(root, np.ndarray):
+        return plain(root)
+    kinds = {"f4": "Float", "f8": "Double", "i1": "Char", "i4": "Int"}
+    key, array = str(len(storages)), np.asarray(root, order="C")
+    storages[key] = array.tobytes()
+    return tensor(key, array, kind=f"{kinds[array.dtype.str[1:]]}Storage")
+
+
+def write_tree(path, root, write=write_zip):
+    """Writes nested containers with arrays as a PyTorch file."""
+    storages = {}
+    return write(path, tree(root, storages), storages)

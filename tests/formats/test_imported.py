@@ -1,8 +1,13 @@
 import functools
 import json
+import logging
+import re
 
 import jax
+import jax.numpy as jnp
+import networks
 import numpy as np
+import pickles
 import pytest
 import refusals
 from safetensors.numpy import save_file
@@ -54,7 +59,7 @@ def test_published_files_have_their_measured_figure_on_set5(shared, file):
 
 def test_every_file_is_a_known_one(shared):
     # Each is detected and converted in tests/models.
-    paths = [p for p in (shared / "weights").iterdir() if p.suffix in imported.READERS]
+    paths = [path for path in (shared / "weights").iterdir() if imported.is_model(path)]
     assert {sha256(path) for path in paths} == set(published.FILES)
     espcn = imported.load(shared / "weights" / "espcn_x4.pb")
     assert espcn.about["title"] == "ESPCN"
@@ -104,8 +109,109 @@ def test_files_of_no_known_architecture_are_refused(tmp_path):
     save_file({"a.weight": np.zeros((3, 2), np.float32)}, path)
     refused(path, "1 entries", "a.weight (3, 2)", "imdn")
     refusals.refused(functools.partial(imported.load, architecture="imdn"), path, "imdn")
-    (tmp_path / "x.onnx").write_bytes(b"1")
-    refused(tmp_path / "x.onnx", ".onnx")
+
+
+def changed(name, change, **kwargs):
+    """Returns the entries of a small network with some of them replaced, or left out if None."""
+    state = networks.state(0, name, **kwargs)
+    return {k: v for k, v in (state | change(state)).items() if v is not None}
+
+
+def one_channel(state):
+    return {
+        "body.0.weight": state["body.0.weight"][:, :1],
+        "body.4.weight": zeros_like(16, 2, 3, 3),
+    }
+
+
+def zeros_like(*shape):
+    return np.zeros(shape, np.float32)
+
+
+RRDB = {"channels": 4, "blocks": 1, "growth": 2, "unshuffle": 1}
+BATCH_NORM = {f"body.0.bn.{kind}": zeros_like(2) for kind in ("weight", "bias", "running_mean")}
+REFUSED = {
+    "one channel": (
+        lambda: changed("compact", one_channel) | {"body.4.bias": zeros_like(16)},
+        ["compact, but takes 1 channel at body.0.weight, needed 3"],
+    ),
+    "four channels": (
+        lambda: changed("rrdb", lambda s: {"conv_first.weight": zeros_like(4, 4, 3, 3)}, **RRDB),
+        ["rrdb, but takes 4 channels at conv_first.weight, needed 3"],
+    ),
+    "one layer less": (
+        lambda: changed("compact", lambda s: {"body.2.weight": None}),
+        ["compact, but lacks body.2.weight"],
+    ),
+    "the first half": (
+        lambda: changed("compact", lambda s: {"body.4.weight": None, "body.4.bias": None}),
+        ["compact, but lacks body.4.bias, body.4.weight"],
+    ),
+    "one layer more": (
+        lambda: networks.state() | {"body.9.weight": zeros_like(2)},
+        ["compact, but body.4.bias is (48,), needed (2,)"],
+    ),
+    "other layers": (
+        lambda: networks.state() | BATCH_NORM,
+        ["compact, but has body.0.bn.", "which it lacks"],
+    ),
+    "the first half of another": (
+        lambda: changed("rrdb", lambda s: {k: None for k in s if re.match("conv_[^f]", k)}, **RRDB),
+        ["rrdb, but lacks conv_"],
+    ),
+    "whole numbers": (
+        lambda: {k: v.astype(np.int8) for k, v in networks.state().items()},
+        ["'net.body.0.bias'", "int8", "quantised"],
+    ),
+    "whole numbers of another network": (
+        lambda: {f"layer{i}.qweight": np.zeros((2, 2), np.int32) for i in range(3)},
+        ["'net.layer0.qweight'", "int32", "quantised"],
+    ),
+    "not a number": (
+        lambda: changed("compact", lambda s: {"body.2.bias": np.float32([1, np.nan])}),
+        ["'net.body.2.bias'", "1 of 2", "nan"],
+    ),
+    "infinite in float32": (
+        lambda: changed("compact", lambda s: {"body.2.bias": np.float64([1e300, 1])}),
+        ["'net.body.2.bias'", "1 of 2", "inf"],
+    ),
+    "a norm of nothing": (
+        lambda: (
+            networks.state()
+            | {"body.4.weight_g": np.ones((48, 1, 1, 1), np.float32)}
+            | {"body.4.weight_v": zeros_like(48, 2, 3, 3)}
+        ),
+        ["'body.4.weight'", "nan"],
+    ),
+}
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_the_first_difference_is_named(tmp_path, name):
+    entries, facts = REFUSED[name]
+    made = {k: v for k, v in entries().items() if f"{k}_g" not in entries()}
+    save_file({f"net.{k}": np.ascontiguousarray(v) for k, v in made.items()}, tmp_path / "a")
+    refused(tmp_path / "a", *facts)
+    refusals.refused(kdgan_jax.load, tmp_path / "a", *facts)
+
+
+def test_a_quantised_tensor_and_small_floats_are_refused(tmp_path):
+    array = np.zeros((2, 2), np.int8)
+    state = {"a.weight": pickles.tensor("0", array, kind="QInt8Storage")}
+    pickles.write_zip(tmp_path / "a.pth", pickles.dictionary(state), {"0": array.tobytes()})
+    refused(tmp_path / "a.pth", "'a.weight'", "int8", "quantised")
+    header = {"a": {"dtype": "F8_E4M3", "shape": [2], "data_offsets": [0, 2]}}
+    line = json.dumps(header).encode()
+    (tmp_path / "b").write_bytes(len(line).to_bytes(8, "little") + line + bytes(2))
+    refused(tmp_path / "b", "'a'", "F8_E4M3", "quantised")
+
+
+def test_bfloat16_is_read_from_safetensors(tmp_path):
+    state = {k: v.astype(jnp.bfloat16) for k, v in networks.state().items()}
+    save_file(state, tmp_path / "a")
+    model = imported.load(tmp_path / "a")
+    for name, array in foreign.to_state(model.module, model.params).items():
+        np.testing.assert_array_equal(array, state[name].astype(np.float32))
 
 
 @pytest.mark.parametrize("kwargs", [{}, {"residual_scale": 0.1}, {"image_range": 255.0}])
@@ -131,3 +237,63 @@ def test_a_network_with_more_parts_is_refused(tmp_path):
     save_file(state | more, tmp_path / "more.safetensors")
     facts = "imdn", f"5 of its {len(state) + 5}", "gate0.weight, gate1.weight, gate2.weight, ..."
     refused(tmp_path / "more.safetensors", *facts)
+
+
+@pytest.mark.parametrize(
+    ("name", "fact", "asked", "scale", "guess"),
+    [
+        ("a.pth", {}, None, 2, "x2; x3"),
+        ("a.pth", {}, 3, 3, ""),
+        ("3x_photo.pth", {}, None, 3, "x3; x2"),
+        ("photo_X3.pth", {}, None, 3, "x3; x2"),
+        ("a.pth", {"opt": {"scale": 3}}, None, 3, "x3; x2"),
+        ("3x.pth", {"scale": 2}, 3, 3, ""),
+    ],
+)
+def test_a_scale_that_a_file_leaves_open_is_guessed_aloud(
+    tmp_path, caplog, name, fact, asked, scale, guess
+):
+    caplog.set_level(logging.INFO)
+    state = networks.state(0, "rrdb", 2, **RRDB)
+    pickles.write_tree(tmp_path / name, {"params": state} | fact)
+    model = imported.load(tmp_path / name, scale=asked)
+    assert (model.scale, model.about.get("guess", "")[:6]) == (scale, guess)
+    assert (f"{name}: a guess: {guess}" in caplog.text) == bool(guess)
+
+
+@pytest.mark.parametrize(
+    ("name", "fact", "options", "slope", "guess"),
+    [
+        ("a.pth", {}, "", 0.0, "ReLU; LeakyReLU"),
+        ("a_leakyrelu.pth", {}, "", 0.1, "LeakyReLU; ReLU"),
+        ("a.pth", {"network": {"act_type": "leakyrelu"}}, "", 0.1, "LeakyReLU; ReLU"),
+        ("a.pth", {}, ":slope=0.2", 0.2, ""),
+    ],
+)
+def test_slopes_that_a_file_leaves_open_are_guessed_aloud(
+    tmp_path, photo, name, fact, options, slope, guess
+):
+    state = networks.state(0, "compact", 4, **networks.TINY)
+    plain = {k: v for k, v in state.items() if v.ndim == 4 or "bias" in k}
+    pickles.write_tree(tmp_path / name, {"params": plain} | fact)
+    model = Model.of(imported.load(tmp_path / name, f"compact{options}"))
+    assert (model.kwargs["slope"], model.about.get("guess", "")[: len(guess)]) == (slope, guess)
+    assert bool(guess) == ("guess" in model.about)
+    slopes = {k: np.full_like(v, slope) for k, v in state.items() if k not in plain}
+    pickles.write_tree(tmp_path / "same.pth", state | slopes)
+    same = kdgan_jax.load(tmp_path / "same.pth")
+    np.testing.assert_allclose(model.predict(photo[:9, :8]), same.predict(photo[:9, :8]), atol=1e-6)
+    foreign.save(tmp_path / "again", model)
+    assert imported.load(tmp_path / "again", "compact:slope=0.5").kwargs["slope"] == 0.5
+
+
+def test_plain_colours_tell_what_a_trained_file_leaves_open(tmp_path):
+    # To the enlarged picture, 0.1 is added, and one leaky slope of -1, which ReLU makes 0.
+    state = networks.state(0, "compact", 2, channels=3, depth=0)
+    state = {k: np.zeros_like(v) for k, v in state.items() if k != "body.1.weight"}
+    state["body.0.bias"] -= 1
+    state["body.2.weight"][:, 0, 1, 1] = 1
+    state["body.2.bias"] += 0.1
+    save_file(state, tmp_path / "a")
+    model = imported.load(tmp_path / "a")
+    assert (model.kwargs["slope"], model.about["guess"][:9]) == (0.1, "LeakyReLU")

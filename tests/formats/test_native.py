@@ -120,6 +120,11 @@ KEY = "Conv_0/conv/kernel"
             ["'Conv_0/conv/bias'", "int16", "needed float32"],
         ),
         (lambda e: e | {KEY: e[KEY][:1]}, [KEY, "(1, 3, 3, 8)", "(3, 3, 3, 8)"]),
+        (lambda e: e | {KEY: e[KEY] * np.float32(np.inf)}, [KEY, "216 of 216", "inf"]),
+        (
+            lambda e: {k: (v * (np.nan if k == KEY else 1)).astype("f2") for k, v in e.items()},
+            [KEY, "216 of 216", "nan"],
+        ),
     ],
 )
 def test_entries_that_do_not_fit_are_refused(file, change, facts):

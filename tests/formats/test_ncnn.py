@@ -5,7 +5,7 @@ import pytest
 import refusals
 from ncnn_files import FLOATS, HALVES, INT8, NETWORKS, SCALED, TABLE, write
 
-from kdgan_jax.formats import foreign, ncnn
+from kdgan_jax.formats import foreign, ncnn, search
 
 refused = functools.partial(refusals.refused, ncnn.read)
 
@@ -28,7 +28,8 @@ def test_weights_get_pytorchs_keys(tmp_path, network, flag, fused):
     assert weights.keys() == state.keys()
     for key, array in weights.items():
         np.testing.assert_array_equal(array, state[key].astype(np.float32), strict=True)
-    assert foreign.detect(weights) == NETWORKS[network]
+    claims = [claim[1:] for claim in search.claims(foreign.shapes_of(weights))]
+    assert claims == [NETWORKS[network]]
 
 
 def test_a_missing_file_is_named(tmp_path):

@@ -20,8 +20,8 @@ both_formats = pytest.mark.parametrize("write", [write_zip, write_stream])
 refused = functools.partial(refusals.refused, pytorch.read)
 
 
-def check(weights):
-    assert list(weights) == ["conv.weight", "conv.bias"]
+def check(weights, prefix=""):
+    assert list(weights) == [f"{prefix}conv.weight", f"{prefix}conv.bias"]
     for array, expected in zip(weights.values(), (KERNEL, BIAS), strict=True):
         np.testing.assert_array_equal(array, expected, strict=True)
 
@@ -35,23 +35,44 @@ def module(parameters, parts=()):
 
 PARAMETER = named("torch.nn.parameter", "Parameter")
 LAYER = {"weight": call(PARAMETER, tensor("0", KERNEL)), "bias": tensor("1", BIAS)}
+OBJECT = call(named("some.package", "Average")) + dictionary({"shadow": dictionary(STATE)}) + b"b"
+# By the prefix of names, what surrounds the weights.
 STATES = {
-    "plain": dictionary(STATE),
-    "params": dictionary({"params": dictionary(STATE)}),
-    "training": dictionary({"epoch": plain(3), "state_dict": dictionary(STATE), "lr": plain(0.1)}),
-    "average": dictionary({"params": dictionary({}), "params_ema": dictionary(STATE)}),
-    "nested": dictionary({"model": dictionary({"state_dict": dictionary(STATE)})}),
-    "parallel": dictionary({f"module.{k}": v for k, v in STATE.items()}),
-    "compiled": dictionary({f"_orig_mod.{k}": v for k, v in STATE.items()}),
-    "both": dictionary({f"module._orig_mod.{k}": v for k, v in STATE.items()}),
-    "module": dictionary({"epoch": plain(50), "model": module({}, {"conv": module(LAYER)})}),
+    "": dictionary(STATE),
+    "params.": dictionary({"params": dictionary(STATE)}),
+    "state_dict.": dictionary({"epoch": plain(3), "state_dict": dictionary(STATE)}),
+    "a.module.": dictionary({"a": dictionary({f"module.{k}": v for k, v in STATE.items()})}),
+    "model.": dictionary({"epoch": plain(50), "model": module({}, {"conv": module(LAYER)})}),
+    "1.": b"(" + plain(3) + dictionary(STATE) + b"t",
+    "list.0.": dictionary({"list": b"](" + dictionary(STATE) + plain([7] * 9) + b"e"}),
+    "ema.shadow.": dictionary({"ema": OBJECT}),
+    "other.": dictionary(
+        {"other": call(named("some.package", "Dict")) + dictionary(STATE)[1:]},
+    ),
 }
 
 
 @both_formats
-@pytest.mark.parametrize("name", STATES)
-def test_weights_are_read_without_what_surrounds_them(tmp_path, write, name):
-    check(pytorch.read(write(tmp_path / "a.pth", STATES[name], STORAGES)))
+@pytest.mark.parametrize("prefix", STATES)
+def test_weights_are_read_from_whatever_surrounds_them(tmp_path, write, prefix):
+    check(pytorch.read(write(tmp_path / "a.pth", STATES[prefix], STORAGES)), prefix)
+
+
+def test_numbers_that_tell_how_to_read_weights_are_kept(tmp_path):
+    more = {"scale": plain(3), "act_type": plain("relu"), "epoch": plain(7), "act": plain([1])}
+    path = write_zip(tmp_path / "a.pth", dictionary(STATE | more), STORAGES)
+    facts = {name: array for name, array in pytorch.read(path).items() if array.ndim == 0}
+    assert facts == {"scale": 3, "act_type": "relu"}
+
+
+@pytest.mark.parametrize("protocol", [2, 3, 4, 5])
+def test_a_pickle_of_numpys_arrays_is_read(tmp_path, protocol):
+    state = {"conv.weight": np.asfortranarray(KERNEL), "conv.bias": BIAS.astype(">f4")}
+    (tmp_path / "a.pkl").write_bytes(pickle.dumps({"params": state, "a": [None]}, protocol))
+    check(pytorch.read(tmp_path / "a.pkl"), "params.")
+    objects = {"a": np.array([print, KERNEL], object)}
+    (tmp_path / "b.pkl").write_bytes(pickle.dumps(objects, protocol))
+    refused(tmp_path / "b.pkl", "'O")
 
 
 @pytest.mark.parametrize(
@@ -196,9 +217,9 @@ def test_other_files_are_refused(tmp_path, data):
 
 def test_published_files_are_read(shared):
     weights = pytorch.read(shared / "weights" / "vdsr.pth")  # a stream with a saved module
-    assert weights["residual_layer.17.conv.weight"].shape == (64, 64, 3, 3)
+    assert weights["model.residual_layer.17.conv.weight"].shape == (64, 64, 3, 3)
     assert len(weights) == 20
     weights = pytorch.read(shared / "weights" / "imdn_x4.pth")  # with a prefix
     assert sum(array.size for array in weights.values()) == 715_176
-    assert "fea_conv.weight" in weights
+    assert "module.fea_conv.weight" in weights
     assert all(np.isfinite(array).all() for array in weights.values())

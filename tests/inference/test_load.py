@@ -111,6 +111,16 @@ def test_altered_checkpoint_is_refused(copy):
         load(path.parent)
 
 
+def test_a_checkpoint_with_numbers_that_are_not_finite_is_refused(run, tmp_path):
+    items = jax.tree.map(np.copy, run[1]["b", 2])
+    items["ema"]["Conv_1"]["conv"]["bias"][1] = np.nan
+    meta = checkpoint.meta(run[0] / "checkpoints/b/2")
+    folder = checkpoint.save(tmp_path / "checkpoints/b", 2, items, meta)
+    with pytest.raises(UserError, match=f"{folder}: entry 'Conv_1/conv/bias' has 1 of 4 .*nan"):
+        load(folder)
+    equal(load(f"{folder}:raw").params, items["generator.params"])
+
+
 @pytest.mark.parametrize(
     ("path", "facts"),
     [

@@ -70,13 +70,14 @@ KNOWN = {
             {"image_range": 255.0, "scale": 2, "channels": 256, "residual_scale": 0.1},
         ),
         recorded={"edsr_x4": {"channels": 8, "blocks": 2, "image_range": 255.0}},
+        unsaid=frozenset({"mean"}),
     ),
     "compact": Architecture(
         # realesr-animevideov3 and realesr-general-x4v3
         {621_424: {"channels": 64, "depth": 16}, 1_213_296: {"channels": 64, "depth": 32}},
-        states=({"depth": 3}, {"scale": 3, "channels": 4, "depth": 0}, {"scale": 2}),
+        states=({"depth": 3}, {"scale": 3, "channels": 4, "depth": 0}, {"scale": 1}),
         recorded={"compact_x4": {"channels": 8, "depth": 3}},
-        unsaid=frozenset({"branches"}),
+        unsaid=frozenset({"branches", "slope"}),
     ),
     "fsrcnn": Architecture(
         {9_169: {}, 2_006: FSRCNN_S},

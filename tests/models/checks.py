@@ -15,7 +15,7 @@ import numpy as np
 from conftest import HASTE, TINY
 
 from kdgan_jax import models
-from kdgan_jax.formats import foreign
+from kdgan_jax.formats import foreign, search
 from kdgan_jax.inference import tiles
 
 SIZE = 17, 23  # of images, unless a check needs another size
@@ -37,7 +37,7 @@ def compiled(function, options=None):
 
 
 def generator(name, scale=4, **kwargs):
-    """Returns the generator with these arguments, as `foreign.detect` returns them."""
+    """Returns the generator with these arguments, as `search.claims` returns them."""
     return models.generator(name, kwargs, scale)
 
 
@@ -116,12 +116,17 @@ def assert_radius(name, scale=4, **kwargs):
     return radius
 
 
+def claims(state):
+    """Returns (name, arguments) of each architecture that claims a whole state."""
+    return [c[1:] for c in search.claims(foreign.shapes_of(state)) if not c.prefix]
+
+
 def restore(state, scale=None):
     """Returns (name, module, parameters) of a state; each of its entries must be used.
 
     If it serves several scales, entries that another scale uses count as used.
     """
-    name, arguments = foreign.detect(state)
+    (name, arguments), *_ = claims(state)
     detected = generator(name, **arguments)
     entries, restored = {}, {}
     for each in getattr(detected, "serves_scales", (detected.scale,)):

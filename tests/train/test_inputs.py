@@ -4,6 +4,7 @@ import dataclasses
 
 import pytest
 from described import loss, phase_config
+from PIL import Image
 
 from kdgan_jax.config.settings import DataConfig, LoopConfig, RunConfig, Spec, TeacherConfig
 from kdgan_jax.runtime.errors import UserError
@@ -24,8 +25,22 @@ def test_a_damaged_list_of_models_is_refused(tmp_path, text):
         inputs.record_models(tmp_path / "given.json", {})
 
 
-def run_of(*phases):
-    return RunConfig(0, 4, 1, phases, DataConfig(), LoopConfig())
+def run_of(*phases, data=None):
+    return RunConfig(0, 4, 1, phases, data or DataConfig(), LoopConfig())
+
+
+def test_no_photo_to_train_on_shows_what_a_held_out_one_shows(tmp_path, photo, caplog):
+    for i in range(9):
+        image = Image.fromarray(photo[i // 3 * 100 :, i % 3 * 150 :][:96, :96])
+        image.save(tmp_path / f"{i}.png")
+        image.resize((48, 48)).save(tmp_path / f"{i}small.png")
+    run = run_of(phase_config("student", hr_patch=32), data=DataConfig(str(tmp_path), 2))
+    (_, photos), again = inputs.photos(run), inputs.photos(run)[1]
+    assert photos == again
+    held_out = {photo.name[0] for photo in photos.holdout}
+    names = {f"{i}{end}" for i in range(9) if str(i) not in held_out for end in ("", "small")}
+    assert {photo.name for photo in photos.train} == names
+    assert "photos leave training" in caplog.text
 
 
 def teacher(**options):

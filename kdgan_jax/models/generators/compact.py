@@ -8,6 +8,9 @@ have 64 channels and a depth of 16 (realesr-animevideov3, 621,424 parameters) or
 """
 
 import math
+import re
+from collections.abc import Mapping
+from typing import TypeVar
 
 import flax.linen as nn
 import jax.numpy as jnp
@@ -17,6 +20,8 @@ from jax.typing import DTypeLike
 from kdgan_jax.models.blocks.layers import BranchConv, Conv, PReLU, nearest, pixel_shuffle, tap
 from kdgan_jax.models.types import Arguments, Features, Params, Shapes
 
+Value = TypeVar("Value")
+LARGEST = 2**16  # number of a layer
 LAST_GAIN = 0.01  # initial variance of the last convolution, relative to the others
 
 
@@ -24,17 +29,21 @@ class Compact(nn.Module):
     """Maps RGB in [0, 1] to RGB.
 
     Attributes:
-      scale: upscaling factor: 2, 3 or 4.
+      scale: upscaling factor: 1, 2, 3 or 4.
       channels: channels of every hidden layer.
       depth: convolutions between the first and the last; `num_conv` in Real-ESRGAN.
       branches: train each convolution as a sum of branches, which `fold` merges.
+      slope: that of a leaky ReLU for all channels, 0 for ReLU; None learns slopes (PReLU).
       dtype: dtype in which convolutions compute; the result is float32.
     """
+
+    scales = 1, 2, 3, 4
 
     scale: int = 4
     channels: int = 24
     depth: int = 4
     branches: bool = False
+    slope: float | None = None
     dtype: DTypeLike = jnp.float32
 
     @property
@@ -49,7 +58,8 @@ class Compact(nn.Module):
         x = lr
         features: Features = {}
         for i in range(self.depth + 1):
-            x = PReLU()(conv(self.channels, dtype=self.dtype)(x))
+            x = conv(self.channels, dtype=self.dtype)(x)
+            x = PReLU()(x) if self.slope is None else nn.leaky_relu(x, self.slope)
             x = tap(self, features, f"conv{i + 1}", x)
         x = conv(3 * self.scale**2, gain=LAST_GAIN, dtype=self.dtype)(x)
         x = pixel_shuffle(x, self.scale).astype(jnp.float32)
@@ -67,7 +77,10 @@ class Compact(nn.Module):
         layers = [hidden] * (self.depth + 1) + [last]
         plain = {f"Conv_{i}": conv.fold(params[f"BranchConv_{i}"]) for i, conv in enumerate(layers)}
         slopes = {name: slope for name, slope in params.items() if name.startswith("PReLU_")}
-        return {"channels": self.channels, "depth": self.depth}, plain | slopes
+        arguments: Arguments = {"channels": self.channels, "depth": self.depth}
+        if self.slope is not None:
+            arguments["slope"] = self.slope
+        return arguments, plain | slopes
 
     @staticmethod
     def torch_key(key: str) -> str:
@@ -78,14 +91,29 @@ class Compact(nn.Module):
 
     @staticmethod
     def detect(shapes: Shapes) -> Arguments | None:
-        """Returns the arguments of the SRVGGNetCompact with these PyTorch shapes, or None."""
-        last = 2 * (len(shapes) // 3)  # a convolution has two entries, a PReLU one
-        names = {f"body.{i}.weight" for i in range(last + 1)}
-        names |= {f"body.{i}.bias" for i in range(0, last + 1, 2)}
-        if last < 2 or set(shapes) != names:
-            return None
+        """Returns the arguments of the SRVGGNetCompact with these PyTorch shapes, or None.
+
+        A file without slopes is assumed to be of a network with ReLUs (`readings`).
+        """
+        numbers = [re.fullmatch(r"body\.(\d+)\.(weight|bias)", name) for name in shapes]
+        last = max((int(match[1]) if match else LARGEST for match in numbers), default=0)
+        last += last % 2  # a file that was cut short may end in slopes
+        first = shapes["body.0.weight"]
+        if not 2 <= last < min(LARGEST, 2 * len(shapes)) or first[1] > 4:
+            return None  # perhaps a block of another network, which takes no picture
+        outputs = shapes.get(f"body.{last}.weight", (16 * first[1],))[0]
         return {
-            "scale": math.isqrt(shapes[f"body.{last}.weight"][0] // 3),
-            "channels": shapes["body.0.weight"][0],
+            "scale": math.isqrt(outputs // first[1]),
+            "channels": first[0],
             "depth": last // 2 - 1,
-        }
+        } | ({} if "body.1.weight" in shapes else {"slope": 0.0})
+
+    @staticmethod
+    def readings(
+        arguments: Arguments, entries: Mapping[str, Value]
+    ) -> dict[str, tuple[Arguments, dict[str, Value]]]:
+        """Returns what a file may mean: without slopes, Real-ESRGAN's ReLU or its leaky ReLU."""
+        slopes = {"ReLU": 0.0, "LeakyReLU": 0.1} if "slope" in arguments else {}
+        named = dict(entries)
+        several = {word: (arguments | {"slope": slope}, named) for word, slope in slopes.items()}
+        return several or {"": (arguments, named)}

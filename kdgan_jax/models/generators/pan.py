@@ -3,6 +3,9 @@
 Zhao, Kong, He, Qiao, Dong, "Efficient Image Super-Resolution Using Pixel Attention", ECCVW 2020.
 """
 
+from collections.abc import Mapping
+from typing import TypeVar
+
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
@@ -10,6 +13,8 @@ from jax import Array
 
 from kdgan_jax.models.blocks.layers import nearest, tap, torch_conv, upscaling_steps
 from kdgan_jax.models.types import Arguments, Features, Shapes
+
+Value = TypeVar("Value")
 
 
 def _leaky(x: Array) -> Array:
@@ -63,11 +68,6 @@ class PAN(nn.Module):
         """LR pixels that one output pixel depends on, on each side."""
         return 2 * self.blocks + 4  # head, blocks, end of the trunk; all that follows adds two
 
-    @property
-    def serves_scales(self) -> tuple[int, ...]:
-        """Scales for which a file has the shapes of this network."""
-        return (4,) if self.scale == 4 else (2, 3)
-
     @nn.compact
     def __call__(self, lr: Array) -> tuple[Array, Features]:
         """Maps (B, h, w, 3) to ((B, h * scale, w * scale, 3), features at LR size)."""
@@ -87,7 +87,7 @@ class PAN(nn.Module):
     def detect(shapes: Shapes) -> Arguments | None:
         """Returns the arguments of the PAN with these PyTorch shapes, or None.
 
-        Files for x2 and x3 have the same shapes (`serves_scales`); x2 is assumed.
+        Files for x2 and x3 have the same shapes (`readings`); x2 is assumed.
         """
         needed = {"conv_first.weight", "upconv1.weight", "att1.conv.weight", "conv_last.weight"}
         if not needed | {"SCPA_trunk.0.PAConv.k2.weight"} <= shapes.keys():
@@ -98,3 +98,11 @@ class PAN(nn.Module):
             "last_channels": shapes["upconv1.weight"][0],
             "blocks": sum(name.endswith(".PAConv.k2.weight") for name in shapes),
         }
+
+    @staticmethod
+    def readings(
+        arguments: Arguments, entries: Mapping[str, Value]
+    ) -> dict[str, tuple[Arguments, dict[str, Value]]]:
+        """Returns what a file may mean: one enlarging step is by 2 or by 3."""
+        scales = (4,) if arguments["scale"] == 4 else (2, 3)
+        return {f"x{s}": (arguments | {"scale": s}, dict(entries)) for s in scales}

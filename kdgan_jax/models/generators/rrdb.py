@@ -24,17 +24,17 @@ RENAMED = {f"upconv{i}": f"conv_up{i}" for i in (1, 2, 3)}
 RENAMED |= {"trunk_conv": "conv_body", "HRconv": "conv_hr"}
 
 
-def modern_keys(state: Mapping[str, Value]) -> dict[str, Value]:
-    """Returns an RRDBNet's `state` with the names of BasicSR and Real-ESRGAN.
+def modern_keys(entries: Mapping[str, Value]) -> dict[str, Value]:
+    """Returns an RRDBNet's `entries` with the names of BasicSR and Real-ESRGAN.
 
     Two older namings are known: the first numbers the layers (`model.0`,
     `model.1.sub.0.RDB1.conv1.0`, `model.3`), the second is ESRGAN's later one
-    (`RRDB_trunk.0.RDB1.conv1`, `HRconv`). Any other state is returned unchanged.
+    (`RRDB_trunk.0.RDB1.conv1`, `HRconv`). Any other entries are returned unchanged.
     """
-    if not any(re.search(r"\bRDB1\.conv1\.", key) for key in state):
-        return dict(state)
-    # Every key starts with "model.", which a reader may already have removed as a prefix.
-    plain = {key.removeprefix("model."): value for key, value in state.items()}
+    if not any(re.search(r"\bRDB1\.conv1\.", key) for key in entries):
+        return dict(entries)
+    # Every key starts with "model.", unless that counts as the prefix of a wrapper.
+    plain = {key.removeprefix("model."): value for key, value in entries.items()}
     numbers = {int(m[1]) for key in plain if (m := re.fullmatch(r"(\d+)\.weight", key))}
     # Upscaling convolutions are numbers 3, 6 and so on; then conv_hr, an activation, conv_last.
     top = {str(n): f"conv_up{n // 3}" for n in numbers} | RENAMED
@@ -72,13 +72,15 @@ class RRDBNet(nn.Module):
     """Maps RGB in [0, 1] to RGB; 16,697,987 parameters at x4.
 
     Attributes:
-      scale: upscaling factor: 1, 2, 3, 4 or 8.
+      scale: upscaling factor: 1, 2, 3 or 4.
       channels: width.
       blocks: residual blocks of three dense blocks each; 23 as published, 6 in the anime model.
       growth: channels that each convolution of a dense block adds.
       unshuffle: side of the squares of input pixels that become channels. 0 is Real-ESRGAN's
         choice: 4 / scale at scales 1 and 2, so that the network inside always enlarges by 4.
     """
+
+    scales = 1, 2, 3, 4
 
     scale: int = 4
     channels: int = 64
@@ -96,11 +98,6 @@ class RRDBNet(nn.Module):
         """LR pixels that one output pixel depends on, on each side."""
         inside = 15 * self.blocks + 4  # first, end of the body; all after adds two
         return self.grid * inside + self.grid - 1
-
-    @property
-    def serves_scales(self) -> tuple[int, ...]:
-        """Scales for which a file has the shapes of this network."""
-        return (2, 3) if self.grid == 1 and self.scale in (2, 3) else (self.scale,)
 
     @nn.compact
     def __call__(self, lr: Array) -> tuple[Array, Features]:
@@ -129,24 +126,33 @@ class RRDBNet(nn.Module):
     def detect(shapes: Shapes) -> Arguments | None:
         """Returns the arguments of the RRDBNet with these PyTorch shapes, or None.
 
-        Names must be the modern ones. Files for x2 and x3 can have the same shapes
-        (`serves_scales`); x2 is assumed.
+        Files for x2 and x3 can have the same shapes (`readings`); x2 is assumed.
         """
-        inner = "body.0.rdb1.conv1.weight"
-        if not {"conv_first.weight", inner, "conv_body.weight", "conv_hr.weight"} <= set(shapes):
+        shapes = modern_keys(shapes)
+        first, inner, last = "conv_first.weight", "body.0.rdb1.conv1.weight", "conv_last.weight"
+        if not {first, inner, "conv_body.weight", "conv_hr.weight", last} <= set(shapes):
             return None
         numbers = {m[1] for key in shapes if (m := re.match(r"body\.(\d+)\.rdb3\.conv5\.w", key))}
         up = sum(re.fullmatch(r"conv_up\d\.weight", key) is not None for key in shapes)
-        grid = math.isqrt(shapes["conv_first.weight"][1] // 3)
-        if len(shapes) != 2 * (15 * len(numbers) + up + 4) or grid < 1 or 2**up % grid:
-            return None  # ESRGAN+ has more entries
+        grid = math.isqrt(shapes[first][1] // shapes[last][0])
+        if grid < 1 or 2**up % grid:
+            return None
         return {
             "scale": 2**up // grid,
-            "channels": shapes["conv_first.weight"][0],
+            "channels": shapes[first][0],
             "blocks": len(numbers),
             "growth": shapes[inner][0],
             "unshuffle": grid,
         }
+
+    @staticmethod
+    def readings(
+        arguments: Arguments, entries: Mapping[str, Value]
+    ) -> dict[str, tuple[Arguments, dict[str, Value]]]:
+        """Returns what a file may mean: one enlarging step is by 2, or in old files by 3."""
+        scales = (2, 3) if arguments["scale"] == 2 and arguments["unshuffle"] == 1 else ()
+        named = modern_keys(entries)
+        return {f"x{s}": (arguments | {"scale": s}, named) for s in scales or [arguments["scale"]]}
 
 
 def _unshuffle(x: Array, side: int) -> Array:
