@@ -96,7 +96,7 @@ def generator(
     Args:
       name: key of `GENERATORS`.
       kwargs: the module's arguments, except `scale` and `dtype`.
-      scale: upscaling factor, one of `SCALES`.
+      scale: upscaling factor, one of `SCALES`, or 1 for networks that restore.
       field: where the user wrote name and arguments, for messages.
       dtype: key of `DTYPES`: the dtype in which convolutions compute. Parameters, images and
         results are always float32.
@@ -105,7 +105,7 @@ def generator(
       UserError: the name, an argument, the scale or the dtype is unknown, or the architecture does
         not support it.
     """
-    if scale not in SCALES:
+    if scale not in (1, *SCALES):
         raise UserError(f"scale={scale} is not supported; choose one of {SCALES}")
     fixed: dict[str, Any] = {"scale": scale}
     compute_dtype = pick(DTYPES, dtype, "dtype")

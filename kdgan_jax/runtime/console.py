@@ -7,6 +7,7 @@ import logging
 import os
 import re
 import sys
+import threading
 import time
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -34,8 +35,17 @@ def setup() -> None:
         sys.stdout.reconfigure(errors="backslashreplace")  # as stderr does
     logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stderr, force=True)
     log.setLevel(logging.INFO)
+    threading.excepthook = _of_thread
     # When a disk is full, Orbax's tasks repeat the error at exit, with tracebacks.
     logging.getLogger("asyncio").setLevel(logging.CRITICAL)
+
+
+def _of_thread(failure: threading.ExceptHookArgs) -> None:
+    """Tells in one line that a thread cannot write, such as that of TensorBoard's events."""
+    if isinstance(failure.exc_value, OSError):
+        log.warning("%s", failure.exc_value)
+    else:
+        threading.__excepthook__(failure)
 
 
 class Progress:
