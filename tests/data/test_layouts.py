@@ -179,6 +179,18 @@ def test_kinds_and_folders_that_are_named_themselves(tmp_path, kind, place, has_
         assert (photo.hr is not None, photo.lr is not None) == (has_hr, has_lr)
 
 
+@pytest.mark.parametrize("name", ["0001x4.png", "*.png"])
+def test_files_in_a_folder_of_lr_need_a_kind(tmp_path, name):
+    lr(tmp_path, "LR_bicubic/X@/#x@.png")
+    path = tmp_path / "LR_bicubic/X4" / name
+    with pytest.raises(UserError) as caught:
+        sources.folder(path, 4)
+    for fact in tmp_path / "LR_bicubic/X4/000", "lr:", "hr:":
+        assert str(fact) in str(caught.value)
+    assert {photo.hr for photo in sources.folder(path, 4, "lr")[0]} == {None}
+    assert {photo.lr for photo in sources.folder(path, 4, "hr")[0]} == {None}
+
+
 def test_two_folders_of_any_names_are_pairs(tmp_path, monkeypatch):
     hr(tmp_path, "sharp: all/#.png", "data/HR/#.png")
     lr(tmp_path, "blurred/#.png", "LR_a/X@/#x@.png", "LR_b/X@/#x@.png", scales=[4, 2])

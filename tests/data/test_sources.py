@@ -123,6 +123,9 @@ def test_links_are_followed_once(tmp_path, small):
     (tmp_path / "set/d.png").symlink_to("b.png")
     assert names(sources.folder(tmp_path / "set", 4)[0]) == ["b", "c/a", "d"]
     assert names(sources.of_source(str(tmp_path / "set"), 4)[0]) == ["d", "c/a"]
+    (tmp_path / "pairs").mkdir()
+    (tmp_path / "pairs/HR").symlink_to(tmp_path / "set")
+    assert names(sources.folder(tmp_path / "pairs", 4)[0]) == ["b", "c/a", "d"]
 
 
 def test_files_patterns_and_the_home_folder_are_entries(tmp_path, small, monkeypatch):
