@@ -142,8 +142,7 @@ def _extract(path: Path, folder: Path) -> Path:
 
     try:
         with zipfile.ZipFile(path) as archive:
-            members = [m for m in archive.infolist() if not m.is_dir()]
-            members = [m for m in members if "__MACOSX" not in m.filename][:MOST_MEMBERS]
+            members = [m for m in archive.infolist() if not m.is_dir()][:MOST_MEMBERS]
             models = [m for m in members if kind(write(archive, m, HEAD)) not in ("", "zip")]
             if len(models) != 1:
                 names = ", ".join(m.filename[:60] for m in (models or members)[:4])

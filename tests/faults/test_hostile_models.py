@@ -61,6 +61,13 @@ FILES += ["forest.safetensors", "compact.param", "rrdb.param"]
 FILES += ["numpy.pkl", "packed.zip", "training.pth"]
 
 
+@pytest.mark.parametrize("kind", FILES)
+def test_a_sound_file_of_weights_is_read(tmp_path, sound, kind):
+    for name in {kind, kind.replace(".param", ".bin")}:
+        (tmp_path / name).write_bytes(sound[name])
+    assert Watch()(reader(kind), tmp_path / kind) == "read"
+
+
 @st.composite
 def headers(draw, sound):
     """Draws (name, bytes) of a safetensors file with an altered header."""

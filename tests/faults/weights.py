@@ -114,7 +114,8 @@ def sound(folder):
         "packed.zip": _written(folder, "p.zip", _packed),
     }
     edsr = model("edsr", 2, channels=3, blocks=1, mean=(0.5, 0.4, 0.3))
-    training = {"g": _normed(foreign.to_state(edsr.module, edsr.params)), "d": [state, 7]}
+    critic = {"conv0.weight": np.zeros((4, 3, 3, 3), np.float32)}
+    training = {"g": _normed(foreign.to_state(edsr.module, edsr.params)), "d": [critic, 7]}
     files["training.pth"] = _written(folder, "t.pth", lambda p: pickles.write_tree(p, training))
     for name, network in {"compact": "compact", "rrdb": "rrdb x2"}.items():
         path, _ = ncnn_files.write(folder / f"{name}.param", network)

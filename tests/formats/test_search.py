@@ -42,6 +42,7 @@ WRAPPERS = {
     "with moments of the same names": {"model": OURS, "optim": {"exp_avg": OTHERS}},
     "with a counter": under("module.", OURS) | {"n_averaged": np.asarray(7, np.int32)},
     "an average alone": {"params_ema": OURS},
+    "an average within": OTHERS | under("ema.module.", OURS),
 }
 
 
