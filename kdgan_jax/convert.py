@@ -1,6 +1,7 @@
 """Writes any model as one file, averages models, and exports weights under PyTorch's names.
 
 python -m kdgan_jax.convert SOURCE OUT.safetensors
+python -m kdgan_jax.convert --average runs/a runs/b OUT.safetensors
 python -m kdgan_jax.convert --interpolate runs/kd:distill runs/kd:adversarial 0.8 OUT.safetensors
 python -m kdgan_jax.convert runs/kd OUT.safetensors --pytorch
 python -m kdgan_jax.convert runs/kd OUT.safetensors --dtype=float16
@@ -38,20 +39,24 @@ def _parser() -> argparse.ArgumentParser:
         " SavedModel. PyTorch files are read without executing anything in them.",
     )
     add = parser.add_argument
-    add("paths", nargs="+", metavar="[SOURCE] OUT", help="the model to read, and the file to write")
+    add(
+        "paths",
+        nargs="+",
+        metavar="[SOURCE ...] OUT",
+        help="the model to read, or with --average several, and the file to write",
+    )
     add("--arch", help="the architecture of a published file; detected by default")
     add("--scale", type=int, help="the scale of a published file that serves several")
     add(
         "--interpolate",
         nargs=3,
         metavar=("A", "B", "T"),
-        help="instead of SOURCE: (1 - T) A + T B, for two models of one architecture",
+        help="instead of SOURCE: (1 - T) A + T B for models of one architecture, T from 0 to 1",
     )
     add(
         "--average",
-        nargs="+",
-        metavar="MODEL",
-        help="instead of SOURCE: the mean of several models",
+        action="store_true",
+        help="write the mean of the weights of several SOURCES, models of one architecture",
     )
     add("--pytorch", action="store_true", help="write weights under PyTorch's names, in its layout")
     add(
@@ -97,9 +102,18 @@ def _out(arguments: argparse.Namespace) -> Path:
     Raises:
       UserError: arguments do not fit together, or the file exists or cannot be created.
     """
-    mixes = bool(arguments.interpolate) + bool(arguments.average)
-    if mixes > 1 or len(arguments.paths) != (1 if mixes else 2):
-        raise UserError("give one of SOURCE, --interpolate and --average, and then OUT")
+    sources = len(arguments.paths) - 1
+    if arguments.interpolate and (arguments.average or sources):
+        raise UserError("--interpolate A B T takes its own two models; give them and OUT alone")
+    if arguments.average and sources < 2:
+        raise UserError("--average needs two models or more, and then OUT: --average A B OUT")
+    if not arguments.interpolate and not arguments.average and sources != 1:
+        raise UserError(
+            "give one SOURCE and OUT; for several models: --average A B OUT, or"
+            " --interpolate A B T OUT"
+        )
+    if sources != 1 and (arguments.arch or arguments.scale):
+        raise UserError("--arch and --scale are for a single SOURCE; leave them out")
     if arguments.pytorch and arguments.dtype != native.DTYPES[0]:
         raise UserError(f"--pytorch writes {native.DTYPES[0]}; leave out --dtype={arguments.dtype}")
     out = Path(arguments.paths[-1])
@@ -119,15 +133,17 @@ def _model(arguments: argparse.Namespace) -> Weights:
       UserError: a model cannot be read, models differ, or an argument does not apply.
     """
     if arguments.average:
-        return mix.average([load(path) for path in arguments.average])
+        return mix.average([load(path) for path in arguments.paths[:-1]])
     if arguments.interpolate:
         first, second, share = arguments.interpolate
         try:
             weight = float(share)
         except ValueError:
             weight = np.nan
-        if not np.isfinite(weight):
-            raise UserError(f"--interpolate: T={share!r} is not a number; 0 gives A, 1 gives B")
+        if not 0 <= weight <= 1:
+            raise UserError(
+                f"--interpolate: T={share!r} is no number from 0 to 1; 0 gives A, 1 gives B"
+            )
         return mix.average([load(first), load(second)], [1 - weight, weight])
     source = Path(arguments.paths[0])
     if imported.is_foreign(source):

@@ -1,4 +1,4 @@
-"""Lists the architectures and the published files, or compares measured with published results.
+"""Lists models: those of the package, in folders and to fetch; or compares with published results.
 
 python -m kdgan_jax.zoo [FOLDER ...] [--results=OUT ... [--seconds]]
 """
@@ -17,12 +17,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Prints the tables; returns 0."""
     parser = argparse.ArgumentParser(
         prog="kdgan zoo",
-        description="List the architectures and the known published files, with licences, sources"
-        " and the costs of those in FOLDERS. With --results, print measured beside published"
-        " results instead.",
+        description="List the models that come with the package, those in FOLDERS, with what cannot"
+        " be loaded and why, known ones to fetch, and the architectures. With --results, print"
+        " measured beside published results instead.",
     )
     add = parser.add_argument
-    add("folders", nargs="*", help="folders with published files, at any depth")
+    add("folders", nargs="*", help="folders with files of weights, at any depth")
     add(
         "--results",
         nargs="+",
@@ -42,16 +42,33 @@ def main(argv: Sequence[str] | None = None) -> int:
                 raise UserError(f"{folder}: no such folder")
         if arguments.seconds and not arguments.results:
             raise UserError("--seconds needs --results; give both")
-        paths = catalogue.find(folders)
         if arguments.results:
             results = [Path(name) for name in arguments.results]
-            tables = [catalogue.comparison(paths, results, arguments.seconds)]
+            paths = catalogue.find(folders)
+            print(catalogue.markdown(catalogue.comparison(paths, results, arguments.seconds)))
         else:
-            tables = [catalogue.architectures(), catalogue.published_files(paths)]
+            _list(folders)
     except UserError as error:
         leave(error)
-    print("\n\n".join(map(catalogue.markdown, tables)))
     return 0
+
+
+def _list(folders: list[Path]) -> None:
+    """Prints the tables, each as soon as it is made."""
+
+    def show(title: str, table: catalogue.Table) -> None:
+        if len(table) > 1:
+            print(f"{title}:\n\n{catalogue.markdown(table)}\n", flush=True)
+
+    show("With the package", catalogue.shipped())
+    names = ", ".join(map(str, folders))
+    found = catalogue.files(catalogue.candidates(folders))
+    show(f"In {names}", found.models)
+    show(f"Also in {names}", found.others)
+    if folders and not found.models[1:] + found.others[1:]:
+        print(f"In {names}: no file of weights\n")
+    show("To fetch, each under terms of its own", catalogue.to_fetch(found.digests))
+    show("Architectures", catalogue.architectures())
 
 
 if __name__ == "__main__":

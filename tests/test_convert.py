@@ -1,3 +1,4 @@
+import jax
 import numpy as np
 import pytest
 from safetensors.numpy import load_file
@@ -18,6 +19,10 @@ def refused(capsys, *arguments):
 
 def assert_same(a, b, photo):
     np.testing.assert_array_equal(a.upscale(photo[:16, :20]), b.upscale(photo[:16, :20]))
+
+
+def assert_same_weights(a, b):
+    jax.tree.map(np.testing.assert_array_equal, a.params, b.params)
 
 
 def test_a_run_becomes_one_file(tmp_path, smoke_run, photo):
@@ -46,14 +51,23 @@ def test_pytorchs_names_can_be_written_and_read(capsys, tmp_path, photo):
 def test_interpolation_and_average_are_means_of_weights(tmp_path):
     names = "student_x4", "student_gan_x4"
     convert.main(["--interpolate", *names, "0.25", str(tmp_path / "quarter.safetensors")])
-    convert.main([str(tmp_path / "mean.safetensors"), "--average", *names])
+    convert.main(["--average", *names, str(tmp_path / "mean.safetensors")])
+    convert.main(["--average", *names, names[0], str(tmp_path / "three.safetensors")])
     key = "Conv_0/conv/kernel"
-    quarter, mean = (
-        load_file(tmp_path / f"{name}.safetensors")[key] for name in ("quarter", "mean")
+    quarter, mean, three = (
+        load_file(tmp_path / f"{name}.safetensors")[key] for name in ("quarter", "mean", "three")
     )
     a, b = (kdgan_jax.load(name).params["Conv_0"]["conv"]["kernel"] for name in names)
     np.testing.assert_allclose(quarter, 0.75 * a + 0.25 * b, rtol=1e-5, atol=1e-7)
     np.testing.assert_allclose(mean, (a + b) / 2, rtol=1e-5, atol=1e-7)
+    np.testing.assert_allclose(three, (2 * a + b) / 3, rtol=1e-5, atol=1e-7)
+
+
+@pytest.mark.parametrize(("share", "of"), [("0", "student_x4"), ("1", "student_gan_x4")])
+def test_the_ends_of_an_interpolation_are_the_models(tmp_path, share, of):
+    out = tmp_path / "end.safetensors"
+    convert.main(["--interpolate", "student_x4", "student_gan_x4", share, str(out)])
+    assert_same_weights(kdgan_jax.load(out), kdgan_jax.load(of))
 
 
 @pytest.mark.parametrize(
@@ -65,9 +79,16 @@ def test_interpolation_and_average_are_means_of_weights(tmp_path):
         (["student_x4", "nowhere/OUT.safetensors"], "nowhere: no such folder"),
         (["student_x4", "taken.safetensors"], "taken.safetensors exists"),
         (["nowhere", "OUT.safetensors"], "nowhere: no such file or folder"),
-        (["--interpolate", "student_x4", "student_x4", "x", "OUT.safetensors"], "T='x'"),
+        *(
+            (["--interpolate", "student_x4", "student_x4", t, "OUT.safetensors"], f"T={t!r}")
+            for t in ("x", "nan", "inf", "-0.25", "1.5")
+        ),
+        (["--interpolate", "student_x4", "student_x4", "0", "RUN", "OUT.safetensors"], "OUT alone"),
+        (["--average", "--interpolate", "RUN", "RUN", "0", "OUT.safetensors"], "OUT alone"),
+        (["--average", "RUN", "OUT.safetensors"], "--average A B OUT"),
+        (["--average", "RUN", "RUN", "OUT.safetensors", "--scale=4"], "--scale"),
         (["student_x4", "OUT.safetensors", "--arch=edsr"], "--arch"),
-        (["--average", "student_x4", "RUN", "--", "OUT.safetensors"], "models differ"),
+        (["--average", "student_x4", "RUN", "OUT.safetensors"], "models differ"),
     ],
 )
 def test_wrong_arguments_are_one_line(capsys, tmp_path, smoke_run, monkeypatch, arguments, fact):

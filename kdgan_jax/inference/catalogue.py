@@ -1,11 +1,15 @@
-"""Tables of the architectures and of the published files, with costs and measured results."""
+"""Tables of models, of published files and of architectures, with costs and measured results."""
 
-from collections.abc import Sequence
+import re
+from collections import Counter
+from collections.abc import Collection, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 from kdgan_jax import models
 from kdgan_jax.formats import foreign, imported, published
 from kdgan_jax.inference import costs
+from kdgan_jax.inference.load import DEFAULT, SHIPPED, load
 from kdgan_jax.inference.model import Model
 from kdgan_jax.runtime.console import quiet
 from kdgan_jax.runtime.errors import UserError
@@ -14,6 +18,28 @@ from kdgan_jax.runtime.files import read_json, sha256
 Table = list[list[str]]  # rows of cells, with the titles first
 COSTS = ["parameters", "multi-adds", "receptive field (LR pixels)", "scales"]
 SCALE = 4  # of measured and published results
+NO_LICENCE = "none stated"
+PURPOSES = {
+    "photo_soft_x4": "real photos with blur, noise or JPEG; the default of upscale",
+    "realesr-general-x4v3": "the same, sharper and slower; a teacher",
+    "student_x4": "clean photos, near to the original",
+    "student_gan_x4": "clean photos, sharper",
+}
+# By these a file is meant to hold weights, whatever is in it.
+SUFFIXES = {
+    *(".safetensors", ".pth", ".pt", ".ckpt", ".bin", ".pkl", ".tar", ".zip", ".h5", ".keras"),
+    *(".pb", ".param", ".onnx", ".tflite", ".gguf", ".mlmodel", ".npz"),
+}
+
+
+def shipped() -> Table:
+    """Returns a row per model that comes with the package."""
+    table = [["model", "what for", *COSTS[:2], "licence"]]
+    for name in sorted(SHIPPED, key=lambda name: name != DEFAULT):
+        model = load(name)
+        purpose, licence = PURPOSES.get(name, "-"), model.about.get("licence", NO_LICENCE)
+        table.append([name, purpose, *_costs(model, [])[:2], licence])
+    return table
 
 
 def architectures() -> Table:
@@ -37,23 +63,90 @@ def _costs(model: Model, scales: Sequence[int]) -> list[str]:
     ]
 
 
+def candidates(folders: Sequence[Path]) -> list[Path]:
+    """Returns the files below `folders` that hold weights, by their content or their suffix.
+
+    Hidden ones are passed over, and the weights of ncnn, which belong to the .param beside them.
+    """
+    found = []
+    for folder in folders:
+        for path in sorted(folder.rglob("*")):
+            hidden = any(part.startswith(".") for part in path.relative_to(folder).parts)
+            if hidden or not path.is_file():
+                continue
+            if path.suffix == ".bin" and path.with_suffix(".param").is_file():
+                continue
+            if path.suffix.lower() in SUFFIXES or _holds_weights(path):
+                found.append(path)
+    return found
+
+
+def _holds_weights(path: Path) -> bool:
+    try:
+        return imported.is_model(path)
+    except UserError:  # it cannot be opened, and nothing says that it is a model
+        return False
+
+
 def find(folders: Sequence[Path]) -> dict[str, Path]:
     """Returns the files of weights below `folders` by the SHA-256 of their bytes."""
-    paths = [path for folder in folders for path in sorted(folder.rglob("*"))]
-    return {sha256(path): path for path in paths if imported.is_model(path)}
+    return {sha256(path): path for path in candidates(folders)}
 
 
-def published_files(paths: dict[str, Path]) -> Table:
-    """Returns a row per published file; costs only for those in `paths`, keyed by SHA-256."""
-    table = [["published network", *COSTS, "licence", "source", "here"]]
-    for digest, file in published.FILES.items():
-        path, cells = paths.get(digest), ["-"] * len(COSTS)
-        if path:
+class Files(NamedTuple):
+    """What is in files.
+
+    Attributes:
+      models: a row per file that can be loaded.
+      others: a row per file that cannot, with the reason.
+      digests: the SHA-256 of those that can, or of the published files that they are made of.
+    """
+
+    models: Table
+    others: Table
+    digests: set[str]
+
+
+def files(paths: Sequence[Path]) -> Files:
+    """Returns what is in the files at `paths`."""
+    found = Files([["file", "network", *COSTS, "licence"]], [["file", "cannot be loaded"]], set())
+    for path in paths:
+        try:
             with quiet():
-                model = Model.of(imported.load(path))
-            cells = _costs(model, getattr(model.module, "serves_scales", (model.scale,)))
-        table.append([file.title, *cells, file.licence, file.source, str(path or "-")])
+                model = load(path)
+        except UserError as error:
+            found.others.append([str(path), str(error).removeprefix(f"{path}: ")])
+            continue
+        found.digests.add(model.about.get("sha256", ""))
+        cells = _costs(model, getattr(model.module, "serves_scales", (model.scale,)))
+        title = model.about.get("title", model.name)
+        found.models.append([str(path), title, *cells, model.about.get("licence", NO_LICENCE)])
+    return found
+
+
+def to_fetch(found: Collection[str]) -> Table:
+    """Returns a row per known network whose files are neither `found` nor in the package.
+
+    `found` has files by their SHA-256.
+    """
+    table = [["network", "licence", "address"]]
+    known = published.FILES | published.FOR_PHOTOS
+    here = {*found, *(load(name).about.get("sha256") for name in SHIPPED)}
+    missing = Counter(
+        (file.title, file.licence, file.source)
+        for digest, file in known.items()
+        if digest not in here
+    )
+    for (title, licence, source), number in missing.items():
+        files = f" ({number} files)" if number > 1 else ""
+        table.append([title + files, licence, address(source)])
     return table
+
+
+def address(source: str) -> str:
+    """Returns the address of a `Published.source`, "OWNER/NAME@COMMIT", the last if it has two."""
+    name, commit = re.findall(r"([\w.-]+/[\w.-]+)(?:@(\w+))?", source)[-1]
+    return f"https://github.com/{name}" + (f"/tree/{commit}" if commit else "")
 
 
 def comparison(paths: dict[str, Path], results: Sequence[Path], timed: bool) -> Table:
@@ -76,7 +169,7 @@ def comparison(paths: dict[str, Path], results: Sequence[Path], timed: bool) -> 
             continue
         cells = [measured.get((path.stem, name), "-") for name in published.SETS]
         with quiet():
-            model = Model.of(imported.load(path, scale=SCALE))
+            model = load(path, scale=SCALE)
         seconds = [f"{costs.seconds_720p(model):.2g}"] if timed else []
         table.append([file.title, *cells, *_costs(model, [])[:2], *seconds])
         if file.figures:
@@ -111,4 +204,5 @@ def markdown(table: Table) -> str:
     """Returns a table as Markdown."""
     titles, *rows = table
     lines = [titles, ["---"] * len(titles), *rows]
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+    cells = [[cell.replace("|", "\\|") for cell in line] for line in lines]
+    return "\n".join(f"| {' | '.join(line)} |" for line in cells)
