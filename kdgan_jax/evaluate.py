@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 from kdgan_jax.baselines.interpolation import BASELINES
 from kdgan_jax.evaluation import plan
-from kdgan_jax.evaluation.metrics import METRICS
+from kdgan_jax.evaluation.metrics import DEFAULT, METRICS
 from kdgan_jax.evaluation.run import run
 from kdgan_jax.models import SCALES
 from kdgan_jax.runtime import console, devices, files
@@ -30,7 +30,7 @@ def _parser() -> argparse.ArgumentParser:
         help=f"separated by commas: {', '.join(BASELINES)}; forest (runs/forest) or forest:PATH; a"
         " run's workdir or checkpoint (runs/kd, runs/kd:control, runs/kd:distill; :raw takes the"
         " plain weights instead of their moving average); a file of weights, native or published."
-        " LABEL=PATH names a model in tables and pictures",
+        " A model is named by the end of its path; LABEL=PATH gives another name",
     )
     add(
         "--data",
@@ -50,8 +50,8 @@ def _parser() -> argparse.ArgumentParser:
     add("--scale", type=int, default=4, choices=SCALES, help="enlargement (default: %(default)s)")
     add(
         "--metrics",
-        help=f"separated by commas (default: all of {', '.join(METRICS)}); lpips_vgg takes most of"
-        " the time",
+        help=f"separated by commas, out of {', '.join(METRICS)} (default: {','.join(DEFAULT)});"
+        " lpips_vgg takes 20 times as long as lpips_alex",
     )
     add("--self_ensemble", action="store_true", help='add a "+" row for every trained model')
     add(
@@ -80,6 +80,11 @@ def _parser() -> argparse.ArgumentParser:
         action="store_true",
         help="keep each model's rows in OUT/rows, and reuse those that an earlier run left there",
     )
+    add(
+        "--save_images",
+        action="store_true",
+        help="write every model's image of every photo, as OUT/images/MODEL/SET/PHOTO.png",
+    )
     return parser
 
 
@@ -87,7 +92,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Measures what the arguments name; returns 0, or 1 if some sets failed."""
     arguments = _parser().parse_args(console.arguments(argv))
     console.setup()
-    devices.configure()
+    devices.configure(kept_from=0.1)  # LPIPS for a new size of photo takes less than a second
     try:
         request = plan.make(**vars(arguments))
     except UserError as error:

@@ -54,10 +54,8 @@ def measure(tmp_path, data, *more, code=0):
 
 def test_rows_are_the_models_in_order_each_trained_one_with_its_ensemble(results):
     rows = results["rows"]
-    models = [row["model"] for row in rows]
-    small = models[1]
-    assert models == ["bicubic", small, f"{small}+", "big", "big+"]
-    assert small.endswith("small.safetensors")
+    assert [row["model"] for row in rows] == ["bicubic", "small", "small+", "big", "big+"]
+    assert results["models"]["small"].endswith("models0/small.safetensors")
     params = [row["params"] for row in rows]
     assert params[0] == 0 < params[1] == params[2] < params[3] == params[4]
     costs = [row["multi_adds_720p"] for row in rows]
@@ -70,7 +68,9 @@ def test_figures_of_bicubic_are_those_of_the_metrics(results, per_image, folder)
     images = [np.asarray(Image.open(path)) for path in sorted(folder.iterdir())]
     rows = per_image["bicubic"]
     assert [row["image"] for row in rows] == ["0", "1"]
-    for name, metric in metrics.METRICS.items():
+    assert {r["lpips_vgg"] for r in rows} == {""}
+    for name in metrics.DEFAULT:
+        metric = metrics.METRICS[name]
         values = [metric(bicubic.upscale(bicubic.downscale(hr, 4), 4), hr, 4) for hr in images]
         np.testing.assert_allclose([float(row[name]) for row in rows], values, rtol=1e-12)
         np.testing.assert_allclose(results["rows"][0][name], np.mean(values), rtol=1e-12)
@@ -81,7 +81,7 @@ def test_comparisons_are_the_paired_differences(results, per_image):
     assert [(row["a"], row["b"], row["metric"]) for row in rows] == [
         (*pair, metric)
         for pair in (("big+", "big"), ("big", "bicubic"))
-        for metric in metrics.METRICS
+        for metric in metrics.DEFAULT
     ]
     for row in rows:
         a, b = (
@@ -143,8 +143,8 @@ def test_flat_photos_and_small_ones_are_measured_with_pictures(tmp_path, photo):
     rows = measure(tmp_path, f"{tmp_path}/flat,{tmp_path}/small", "--models=nearest,bicubic")
     assert [row["psnr_y"] == "inf" for row in rows] == [True, True, False, False]
     pictures = sorted(p.name for p in (tmp_path / "out").glob("*.png"))
-    small = [f"small_{name}.png" for name in ("gains", "sheet", "tradeoff")]
-    assert pictures == ["flat_sheet.png", "flat_tradeoff.png", *small]
+    small = [f"small_{name}.png" for name in ("gains", "sheet")]
+    assert pictures == ["flat_sheet.png", *small]
 
 
 @pytest.mark.parametrize("arguments", [["--models=bicubc"], ["--scale=5"], ["--crop=1"]])
@@ -156,3 +156,37 @@ def test_errors_are_one_line_and_2_before_anything_is_made(capsys, folder, tmp_p
     *_, line = capsys.readouterr().err.splitlines()
     assert arguments[0].partition("=")[2] in line
     assert not (tmp_path / "out").exists()
+
+
+def test_what_is_worse_than_bicubic_is_said_even_if_that_is_not_asked_for(folder, tmp_path):
+    for models, name in (("nearest", "nearest"), ("bicubic=nearest,x=bicubic", "bicubic")):
+        rows = measure(tmp_path, folder, f"--models={models}")
+        assert [row["model"] for row in rows] == [m.partition("=")[0] for m in models.split(",")]
+        hr = [np.asarray(Image.open(path)) for path in sorted(folder.iterdir())]
+        lr = [bicubic.downscale(image, 4) for image in hr]
+        floor = [metrics.psnr_y(bicubic.upscale(a, 4), b, 4) for a, b in zip(lr, hr, strict=True)]
+        sentence = f"{name} on tiny by {np.mean(floor) - rows[0]['psnr_y']:.2f} dB."
+        assert sentence in (tmp_path / "out/results.md").read_text()
+    with (tmp_path / "out/per_image.csv").open() as file:
+        assert {row["model"] for row in csv.DictReader(file)} == {"bicubic", "x"}
+
+
+@pytest.mark.parametrize("resume", [False, True])
+def test_images_of_all_models_and_photos_are_written_on_request(folder, tmp_path, resume):
+    deep = tmp_path / "set/a/b"
+    deep.mkdir(parents=True)
+    for path in folder.iterdir():
+        (deep / path.name).write_bytes(path.read_bytes())
+    more = ["--models=a/b:c=nearest,bicubic", "--save_images", *["--resume"] * resume]
+    for _ in range(2):
+        measure(tmp_path, tmp_path / "set", *more)
+        images = tmp_path / "out/images"
+        found = sorted(str(p.relative_to(images)) for p in images.rglob("*.png"))
+        assert found == [f"{m}/set/a/b/{n}.png" for m in ("a_b_c", "bicubic") for n in "01"]
+        hr = np.asarray(Image.open(folder / "1.png"))
+        expected = bicubic.upscale(bicubic.downscale(hr, 4), 4)
+        last = images / "bicubic/set/a/b/1.png"
+        np.testing.assert_array_equal(np.asarray(Image.open(last)), expected)
+        Image.fromarray(hr[:9]).save(last)  # another model's, that must not stay
+    measure(tmp_path, tmp_path / "set", "--models=nearest")
+    assert not (images / "nearest").exists()

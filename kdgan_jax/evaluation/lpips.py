@@ -7,7 +7,7 @@ here, equals LPIPS's own normalisation of [-1, 1].
 """
 
 import functools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
 import jax
@@ -52,20 +52,37 @@ NETWORKS = {
 }
 
 
-@jax.jit(static_argnames="net")
-def _row_means(params: Convolutions, heads: list[Array], pair: Array, net: str) -> list[Array]:
-    """Returns for each layer the weighted squared difference of a pair, averaged over rows: (h,).
+# Features are padded, so that comparing them is compiled for few sizes: to this many rows of the
+# image, and to whole windows of columns, as XLA itself does where it adds them up.
+ROWS, WINDOW = 256, 32
 
-    `pair` is (2, H, W, 3) float32 from 0 to 255.
+
+@jax.jit(static_argnames="net")
+def _features(params: Convolutions, image: Array, net: str) -> list[Array]:
+    """Returns the features of each layer, (h, w, C), with zeros around them.
+
+    `image` is (H, W, 3) float32 from 0 to 255.
     """
-    means = []
+    network = NETWORKS[net]
     with jax.default_matmul_precision("highest"):  # GPUs would round to 10 bits
-        layers = NETWORKS[net].features(params, pair / 255)
-    for x, head in zip(layers, heads, strict=True):
-        unit = x / (jnp.linalg.norm(x, axis=-1, keepdims=True) + 1e-10)
-        difference = jnp.square(unit[0] - unit[1])
-        means.append((difference * head.reshape(1, 1, -1)).sum(-1).mean(-1))
-    return means
+        layers = network.features(params, image[None] / 255)
+    padded = []
+    for (x,), stride in zip(layers, network.strides, strict=True):
+        height, width, _ = x.shape
+        rows, columns = -height % max(WINDOW, ROWS // stride), -width % WINDOW
+        left = columns // 2
+        padded.append(jnp.pad(x, [(0, rows), (left, columns - left), (0, 0)]))
+    return padded
+
+
+@jax.jit
+def _row_sums(heads: list[Array], ours: list[Array], theirs: list[Array]) -> list[Array]:
+    """Returns for each layer the weighted squared difference of two images' features, per row."""
+    sums = []
+    for *pair, head in zip(ours, theirs, heads, strict=True):
+        a, b = (x / (jnp.linalg.norm(x, axis=-1, keepdims=True) + 1e-10) for x in pair)
+        sums.append((jnp.square(a - b) * head.reshape(1, 1, -1)).sum((1, 2)))
+    return sums
 
 
 @functools.lru_cache(maxsize=len(NETWORKS))
@@ -102,6 +119,11 @@ def distance(sr: np.ndarray, hr: np.ndarray, net: str) -> float:
     Raises:
       UserError: an image is too small for the network, or the weights are not installed.
     """
+    return distances([sr], hr, net)[0]
+
+
+def distances(images: Sequence[np.ndarray], hr: np.ndarray, net: str) -> list[float]:
+    """Returns the LPIPS of each image to `hr`, whose features are computed once; see `distance`."""
     network = NETWORKS[net]
     height, width = hr.shape[:2]
     if min(height, width) < network.smallest:
@@ -110,12 +132,35 @@ def distance(sr: np.ndarray, hr: np.ndarray, net: str) -> float:
             f" {network.smallest} pixels"
         )
     params, heads = _weights(net)
-    layers: list[list[np.ndarray]] = [[] for _ in heads]
+    rows: list[list[list[np.ndarray]]] = [[[] for _ in heads] for _ in images]
     for strip in strips(height, width):
-        pair = np.stack([image[strip.start : strip.stop] for image in (sr, hr)])
-        means = _row_means(params, heads, jnp.asarray(pair, jnp.float32), net)
-        for layer, rows, stride in zip(layers, means, network.strides, strict=True):
-            begin = (strip.keep_from - strip.start) // stride
-            end = None if strip.keep_to == height else (strip.keep_to - strip.start) // stride
-            layer.append(np.asarray(rows)[begin:end])
-    return float(sum(np.concatenate(layer).mean(dtype=np.float64) for layer in layers))
+
+        def features(image: np.ndarray, strip: Strip = strip) -> list[Array]:
+            part = image[strip.start : strip.stop]
+            return _features(params, jnp.asarray(part, jnp.float32), net)
+
+        reference = features(hr)
+        for layers, image in zip(rows, images, strict=True):
+            sums = _row_sums(heads, features(image), reference)
+            for layer, row_sums, stride in zip(layers, sums, network.strides, strict=True):
+                begin = (strip.keep_from - strip.start) // stride
+                end = None if strip.keep_to == height else (strip.keep_to - strip.start) // stride
+                layer.append(np.asarray(row_sums)[begin:end])
+    sizes = _sizes((height, width), net)
+    return [
+        float(sum(_mean(np.concatenate(r), *size) for r, size in zip(layers, sizes, strict=True)))
+        for layers in rows
+    ]
+
+
+@functools.lru_cache(maxsize=128)
+def _sizes(size: tuple[int, int], net: str) -> list[tuple[int, int]]:
+    """Returns (height, width) of the features of each layer for an image of `size`."""
+    image = jax.ShapeDtypeStruct((1, *size, 3), np.float32)
+    layers = jax.eval_shape(NETWORKS[net].features, _weights(net)[0], image)
+    return [layer.shape[1:3] for layer in layers]
+
+
+def _mean(sums: np.ndarray, height: int, width: int) -> np.floating:
+    """Returns the mean over `height` rows, of which `sums` has the sums over `width` columns."""
+    return (sums[:height] * (np.float32(1) / np.float32(width))).mean(dtype=np.float64)

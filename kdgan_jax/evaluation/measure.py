@@ -1,22 +1,33 @@
-"""Measures upscalers on photos: one row of figures per model and set."""
+"""Measures upscalers on photos: one row of figures per model and set.
 
+Photos are measured in parallel; the seconds are taken afterwards, while nothing else runs.
+"""
+
+import math
+import threading
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, TypeVar
 
 import numpy as np
 
 from kdgan_jax.baselines.interpolation import BASELINES
-from kdgan_jax.evaluation.metrics import METRICS
+from kdgan_jax.evaluation.metrics import METRICS, figures
 from kdgan_jax.inference import costs
 from kdgan_jax.inference.ensemble import quantise, self_ensemble
 from kdgan_jax.inference.model import Model
 from kdgan_jax.inference.reduced import Reduced
+from kdgan_jax.runtime import devices
 from kdgan_jax.runtime.errors import UserError
 
+Item = TypeVar("Item")
 Rows = list[dict[str, Any]]  # of a table: per model and set, or per model, set and image
-LEAST_RUNS = 5  # of a set's first image, so that seconds never depend on a single run
+LEAST_RUNS = 5  # of the image that is timed, so that seconds never depend on a single run
+MOST_AT_ONCE = 4  # photos in work, which bounds memory
+LARGE = 2**22  # pixels of the reference; a photo with more is measured alone, for the same reason
 HR = "HR"  # the name of a photo's own reference; others have the name of a model
 
 
@@ -68,6 +79,8 @@ class Upscaler:
       parameters: number of trained numbers.
       multi_adds: multiply-accumulates for a 1280x720 output; None if they are not counted.
       digest: returns a hash of all that its results depend on; called only to store them.
+      path: where it is, if its name does not say that.
+      only: the only metrics that are measured, None for all that are asked for.
     """
 
     name: str
@@ -75,6 +88,12 @@ class Upscaler:
     parameters: int
     multi_adds: int | None
     digest: Callable[[], str] = lambda: ""
+    path: str = ""
+    only: Sequence[str] | None = None
+
+
+# Keeps what is made of a photo: called with it, images by model, and its rows.
+Keep = Callable[[Example, Mapping[str, np.ndarray], Rows], None]
 
 
 def from_model(name: str, model: Trained) -> Upscaler:
@@ -130,16 +149,6 @@ def title(row: Mapping[str, Any]) -> str:
     return str(row["dataset"]) if is_truth else f"{row['dataset']}, to {row['reference']}"
 
 
-def _timed(upscaler: Upscaler, lr: np.ndarray, runs: int) -> tuple[np.ndarray, float]:
-    """Returns SR and the median of its seconds."""
-    seconds = []
-    for _ in range(runs):
-        begin = time.perf_counter()
-        sr = upscaler.upscale(lr)
-        seconds.append(time.perf_counter() - begin)
-    return sr, float(np.median(seconds))
-
-
 def measure(
     upscalers: Sequence[Upscaler],
     examples: Iterable[Example],
@@ -147,11 +156,20 @@ def measure(
     dataset: str,
     scale: int,
     metrics: Sequence[str] = tuple(METRICS),
+    timed: str | None = None,
     on_image: Callable[[str], None] = lambda name: None,
+    keep: Keep = lambda example, pictures, rows: None,
 ) -> tuple[Rows, Rows]:
     """Returns (rows per model, rows per model and image); see `images` and `means`."""
     rows = images(
-        upscalers, examples, dataset=dataset, scale=scale, metrics=metrics, on_image=on_image
+        upscalers,
+        examples,
+        dataset=dataset,
+        scale=scale,
+        metrics=metrics,
+        timed=timed,
+        on_image=on_image,
+        keep=keep,
     )
     return means(upscalers, rows, scale), rows
 
@@ -163,12 +181,14 @@ def images(
     dataset: str,
     scale: int,
     metrics: Sequence[str] = tuple(METRICS),
+    timed: str | None = None,
     on_image: Callable[[str], None] = lambda name: None,
+    keep: Keep = lambda example, pictures, rows: None,
 ) -> Rows:
     """Returns a row per image and model, image after image.
 
-    Examples are consumed one at a time. The first image is run `LEAST_RUNS` times, and its seconds
-    are the median; each new size is run once before, so that compilation is not timed.
+    Examples are drawn while earlier ones are measured; few of them exist at a time. At the end, one
+    image is run `LEAST_RUNS` times, and the median is its seconds; those of others are None.
 
     Args:
       upscalers: the models.
@@ -176,44 +196,128 @@ def images(
       dataset: its name, for the rows.
       scale: reference over LR; also the width of the border that is cut off.
       metrics: names in `METRICS`; the others are None in the rows.
+      timed: name of the image whose seconds are taken; None for the one of middle size, or the
+        first where examples are no sequence.
       on_image: called with the model's name after every model and image.
+      keep: called with every example, the models' images of it by name, and its rows, by any
+        thread.
 
     Raises:
       UserError: an image cannot be read or measured; names it.
     """
-    per_image: Rows = []
-    seen: set[tuple[int, ...]] = set()
-    for example in examples:
-        for upscaler in upscalers:
-            if example.lr.shape not in seen:
-                upscaler.upscale(example.lr)
-            sr, seconds = _timed(upscaler, example.lr, 1 if seen else LEAST_RUNS)
-            try:
-                figures = {name: METRICS[name](sr, example.reference, scale) for name in metrics}
-            except UserError as error:
-                raise UserError(f"{dataset}/{example.name}: {error}") from None
-            per_image.append(
-                {
-                    "model": upscaler.name,
-                    "dataset": dataset,
-                    "reference": example.reference_name,
-                    "image": example.name,
-                    **{name: figures.get(name) for name in METRICS},
-                    "seconds": seconds,
-                }
-            )
-            on_image(upscaler.name)
-        seen.add(example.lr.shape)
+    lock = threading.Lock()
+    if timed is None and isinstance(examples, Sequence) and examples:
+        timed = middle(examples, lambda example: example.lr.shape[:2]).name
+
+    def measured(example: Example) -> Rows:
+        pictures = {}
+        try:
+            for upscaler in upscalers:
+                pictures[upscaler.name] = upscaler.upscale(example.lr)
+                with lock:
+                    on_image(upscaler.name)
+            values = _figures(upscalers, pictures, example.reference, scale, metrics)
+        except UserError as error:
+            raise UserError(f"{dataset}/{example.name}: {error}") from None
+        rows: Rows = [
+            {
+                "model": upscaler.name,
+                "dataset": dataset,
+                "reference": example.reference_name,
+                "image": example.name,
+                **{name: row.get(name) for name in METRICS},
+                "seconds": None,
+            }
+            for upscaler, row in zip(upscalers, values, strict=True)
+        ]
+        keep(example, pictures, rows)
+        return rows
+
+    clock: list[Example] = []  # the example to time
+
+    def drawn() -> Iterator[Example]:
+        for example in examples:
+            if not clock or example.name == timed:
+                clock[:] = [example]
+            yield example
+
+    per_image = [row for rows in _in_parallel(measured, drawn()) for row in rows]
+    for example in clock:
+        seconds = {upscaler.name: _seconds(upscaler, example.lr) for upscaler in upscalers}
+        for row in per_image:
+            if row["image"] == example.name:
+                row["seconds"] = seconds[row["model"]]
     return per_image
 
 
+def middle(items: Sequence[Item], size: Callable[[Item], tuple[int, ...]]) -> Item:
+    """Returns the item of middle size, given the size of one: (height, width)."""
+    return sorted(items, key=lambda item: math.prod(size(item)))[len(items) // 2]
+
+
+def _figures(
+    upscalers: Sequence[Upscaler],
+    pictures: Mapping[str, np.ndarray],
+    reference: np.ndarray,
+    scale: int,
+    metrics: Sequence[str],
+) -> list[dict[str, float]]:
+    """Returns the metrics of each upscaler's image of one photo."""
+    all_asked_for = [pictures[u.name] for u in upscalers if u.only is None]
+    rows = iter(figures(all_asked_for, reference, scale, metrics))
+    return [
+        next(rows) if u.only is None else figures([pictures[u.name]], reference, scale, u.only)[0]
+        for u in upscalers
+    ]
+
+
+def _in_parallel(
+    measured: Callable[[Example], Rows], examples: Iterable[Example]
+) -> Iterator[Rows]:
+    """Yields measured(example) of each example, in order, using threads.
+
+    The first is alone, since threads would compile the same program twice. Large ones are, too.
+    """
+    threads = min(MOST_AT_ONCE, devices.cores())
+    ahead: deque[Future[Rows]] = deque()
+    first = True
+    with ThreadPoolExecutor(threads) as pool:
+        try:
+            for example in examples:
+                height, width = example.reference.shape[:2]
+                alone = first or height * width > LARGE
+                first = False
+                while ahead and (alone or len(ahead) > threads):
+                    yield ahead.popleft().result()
+                if alone:
+                    yield measured(example)
+                else:
+                    ahead.append(pool.submit(measured, example))
+            while ahead:
+                yield ahead.popleft().result()
+        finally:
+            for future in ahead:
+                future.cancel()
+
+
+def _seconds(upscaler: Upscaler, lr: np.ndarray) -> float:
+    """Returns the median seconds of `LEAST_RUNS` runs."""
+    seconds = []
+    for _ in range(LEAST_RUNS):
+        begin = time.perf_counter()
+        upscaler.upscale(lr)
+        seconds.append(time.perf_counter() - begin)
+    return float(np.median(seconds))
+
+
 def means(upscalers: Sequence[Upscaler], per_image: Rows, scale: int) -> Rows:
-    """Returns a row per model: the means of its rows of `images`, the median of its seconds."""
+    """Returns a row per model: the means of its rows of `images`, the seconds that some have."""
     rows = []
     for upscaler in upscalers:
         model_rows = [row for row in per_image if row["model"] == upscaler.name]
         measured = [name for name in METRICS if model_rows[0][name] is not None]
-        figures = {name: float(np.mean([row[name] for row in model_rows])) for name in measured}
+        mean = {name: float(np.mean([row[name] for row in model_rows])) for name in measured}
+        seconds = [row["seconds"] for row in model_rows if row["seconds"] is not None]
         rows.append(
             {
                 "model": upscaler.name,
@@ -221,10 +325,10 @@ def means(upscalers: Sequence[Upscaler], per_image: Rows, scale: int) -> Rows:
                 "reference": model_rows[0]["reference"],
                 "scale": scale,
                 "images": len(model_rows),
-                **{name: figures.get(name) for name in METRICS},
+                **{name: mean.get(name) for name in METRICS},
                 "params": upscaler.parameters,
                 "multi_adds_720p": upscaler.multi_adds,
-                "seconds_per_image": float(np.median([row["seconds"] for row in model_rows])),
+                "seconds_per_image": float(np.median(seconds)),
             }
         )
     return rows

@@ -5,7 +5,7 @@ Images are uint8 RGB (H, W, 3) of equal size. Y is BT.601 studio range, unrounde
 """
 
 import functools
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 
 import dm_pix
 import jax
@@ -120,6 +120,25 @@ METRICS: dict[str, Metric] = {
 }
 
 
+DEFAULT = "psnr_y", "ssim_y", "psnr_rgb", "lpips_alex"  # lpips_vgg takes most of the time
+
+
+def figures(
+    images: Sequence[np.ndarray], hr: np.ndarray, shave: int, names: Iterable[str]
+) -> list[dict[str, float]]:
+    """Returns the metrics `names` of each image to the same `hr`."""
+    rows: list[dict[str, float]] = [{} for _ in images]
+    for name in names:
+        net = name.removeprefix("lpips_")
+        if net in lpips.NETWORKS:
+            values = lpips.distances(images, hr, net)
+        else:
+            values = [METRICS[name](image, hr, shave) for image in images]
+        for row, value in zip(rows, values, strict=True):
+            row[name] = value
+    return rows
+
+
 def check(names: Iterable[str]) -> None:
     """Checks that the metrics `names` can be measured here.
 
@@ -133,9 +152,9 @@ def check(names: Iterable[str]) -> None:
 
 
 def available() -> list[str]:
-    """Returns the metrics that can be measured here; a warning names the others."""
+    """Returns those of `DEFAULT` that can be measured here; a warning names the others."""
     names, reasons = [], {}
-    for name in METRICS:
+    for name in DEFAULT:
         try:
             check([name])
             names.append(name)

@@ -10,7 +10,7 @@ from kdgan_jax.baselines import random_forest
 from kdgan_jax.baselines.interpolation import BASELINES
 from kdgan_jax.data import layouts, sources
 from kdgan_jax.data.photos import Photo
-from kdgan_jax.evaluation import measure
+from kdgan_jax.evaluation import measure, naming
 from kdgan_jax.evaluation.metrics import available, check, smallest_side
 from kdgan_jax.evaluation.run import Plan
 from kdgan_jax.evaluation.sheets import Box
@@ -36,6 +36,7 @@ def make(
     crop: str | None = None,
     resume: bool = False,
     reference_model: str | None = None,
+    save_images: bool = False,
 ) -> Plan:
     """Returns the plan for the arguments of the command `evaluate`, which are named like its flags.
 
@@ -48,21 +49,26 @@ def make(
     """
     chosen_metrics = _metrics(metrics)
     folders = _folders(data)
-    _check_out(Path(out), folders.values())
+    _check_out(Path(out), folders.values(), ["rows", *["images"] * save_images])
     if compare and not _is_installed("scipy"):
         raise missing("scipy", f"--compare={compare[0]}")
     pictures = _pictures({"reference": reference, "images": images, "crop": crop})
+    given = [_labelled(word) for word in _model_words(models)]
+    if reference_model:
+        given.append(_labelled(reference_model))
+    called = _names(given)
+    teacher = _teacher(*called.pop(), scale) if reference_model else None
     upscalers = [
         upscaler
-        for word in _words("--models", models)
-        for upscaler in named_upscalers(word, scale, self_ensemble)
+        for name, path in called
+        for upscaler in named_upscalers(name, path, scale, self_ensemble)
     ]
     names = [upscaler.name for upscaler in upscalers]
     _check_unique("--models", models, names)
-    pairs = [_pair(words, names) for words in compare]
-    if reference:
-        _check_model("--reference", reference, names)
-    teacher = _teacher(reference_model, scale) if reference_model else None
+    if save_images:
+        _check_unique("--models", models, [naming.file_name(name) for name in names])
+    pairs = [_pair(words, upscalers) for words in compare]
+    over = _model("--reference", reference, upscalers) if reference else ""
     smallest = smallest_side(chosen_metrics, scale)
     sets = {name: _photos(entry, scale, smallest) for name, entry in folders.items()}
     if not teacher:
@@ -77,34 +83,51 @@ def make(
         scale,
         chosen_metrics,
         pairs,
-        reference or ("bicubic" if "bicubic" in names else names[0]),
+        over or ("bicubic" if "bicubic" in names else names[0]),
         _box(crop, [photo for photos in sheet_photos.values() for photo in photos]),
         pictures,
         resume,
         teacher,
+        save_images,
     )
 
 
-def named_upscalers(word: str, scale: int, ensemble: bool) -> list[measure.Upscaler]:
-    """Returns the upscaler that `word` names: a baseline, a forest, or a model's path (see `load`).
+def _model_words(models: str) -> list[str]:
+    """Returns the words of --models; a comma in the path of a file or folder divides none."""
 
-    "LABEL=..." gives it another name in tables and pictures. With `ensemble` a trained model is
-    followed by its self-ensemble, which has its name and "+".
+    def exists(word: str) -> bool:
+        label, path = _labelled(word)
+        return Path(path).exists() and "," not in label
+
+    return _no_gap("--models", models, sources.between_commas(models, exists))
+
+
+def _names(given: Sequence[tuple[str, str]]) -> list[tuple[str, str]]:
+    """Returns (name, path) of each (label, path): without a label, the shortest name."""
+    labels = [label for label, _ in given if label]
+    short = iter(naming.short([path for label, path in given if not label], labels))
+    return [(layouts.printable(label or next(short)), path) for label, path in given]
+
+
+def named_upscalers(name: str, path: str, scale: int, ensemble: bool) -> list[measure.Upscaler]:
+    """Returns the upscaler at `path`: a baseline, a forest, or a model's path (see `load`).
+
+    With `ensemble` a trained model is followed by its self-ensemble, which has its name and "+".
 
     Raises:
       UserError: there is no such model, or it has another scale.
     """
-    label, path = _labelled(word)
-    name = label or path
     if path in BASELINES:
-        return [replace(measure.from_baseline(path, scale), name=name)]
+        return [replace(measure.from_baseline(path, scale), name=name, path=path)]
     model = _trained(path, scale)
     if model.scale != scale:
         raise UserError(
             f"{path} has scale {model.scale}, but --scale={scale}; evaluate it separately"
         )
-    plain = measure.from_model(name, model)
-    return [plain, measure.from_ensemble(f"{name}+", model)] if ensemble else [plain]
+    plain = replace(measure.from_model(name, model), path=path)
+    if not ensemble:
+        return [plain]
+    return [plain, replace(measure.from_ensemble(f"{name}+", model), path=f"{path}+")]
 
 
 def _trained(path: str, scale: int) -> measure.Trained:
@@ -116,11 +139,10 @@ def _trained(path: str, scale: int) -> measure.Trained:
         raise UserError(f"{error}{suggest(path, [*BASELINES, 'forest'])}") from None
 
 
-def _teacher(word: str, scale: int) -> measure.Upscaler:
-    """Returns the model that --reference_model names, by its label or without a file's suffix."""
-    label, path = _labelled(word)
+def _teacher(name: str, path: str, scale: int) -> measure.Upscaler:
+    """Returns the model that --reference_model names."""
     model = at_scale(load(path, scale=scale), scale, f"--reference_model={path}")
-    return measure.from_model(label or (Path(path).stem if Path(path).is_file() else path), model)
+    return replace(measure.from_model(name, model), path=path)
 
 
 def _words(flag: str, value: str) -> list[str]:
@@ -149,7 +171,7 @@ def _is_installed(package: str) -> bool:
 
 
 def _metrics(value: str | None) -> list[str]:
-    """Returns the metrics that --metrics lists, by default all that can be measured here."""
+    """Returns the metrics that --metrics lists, by default those that can be measured here."""
     if value is None:
         return available()
     names = _words("--metrics", value)
@@ -208,14 +230,18 @@ def _folder(word: str) -> _Set:
     return _Set(label, *sources.split_kind(entry))
 
 
-def _check_out(out: Path, folders: Iterable[_Set]) -> None:
-    """Refuses a folder for results that holds something else, or would be read as photos."""
+def _check_out(out: Path, folders: Iterable[_Set], inside: Iterable[str]) -> None:
+    """Refuses a folder for results that holds something else, or would be read as photos.
+
+    `inside` names the folders that are made in it.
+    """
     if (out / "checkpoints").is_dir():
         raise UserError(f"--out={out} is the workdir of a run; choose another folder")
     if out.exists() and not out.is_dir():
         raise UserError(f"--out={out} is a file; choose a folder")
-    if (out / "rows").is_symlink():
-        raise UserError(f"--out={out}: its folder 'rows' is a link; remove it")
+    for name in inside:
+        if (out / name).is_symlink():
+            raise UserError(f"--out={out}: its folder {name!r} is a link; remove it")
     for path in (root for one in folders for root in layouts.roots(one.path, one.kind)):
         if out.resolve().is_relative_to(path.resolve()):
             raise UserError(f"--out={out} is inside --data={path}; choose a folder elsewhere")
@@ -283,21 +309,23 @@ def _box(crop: str | None, photos: Sequence[Photo]) -> Box | None:
     return box
 
 
-def _pair(words: str, models: list[str]) -> tuple[str, str]:
-    pair = words.split(",")
+def _pair(words: str, upscalers: Sequence[measure.Upscaler]) -> tuple[str, str]:
+    pair = [_model("--compare", word, upscalers) for word in words.split(",")]
     if len(pair) != 2 or pair[0] == pair[1]:
         raise UserError(f"--compare={words} must name two different models, A,B")
-    for word in pair:
-        _check_model("--compare", word, models)
     return pair[0], pair[1]
 
 
-def _check_model(flag: str, name: str, models: list[str]) -> None:
-    if name not in models:
-        raise UserError(
-            f"{flag}: {name!r} is not among the models{suggest(name, models)} (known:"
-            f" {', '.join(models)})"
-        )
+def _model(flag: str, word: str, upscalers: Sequence[measure.Upscaler]) -> str:
+    """Returns the name of the model that `word` names, by its name or its path."""
+    for upscaler in upscalers:
+        if word in (upscaler.name, upscaler.path):
+            return upscaler.name
+    names = [upscaler.name for upscaler in upscalers]
+    raise UserError(
+        f"{flag}: {word!r} is not among the models{suggest(word, names)} (known:"
+        f" {', '.join(names)})"
+    )
 
 
 def _check_unique(flag: str, value: str, names: list[str]) -> None:

@@ -7,15 +7,23 @@ from typing import Any
 import numpy as np
 
 from kdgan_jax.evaluation.measure import Rows, title
-from kdgan_jax.evaluation.sheets import INK
+from kdgan_jax.evaluation.naming import wrapped
 from kdgan_jax.runtime.files import replacing
 from kdgan_jax.workdir.metrics import NO_LOSSES
 
+INK = "#d62728"
+NAME = 28  # characters of a model's name in a line
+FEW = 50  # points of a curve that are marked
 COSTS = {"params": "parameters", "multi_adds_720p": "multi-adds for a 1280x720 output"}
+
+
+Curves = dict[str, list[tuple[float, float]]]  # points by name
 
 
 def curves(path: Path, rows: list[dict[str, Any]]) -> None:
     """Writes training curves as PNG: for each phase its losses, and PSNR on the held-out photos.
+
+    What has no points gets no plot; if nothing has, no file is written.
 
     Args:
       path: of the PNG.
@@ -24,35 +32,62 @@ def curves(path: Path, rows: list[dict[str, Any]]) -> None:
     from matplotlib.figure import Figure
 
     phases = list(dict.fromkeys(row["phase"] for row in rows))
-    figure = Figure(figsize=(4.2 * len(phases), 5.4), dpi=110, layout="constrained")
-    grid = figure.subplots(2, len(phases), squeeze=False, sharex="col")
-    for column, phase in enumerate(phases):
-        phase_rows = [row for row in rows if row["phase"] == phase]
-        names = dict.fromkeys(name for row in phase_rows for name in row if name not in NO_LOSSES)
-        above, below = grid[:, column]
-        for name in names:
-            points = [(row["step"], row[name]) for row in phase_rows if name in row]
-            above.plot(*zip(*points, strict=True), label=name, linewidth=1)
-        above.set_title(phase)
-        above.set_yscale("log")
-        above.legend(fontsize=8)
-        psnr = "holdout_psnr_y"
-        points = [(row["step"], row[psnr]) for row in phase_rows if psnr in row]
-        if points:
-            below.plot(*zip(*points, strict=True), marker=".", color=INK)
-        below.set_xlabel("step")
-        for axes in (above, below):
+    by_phase = [[row for row in rows if row["phase"] == phase] for phase in phases]
+    lines = [
+        ("losses, unweighted", [_losses(own) for own in by_phase]),
+        ("PSNR on held-out photos, Y (dB)", [_curves(own, ["holdout_psnr_y"]) for own in by_phase]),
+    ]
+    lines = [(meaning, cells) for meaning, cells in lines if any(cells)]
+    if not lines:
+        return
+    size = 4.2 * len(phases), 2.7 * len(lines)
+    figure = Figure(figsize=size, dpi=110, layout="constrained")
+    grid = figure.subplots(len(lines), len(phases), squeeze=False, sharex="col")
+    for line, (meaning, cells) in zip(grid, lines, strict=True):
+        next(axes for axes, cell in zip(line, cells, strict=True) if cell).set_ylabel(meaning)
+        for axes, cell in zip(line, cells, strict=True):
+            for name, points in cell.items():
+                marker = "." if len(points) < FEW else ""  # a single point is no line
+                axes.plot(*zip(*points, strict=True), label=name, linewidth=1, marker=marker)
+            axes.set_visible(bool(cell))
             axes.grid(alpha=0.3)
-    grid[0, 0].set_ylabel("losses, unweighted")
-    grid[1, 0].set_ylabel("PSNR on held-out photos, Y (dB)")
+            if meaning.startswith("losses") and cell:
+                axes.set_yscale("log")
+                axes.legend(fontsize=8)
+    for column, phase in zip(grid.T, phases, strict=True):
+        shown = [axes for axes in column if axes.get_visible()]
+        if shown:
+            shown[0].set_title(phase)
+            shown[-1].set_xlabel("step")
+            shown[-1].tick_params(labelbottom=True)
     with replacing(path) as temporary:
         figure.savefig(temporary, format="png")
+
+
+def _losses(rows: list[dict[str, Any]]) -> Curves:
+    """Returns the losses of a phase; on a logarithmic axis there is no place for 0."""
+    names = dict.fromkeys(name for row in rows for name in row if name not in NO_LOSSES)
+    found = {
+        name: [(step, loss) for step, loss in points if loss > 0]
+        for name, points in _curves(rows, list(names)).items()
+    }
+    return {name: points for name, points in found.items() if points}
+
+
+def _curves(rows: list[dict[str, Any]], names: Sequence[str]) -> Curves:
+    """Returns the finite values of each column that has some."""
+    found = {
+        name: [(row["step"], row[name]) for row in rows if np.isfinite(row.get(name, np.nan))]
+        for name in names
+    }
+    return {name: points for name, points in found.items() if points}
 
 
 def tradeoff(path: Path, rows: Rows) -> None:
     """Writes PSNR against parameters and against multi-adds as PNG, with a name at each point.
 
-    A model without cost (interpolation) is a dashed line; a model of unknown cost is left out.
+    A model without cost (interpolation) is a dashed line; a model of unknown cost is left out. A
+    cost that no model has gets no plot; if there is none, no file is written.
 
     Args:
       path: of the PNG.
@@ -62,32 +97,33 @@ def tradeoff(path: Path, rows: Rows) -> None:
     from matplotlib.figure import Figure
     from matplotlib.ticker import EngFormatter, LogLocator, NullFormatter
 
-    figure = Figure(figsize=(10, 4.4), dpi=110, layout="constrained")
-    FigureCanvasAgg(figure)  # to measure the names
-    grid = figure.subplots(1, 2, sharey=True)
-    grid[0].set_ylabel("PSNR on Y (dB)")
-    figure.suptitle(f"{title(rows[0])}, x{rows[0]['scale']}", fontsize=11)
+    heading = f"{title(rows[0])}, x{rows[0]['scale']}"
     rows = [row for row in rows if np.isfinite(row["psnr_y"])]
-    for axes, (field, meaning) in zip(grid, COSTS.items(), strict=True):
+    fields = [field for field in COSTS if any(row[field] for row in rows)]
+    if not fields:
+        return
+    figure = Figure(figsize=(5 * len(fields), 4.4), dpi=110, layout="constrained")
+    FigureCanvasAgg(figure)  # to measure the names
+    grid = figure.subplots(1, len(fields), sharey=True, squeeze=False)[0]
+    grid[0].set_ylabel("PSNR on Y (dB)")
+    figure.suptitle(heading, fontsize=11)
+    for axes, field in zip(grid, fields, strict=True):
         costly = [row for row in rows if row[field]]
         axes.plot([r[field] for r in costly], [r["psnr_y"] for r in costly], "o", color=INK)
         for row in rows:
             if row[field] == 0:
                 axes.axhline(row["psnr_y"], color="grey", linestyle="--", linewidth=1)
-        if costly:
-            axes.set_xscale("log")
-            costs = [r[field] for r in costly]
-            wide = max(costs) > 100 * min(costs)
-            axes.xaxis.set_major_locator(LogLocator(subs=(1,) if wide else (1, 2, 5)))
-            axes.xaxis.set_major_formatter(EngFormatter())  # 50 k, 10 G
-            axes.xaxis.set_minor_formatter(NullFormatter())
-        else:
-            axes.set_xticks([])
+        axes.set_xscale("log")
+        costs = [r[field] for r in costly]
+        wide = max(costs) > 100 * min(costs)
+        axes.xaxis.set_major_locator(LogLocator(subs=(1,) if wide else (1, 2, 5)))
+        axes.xaxis.set_major_formatter(EngFormatter())  # 50 k, 10 G
+        axes.xaxis.set_minor_formatter(NullFormatter())
         axes.margins(x=0.15, y=0.12)
-        axes.set_xlabel(meaning)
+        axes.set_xlabel(COSTS[field])
         axes.grid(alpha=0.3, which="both", linewidth=0.5)
     figure.draw_without_rendering()  # fixes the layout
-    for axes, field in zip(grid, COSTS, strict=True):
+    for axes, field in zip(grid, fields, strict=True):
         left = axes.get_xlim()[0]
         points = [(r["model"], r[field], r["psnr_y"]) for r in rows if r[field]]
         _write_names(axes, points, [(r["model"], left, r["psnr_y"]) for r in rows if r[field] == 0])
@@ -121,7 +157,7 @@ def _write_names(axes: Any, points: Sequence[Point], lines: Sequence[Point]) -> 
         candidates = []
         for dx, dy, horizontal, vertical in places:
             text = axes.annotate(
-                name,
+                wrapped(name, NAME),
                 (x, y),
                 (dx, dy),
                 textcoords="offset points",
@@ -176,7 +212,7 @@ def gains(path: Path, per_image: Rows, reference: str) -> None:
             by_model[model] = differences
     if not by_model:
         return
-    names = list(by_model)
+    names = [wrapped(name, NAME) for name in by_model]
     figure = Figure(figsize=(10, 1.3 + 0.42 * len(names)), dpi=110, layout="constrained")
     axes = figure.subplots()
     axes.boxplot(
@@ -194,7 +230,7 @@ def gains(path: Path, per_image: Rows, reference: str) -> None:
     axes.axvline(0, color="grey", linewidth=1)
     axes.invert_yaxis()
     axes.grid(alpha=0.3, axis="x")
-    axes.set_xlabel(f"gain in PSNR over {reference}, per image (dB)")
+    axes.set_xlabel(f"gain in PSNR over {wrapped(reference, 60)}, per image (dB)")
     axes.set_title(f"{title(per_image[0])}: {len(base)} images", fontsize=11)
     with replacing(path) as temporary:
         figure.savefig(temporary, format="png")

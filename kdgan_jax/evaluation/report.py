@@ -3,6 +3,7 @@
 import csv
 import io
 import math
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,12 @@ from kdgan_jax.evaluation.metrics import PROTOCOL
 from kdgan_jax.runtime.files import write_json, write_text
 
 # Metrics in a set's cell of the Markdown table, in this order, with title and format.
-SHOWN = {"psnr_y": ("PSNR", ".2f"), "ssim_y": ("SSIM", ".4f"), "lpips_alex": ("LPIPS-Alex", ".3f")}
+SHOWN = {
+    "psnr_y": ("PSNR", ".2f"),
+    "ssim_y": ("SSIM", ".4f"),
+    "lpips_alex": ("LPIPS-Alex", ".3f"),
+    "lpips_vgg": ("LPIPS-VGG", ".3f"),
+}
 # With fewer images a note says that bootstrap intervals are too narrow.
 FEW = 20
 COVERAGE = "95 % intervals hold the true mean in 84 % of cases at 5 images, in 92 % at 14"
@@ -37,11 +43,16 @@ def shown(rows: Rows) -> list[str]:
     return [name for name in SHOWN if any(row[name] is not None for row in rows)]
 
 
-def markdown(rows: Rows) -> str:
+def markdown(rows: Rows, bicubic: Mapping[str, float] | None = None) -> str:
     """Returns a table with one line per model: PSNR / SSIM / LPIPS for every set.
 
     A set that is compared with two references has two columns, and a model that was not measured
-    there a dash. Seconds per image are those of the slowest set.
+    there a dash. Seconds per image are those of the slowest set. Below the table stands which
+    models are worse than bicubic.
+
+    Args:
+      rows: one per model and set.
+      bicubic: its PSNR by the title of a set; None takes it from its own rows.
     """
     images = {title(row): row["images"] for row in rows}
     metrics = shown(rows)
@@ -62,7 +73,21 @@ def markdown(rows: Rows) -> str:
         seconds = max(row["seconds_per_image"] for row in by_set.values())
         costs = [f"{first['params']:,}", _giga(first["multi_adds_720p"]), _seconds(seconds)]
         lines.append(" | ".join([f"| {model}", *cells, *costs]) + " |")
-    return "\n".join(lines) + "\n"
+    if bicubic is None:
+        bicubic = {title(row): row["psnr_y"] for row in rows if row["model"] == "bicubic"}
+    return "\n".join([*lines, *_worse(rows, bicubic)]) + "\n"
+
+
+def _worse(rows: Rows, bicubic: Mapping[str, float]) -> list[str]:
+    """Returns the lines of a sentence about models whose PSNR is below bicubic's, if there are."""
+    found: dict[str, list[str]] = {}
+    for row in rows:
+        gap = bicubic.get(title(row), -math.inf) - row["psnr_y"]
+        if gap > 0:
+            size = f"{gap:.2f} dB" if gap >= 0.005 else "less than 0.01 dB"
+            found.setdefault(row["model"], []).append(f"on {title(row)} by {size}")
+    texts = [f"{model} {', '.join(gaps)}" for model, gaps in found.items()]
+    return ["", f"Worse than bicubic in PSNR: {'; '.join(texts)}."] if found else []
 
 
 def comparisons_markdown(comparisons: Rows) -> str:
@@ -103,7 +128,14 @@ def _json_value(value: Any) -> Any:
 
 
 def write(
-    folder: Path, rows: Rows, per_image: Rows, comparisons: Rows | None = None, **about: Any
+    folder: Path,
+    rows: Rows,
+    per_image: Rows,
+    comparisons: Rows | None = None,
+    *,
+    bicubic: Mapping[str, float] | None = None,
+    paths: Mapping[str, str] | None = None,
+    **about: Any,
 ) -> None:
     """Writes the tables of an evaluation into `folder`.
 
@@ -116,22 +148,28 @@ def write(
       rows: one per model and set, at least one.
       per_image: one per model, set and image, at least one.
       comparisons: rows of `significance.compare`.
+      bicubic: as for `markdown`.
+      paths: where models are whose names do not say it, by name.
       about: further facts, such as the device, for the JSON; texts also for the Markdown.
     """
     comparisons = comparisons or []
     facts = "".join(f"; {name} {v}" for name, v in about.items() if isinstance(v, str))
     names = " / ".join(SHOWN[name][0] for name in shown(rows))
     text = f"{names} at x{rows[0]['scale']}, {PROTOCOL}{facts}. PSNR in dB; multi-adds for a"
-    text += " 1280x720 output; seconds are the median over the slowest set."
+    text += " 1280x720 output; seconds are those of one photo alone, in the slowest set."
     for name in dict.fromkeys(row["reference"] for row in rows if row["reference"] != HR):
         text += f' "To {name}" means: compared with the image that {name} makes of LR, not with HR.'
-    text += f"\n\n{markdown(rows)}"
+    text += f"\n\n{markdown(rows, bicubic)}"
+    if paths:
+        text += "\n" + "".join(f"- {name}: {path}\n" for name, path in paths.items())
     if comparisons:
         text += f"\nPaired over images, bootstrap:\n\n{comparisons_markdown(comparisons)}"
     write_text(folder / "results.md", text)
     write_text(folder / "results.csv", _csv(rows))
     write_text(folder / "per_image.csv", _csv(per_image))
-    results = {"protocol": PROTOCOL, **about, "rows": rows}
+    results: dict[str, Any] = {"protocol": PROTOCOL, **about, "rows": rows}
+    if paths:
+        results["models"] = dict(paths)
     if comparisons:
         results["comparisons"] = comparisons
     write_json(folder / "results.json", _json_value(results))

@@ -1,20 +1,24 @@
 """Comparison sheets as papers print them: the whole photo, then a crop of every model."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from kdgan_jax.evaluation.measure import Example, Rows
+from kdgan_jax.evaluation.naming import wrapped
 from kdgan_jax.runtime.files import replacing
 
-INK = "#d62728"
+# Metrics below a crop, in this order, with title and format.
+FIGURES = {"psnr_y": ("PSNR", ".2f"), "ssim_y": ("SSIM", ".4f"), "lpips_alex": ("LPIPS", ".3f")}
 CROP = 96  # side of an automatic box, in pixels of the reference
 MOST_PANELS = 5  # most crops in one row
-# Inches of the page, and of the text of 9 points around a crop.
-WIDTH, TEXT = 10.0, 0.44
+# Inches of the page, of the text of 9 points around a crop, of each line more, and of a character.
+WIDTH, TEXT, LINE, CHARACTER = 10.0, 0.44, 0.16, 0.07
 WHOLE = 1.7  # width of the whole photo, relative to a crop
+# Colours and widths in points of the frame around the box; on any photo one of the two is seen.
+FRAME = [("black", 3.6), ("white", 1.6)]
 
 
 def most_different(pictures: Sequence[np.ndarray], side: int, step: int) -> tuple[int, int]:
@@ -65,7 +69,7 @@ class Line(NamedTuple):
 
 def line(
     example: Example,
-    pictures: dict[str, np.ndarray],
+    pictures: Mapping[str, np.ndarray],
     rows: Rows,
     *,
     scale: int,
@@ -76,7 +80,7 @@ def line(
     Args:
       example: the photo.
       pictures: the models' SR images by name.
-      rows: per model, image and reference, from `measure.images`; the figures of this photo to
+      rows: per model, image and reference, from `measure.images`; the `FIGURES` of this photo to
         its reference stand below the crops.
       scale: reference over LR.
       box: part of the photo to crop; None chooses where the models differ most.
@@ -87,14 +91,18 @@ def line(
     low_columns = slice(box.left // scale, -(-right // scale))
     shown = example.name, example.reference_name
     by_model = {row["model"]: row for row in rows if (row["image"], row["reference"]) == shown}
-    with_ssim = all(row["ssim_y"] is not None for row in by_model.values())
+    measured = {
+        metric: shown
+        for metric, shown in FIGURES.items()
+        if all(row[metric] is not None for row in by_model.values())
+    }
     panels = [("LR", example.lr[low_rows, low_columns].copy(), "")]
     for name, sr in pictures.items():
-        figures = f"{by_model[name]['psnr_y']:.2f}"
-        figures += f" / {by_model[name]['ssim_y']:.4f}" if with_ssim else ""
+        row = by_model[name]
+        figures = " / ".join(f"{row[metric]:{form}}" for metric, (_, form) in measured.items())
         panels.append((name, sr[box.top : bottom, box.left : right].copy(), figures))
     crop = example.reference[box.top : bottom, box.left : right].copy()
-    panels.append((example.reference_name, crop, "PSNR / SSIM" if with_ssim else "PSNR"))
+    panels.append((example.reference_name, crop, " / ".join(name for name, _ in measured.values())))
     return Line(example.name, example.reference, box, panels)
 
 
@@ -109,9 +117,12 @@ def sheet(path: Path, lines: Sequence[Line]) -> None:
     rows = -(-number // MOST_PANELS)
     columns = -(-number // rows)
     side = WIDTH / (columns + WHOLE)  # width of a crop, in inches
-    tall = side * max(line.box.height / line.box.width for line in lines) + TEXT
+    characters = int(side / CHARACTER)  # in a line above it
+    titles = [wrapped(name, characters) for line in lines for name, _, _ in line.panels]
+    text = TEXT + LINE * max(title.count("\n") for title in titles)
+    tall = side * max(line.box.height / line.box.width for line in lines) + text
     heights = [
-        max(rows * tall, WHOLE * side * line.reference.shape[0] / line.reference.shape[1] + TEXT)
+        max(rows * tall, WHOLE * side * line.reference.shape[0] / line.reference.shape[1] + text)
         for line in lines
     ]
     figure = Figure(figsize=(WIDTH, sum(heights)), dpi=130)
@@ -130,13 +141,14 @@ def sheet(path: Path, lines: Sequence[Line]) -> None:
     for i, line in enumerate(lines):
         whole = figure.add_subplot(grid[i, 0])
         whole.imshow(line.reference)
-        whole.add_patch(_outline(line.box))
-        _label(whole, Path(line.name).name, "")
-        cells = grid[i, 1].subgridspec(rows, columns, wspace=0.04, hspace=TEXT / (tall - TEXT))
+        for colour, width in FRAME:
+            whole.add_patch(_outline(line.box, colour, width))
+        _label(whole, wrapped(Path(line.name).name, int(WHOLE * characters)), "")
+        cells = grid[i, 1].subgridspec(rows, columns, wspace=0.04, hspace=text / (tall - text))
         for j, (name, picture, figures) in enumerate(line.panels):
             axes = figure.add_subplot(cells[divmod(j, columns)])
             axes.imshow(picture, interpolation="nearest")
-            _label(axes, name, figures)
+            _label(axes, wrapped(name, characters), figures)
     with replacing(path) as temporary:
         figure.savefig(temporary, format="png", bbox_inches="tight")
 
@@ -148,9 +160,15 @@ def _label(axes: Any, above: str, below: str) -> None:
     axes.set_yticks([])
 
 
-def _outline(box: Box) -> Any:
+def _outline(box: Box, colour: str, width: float) -> Any:
     from matplotlib.patches import Rectangle
 
     return Rectangle(
-        (box.left, box.top), box.width, box.height, edgecolor=INK, facecolor="none", linewidth=1.5
+        (box.left, box.top),
+        box.width,
+        box.height,
+        edgecolor=colour,
+        facecolor="none",
+        linewidth=width,
+        clip_on=False,  # at the photo's edge the frame is whole, too
     )

@@ -86,7 +86,7 @@ def flags(training: bool, xla_flags: str) -> str:
     return " ".join([xla_flags, *added]).strip()
 
 
-def configure(training: bool = False) -> None:
+def configure(training: bool = False, kept_from: float = 1.0) -> None:
     """Prepares JAX for a command before its first use: devices, XLA flags, a compilation cache.
 
     Each core becomes a CPU device: on two cores, two devices take about half the time of one.
@@ -95,6 +95,7 @@ def configure(training: bool = False) -> None:
 
     Args:
       training: True for a command that trains, False for one that upscales.
+      kept_from: programs that take this long to compile, in seconds, stay in the cache.
     """
     if "JAX_NUM_CPU_DEVICES" not in os.environ:
         jax.config.update("jax_num_cpu_devices", cores())
@@ -104,6 +105,8 @@ def configure(training: bool = False) -> None:
     if jax.config.values["jax_compilation_cache_dir"] is None:
         cache = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "kdgan_jax"
         jax.config.update("jax_compilation_cache_dir", str(cache))
+    if "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS" not in os.environ:
+        jax.config.update("jax_persistent_cache_min_compile_time_secs", kept_from)
 
 
 @functools.cache

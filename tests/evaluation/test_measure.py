@@ -1,3 +1,6 @@
+import time
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from evaluation import tiny
@@ -61,36 +64,68 @@ def test_a_row_has_all_fields_and_the_means_of_its_images(examples):
         assert np.ptp(each) > 0.01
 
 
-def test_seconds_are_medians_of_five_runs_of_the_first_image_and_over_images(examples, monkeypatch):
-    runs = [9, 9, 3, 1, 1, 1, 2]  # seconds: five of the first image, then one of each
-    clock = iter(tick for second in runs for tick in (0.0, second))
+@pytest.mark.parametrize(("timed", "at"), [(None, 1), ("paws", 2)])
+def test_seconds_are_the_median_of_five_runs_of_one_image(photo, monkeypatch, timed, at):
+    sizes = {"ears": 60, "eyes": 64, "paws": 68}  # the one of middle size, if none is named
+    examples = [example(photo, 0, name)._replace(lr=photo[:w, :16]) for name, w in sizes.items()]
+    examples = [e._replace(reference=photo[: 4 * len(e.lr), :64]) for e in examples]
+    clock = iter(tick for second in (9, 9, 3, 1, 1) for tick in (0.0, second))
     monkeypatch.setattr(measure.time, "perf_counter", lambda: next(clock))
     rows, per_image = measure.measure(
-        [constant("grey", 99)], examples, dataset="d", scale=4, metrics=["psnr_y"]
+        [constant("grey", 99)], examples, dataset="d", scale=4, metrics=["psnr_y"], timed=timed
     )
-    assert [row["seconds"] for row in per_image] == [3, 1, 2]
-    assert rows[0]["seconds_per_image"] == 2
+    assert [row["seconds"] for row in per_image] == [3 if i == at else None for i in range(3)]
+    assert rows[0]["seconds_per_image"] == 3
 
 
-def test_examples_are_consumed_one_at_a_time_and_each_result_is_announced(examples):
-    drawn, seen, done = [], [], []
-    upscalers = [constant("a", 0), constant("b", 0)]
-    spy = measure.Upscaler(
-        "a", lambda lr: seen.append(len(drawn)) or upscalers[0].upscale(lr), 0, 0
-    )
-    rows, per_image = measure.measure(
-        [spy, upscalers[1]],
-        (drawn.append(e.name) or e for e in examples),
+@pytest.mark.parametrize("large", [2**22, 0])
+def test_few_examples_are_in_work_none_while_one_is_timed_and_large_ones_alone(
+    photo, monkeypatch, large
+):
+    monkeypatch.setattr(measure, "LARGE", large)
+    monkeypatch.setattr(measure.devices, "cores", lambda: 3)
+    drawn, finished, running, most, done, kept = [], [], [], [], [], []
+
+    def upscale(lr):
+        running.append(1)
+        most.append((len(running), len(drawn) - len(finished)))
+        time.sleep(0.02)
+        running.pop()
+        return np.zeros((64, 96, 3), np.uint8)
+
+    def keep(shown, pictures, rows):
+        finished.append(1)
+        kept.append((shown.name, list(pictures), [row["model"] for row in rows]))
+
+    names = [str(i) for i in range(9)]
+    rows = measure.images(
+        [measure.Upscaler("a", upscale, 0, 0), constant("b", 0)],
+        (drawn.append(name) or example(photo, 0, name) for name in names),
         dataset="d",
         scale=4,
         metrics=["psnr_y"],
         on_image=done.append,
+        keep=keep,
     )
-    assert [row["images"] for row in rows] == [3, 3]
-    assert set(seen) == {1, 2, 3}
-    assert done == ["a", "b"] * 3
-    for row in (*rows, *per_image):
+    assert [(row["image"], row["model"]) for row in rows] == [(n, m) for n in names for m in "ab"]
+    assert (done.count("a"), done.count("b"), len(done)) == (9, 9, 18)
+    assert sorted(kept) == [(name, ["a", "b"], ["a", "b"]) for name in names]
+    at_once, ahead = (max(values) for values in zip(*most, strict=True))
+    assert at_once == (3 if large else 1)
+    assert ahead <= 5
+    assert [n for n, _ in most[-measure.LEAST_RUNS :]] == [1] * measure.LEAST_RUNS
+    for row in rows:
         assert {m for m in metrics.METRICS if row[m] is not None} == {"psnr_y"}
+
+
+def test_an_upscaler_may_have_fewer_metrics(examples):
+    few = replace(constant("few", 9), only=["psnr_y"])
+    rows = measure.images([few, constant("all", 9)], examples[:1], dataset="d", scale=4)
+    assert [[m for m in metrics.METRICS if row[m] is None] for row in rows] == [
+        [m for m in metrics.METRICS if m != "psnr_y"],
+        [],
+    ]
+    assert rows[0]["psnr_y"] == rows[1]["psnr_y"]
 
 
 def test_an_image_that_cannot_be_measured_is_named(photo):

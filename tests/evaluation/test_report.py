@@ -68,6 +68,32 @@ def test_costs_are_rounded_and_seconds_those_of_the_slowest_set(field, values):
         assert cells(line)[{"multi_adds_720p": 4, "seconds_per_image": 5}[field]] == text
 
 
+def test_what_is_worse_than_bicubic_is_said_below_the_table(tmp_path):
+    rows = [*ROWS[:3], row("runs/kd", "Set14", 26.0), row("x", "Set5", 28.4290)]
+    last = report.markdown(rows).splitlines()[-1]
+    for fact in ("runs/kd on Set14 by 0.09 dB", "x on Set5 by less than 0.01 dB"):
+        assert fact in last
+    assert "bicubic on" not in last
+    assert "Set5 by 0" not in last
+    assert "Worse" not in report.markdown(ROWS)
+    # Its figures may come from elsewhere, each to the same reference.
+    alone = [row("x", "Set5"), row("x", "Set5", 20, reference="big")]
+    assert "Worse" not in report.markdown(alone)
+    report.write(tmp_path, alone, PER_IMAGE, bicubic={"Set5": 20, "Set5, to big": 21})
+    text = (tmp_path / "results.md").read_text()
+    assert "x on Set5, to big by 1.00 dB." in text
+    assert "x on Set5 by" not in text
+
+
+def test_paths_of_models_stand_once_below_the_table(tmp_path):
+    path = "/a/long/path/net.pth"
+    report.write(tmp_path, [row("net", "Set5")], PER_IMAGE, paths={"net": path})
+    text = (tmp_path / "results.md").read_text()
+    assert text.count(path) == 1
+    assert text.endswith(f"- net: {path}\n")
+    assert json.loads((tmp_path / "results.json").read_text())["models"] == {"net": path}
+
+
 def test_what_was_not_measured_is_left_out_or_a_dash():
     rows = [{**r, "lpips_alex": None} for r in ROWS[:3]]
     lines = report.markdown(rows).splitlines()

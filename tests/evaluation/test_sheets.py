@@ -1,5 +1,9 @@
+import itertools
+
 import numpy as np
 import pytest
+from matplotlib.axes import Axes
+from matplotlib.transforms import Bbox
 from PIL import Image
 
 from kdgan_jax.evaluation import measure, sheets
@@ -31,6 +35,7 @@ def row(model, image="a/cat", ssim=0.8, reference="HR"):
         "image": image,
         "psnr_y": 28.5,
         "ssim_y": ssim,
+        "lpips_alex": None if ssim is None else 0.1234,
     }
 
 
@@ -54,12 +59,10 @@ def written(path):
         return np.asarray(image.convert("RGB"))
 
 
-def test_a_sheet_is_a_png_with_the_photo_and_the_box_in_it(tmp_path, photo):
+def test_a_sheet_is_a_png_with_the_photo_in_it(tmp_path, photo):
     shown = example(photo, 40)
     sheets.sheet(tmp_path / "sheet.png", lines(shown, upscaled(shown)))
     pixels = written(tmp_path / "sheet.png")
-    ink = np.array([int(sheets.INK[i : i + 2], 16) for i in (1, 3, 5)])
-    assert (np.abs(pixels.astype(int) - ink).max(axis=-1) < 8).sum() > 20  # the box
     assert len(np.unique(pixels.reshape(-1, 3), axis=0)) > 500  # the photo
     assert [p.name for p in tmp_path.iterdir()] == ["sheet.png"]
     # A second photo makes it higher, and so do more models than fit into one row of crops.
@@ -69,6 +72,21 @@ def test_a_sheet_is_a_png_with_the_photo_and_the_box_in_it(tmp_path, photo):
         height, width, _ = written(tmp_path / "more.png").shape
         assert height > 1.6 * len(pixels)
         assert abs(width - pixels.shape[1]) < 0.05 * width  # as wide as a page
+
+
+@pytest.mark.parametrize("colour", [(255, 255, 255), (0, 0, 0), (128, 128, 128), (214, 39, 40)])
+def test_the_boxs_frame_is_seen_on_any_colour_and_at_the_edge(tmp_path, photo, colour):
+    shown = example(photo, 120)
+    shown.reference[:] = colour
+    shown = shown._replace(lr=shown.reference[::4, ::4])
+    pixels = []
+    for left in (0, 40, 80):
+        box = sheets.Box(left, 80, 40, 40)
+        sheets.sheet(tmp_path / "box.png", lines(shown, {"same": shown.reference}, box=box))
+        pixels.append(written(tmp_path / "box.png").astype(int))
+    width = min(image.shape[1] for image in pixels)  # a frame at the edge sticks out
+    for one, other in itertools.combinations([image[-290:, -width:] for image in pixels], 2):
+        assert (np.abs(one - other).max(axis=-1) > 100).sum() > 200
 
 
 def test_a_given_box_is_shown(tmp_path, photo):
@@ -98,9 +116,9 @@ def test_a_line_has_the_models_figures_and_their_crops(photo):
     np.testing.assert_array_equal(line.reference, shown.reference)
     assert [(title, below) for title, _, below in line.panels] == [
         ("LR", ""),
-        ("nearest", "28.50 / 0.8000"),
-        ("bicubic", "28.50 / 0.9000"),
-        ("HR", "PSNR / SSIM"),
+        ("nearest", "28.50 / 0.8000 / 0.123"),
+        ("bicubic", "28.50 / 0.9000 / 0.123"),
+        ("HR", "PSNR / SSIM / LPIPS"),
     ]
     for title, crop, _ in line.panels[1:]:
         whole = {**upscaled(shown), "HR": shown.reference}[title]
@@ -117,6 +135,24 @@ def test_the_figures_are_those_to_the_reference_that_is_shown(photo, reference, 
     rows = [row("same"), row("same", ssim=0.7, reference="big")]
     panels = sheets.line(shown, {"same": shown.reference}, rows, scale=4).panels
     assert [(name, below) for name, _, below in panels[1:]] == [
-        ("same", f"28.50 / {ssim}"),
-        (reference, "PSNR / SSIM"),
+        ("same", f"28.50 / {ssim} / 0.123"),
+        (reference, "PSNR / SSIM / LPIPS"),
     ]
+
+
+def test_long_names_stay_above_their_crops(tmp_path, photo, monkeypatch):
+    drawn, title = [], Axes.set_title
+    monkeypatch.setattr(
+        Axes, "set_title", lambda *args, **more: drawn.append(title(*args, **more)) or drawn[-1]
+    )
+    shown = example(photo, 120)
+    names = ["runs/a-long-name/" * 4, "a word " * 9, "$5_000 for $2", "M" * 60]
+    sheets.sheet(tmp_path / "sheet.png", lines(shown, dict.fromkeys(names, shown.reference)))
+    assert len(drawn) == 1 + 1 + len(names) + 1  # of the photo, LR, the models, HR
+    boxes = [text.get_window_extent() for text in drawn]
+    crops = [text.axes.get_window_extent() for text in drawn]
+    for box, own in zip(boxes[1:5], crops[1:5], strict=True):
+        assert box.width < 1.05 * own.width
+    for box, other in itertools.permutations([*boxes, *crops], 2):
+        shared = Bbox.intersection(box, other)
+        assert not shared or shared.width * shared.height < 1

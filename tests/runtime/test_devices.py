@@ -75,15 +75,17 @@ def test_describe_has_number_kind_and_processes(monkeypatch):
 def test_configure_asks_for_a_device_per_core_and_a_cache(monkeypatch):
     updates = {}
     monkeypatch.delenv("JAX_NUM_CPU_DEVICES")
+    monkeypatch.delenv("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS")
     monkeypatch.setenv("XDG_CACHE_HOME", "/somewhere")
     monkeypatch.setenv("XLA_FLAGS", "")  # restored afterwards
     monkeypatch.setattr(type(jax.config), "values", {"jax_compilation_cache_dir": None})
     monkeypatch.setattr(jax.config, "update", updates.__setitem__)
     monkeypatch.setattr("os.sched_getaffinity", lambda pid: {0, 1, 2})
-    devices.configure()
+    devices.configure(kept_from=0.5)
     assert updates == {
         "jax_num_cpu_devices": 3,
         "jax_compilation_cache_dir": "/somewhere/kdgan_jax",
+        "jax_persistent_cache_min_compile_time_secs": 0.5,
     }
 
 
