@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Sequence
 
 from kdgan_jax.audit import check
+from kdgan_jax.audit.pairs import by
 from kdgan_jax.data.layouts import printable
 from kdgan_jax.runtime import console
 from kdgan_jax.runtime.errors import UserError, leave
@@ -35,26 +36,18 @@ folder, a folder without images, wrong arguments).
 """
 
 
-def _by(size: tuple[int, int]) -> str:
-    return f"{size[1]}x{size[0]}"
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number or 'no'} {noun}{'' if number == 1 else 's'}"
-
-
 def summary(folder: check.Folder, facts: Sequence[check.Facts]) -> list[str]:
     """Returns the lines that describe a folder and its readable photos."""
     lr, is_pairs = folder.layout.lr, folder.has_hr and folder.layout.lr_root
     pairs = f", {len(lr)} LR in {folder.layout.lr_root}" if is_pairs else ""
-    lines = [f"{folder.name}: {_count(folder.photos, 'image')}{pairs}"]
+    lines = [f"{folder.name}: {console.counted(folder.photos, 'image')}{pairs}"]
     lines += [f"  note   {note}" for note in folder.notes]
     if facts:
         by_area = sorted(facts, key=lambda file: file.size[0] * file.size[1])
         smallest, median, largest = by_area[0], by_area[len(by_area) // 2], by_area[-1]
         lines.append(
-            f"  sizes  smallest {_by(smallest.size)} ({smallest.path.name}), median"
-            f" {_by(median.size)}, largest {_by(largest.size)} ({largest.path.name})"
+            f"  sizes  smallest {by(smallest.size)} ({smallest.path.name}), median"
+            f" {by(median.size)}, largest {by(largest.size)} ({largest.path.name})"
         )
         modes = Counter(file.mode for file in facts).most_common()
         lines.append("  modes  " + ", ".join(f"{mode} {number}" for mode, number in modes))
@@ -71,7 +64,7 @@ def report(result: check.Result, everything: bool = False) -> list[str]:
     lines = [line for folder, facts in result.facts for line in summary(folder, facts)]
     folders = [folder for folder, _ in result.facts]
     number, with_hr = sum(f.photos for f in folders), sum(f.photos for f in folders if f.has_hr)
-    lines.append(f"with HR: {with_hr} of {_count(number, 'image')}")
+    lines.append(f"with HR: {with_hr} of {console.counted(number, 'image')}")
     for group, title in (check.PROBLEMS | check.NOTES).items():
         texts = [finding.text for finding in result.findings if finding.group == group]
         if texts:
@@ -81,7 +74,7 @@ def report(result: check.Result, everything: bool = False) -> list[str]:
                 lines.append(f"  ... and {len(texts) - len(shown)} more; --all shows all")
     problems = sum(finding.group in check.PROBLEMS for finding in result.findings)
     notes = len(result.findings) - problems
-    lines += ["", f"{_count(problems, 'problem')}, {_count(notes, 'note')}"]
+    lines += ["", f"{console.counted(problems, 'problem')}, {console.counted(notes, 'note')}"]
     return [printable(line) for line in lines]
 
 

@@ -249,9 +249,12 @@ def _unreadable(path: Path, error: Exception) -> Finding:
 def alone(facts: Facts, scale: int, patch: int, is_lr: bool = False) -> list[Finding]:
     """Returns the findings about an HR file by itself, or about an LR file that has no HR."""
     findings, path = [], facts.path
-    height, width = (side * scale if is_lr else side - side % scale for side in facts.size)
-    if min(height, width) < patch:
-        size = f"{width}x{height}{' when enlarged' if is_lr else ''}"
+    used = tuple(side * scale if is_lr else side - side % scale for side in facts.size)
+    if min(used) < patch:
+        size = pairs.by(facts.size)
+        if used != facts.size:
+            how = "enlarged" if is_lr else f"cut to multiples of {scale}"
+            size += f" ({pairs.by(used)} when {how})"
         text = f"{path}: {size} is smaller than a patch of {patch}"
         findings.append(Finding("small", f"{text}; remove it, or lower --patch"))
     if facts.enlarged:

@@ -40,7 +40,8 @@ def _cropped(large: np.ndarray, small: np.ndarray) -> tuple[int, int] | None:
     return min(error, key=lambda place: (error[place], place)) if error else None
 
 
-def _by(size: tuple[int, ...]) -> str:
+def by(size: tuple[int, ...]) -> str:
+    """Returns the size (height, width) as people write it: "720x480" is 720 wide."""
     return f"{size[1]}x{size[0]}"
 
 
@@ -63,7 +64,7 @@ def compare(
       scale: HR size over LR size.
     """
     expected_size, lr_size = reduced.shape[:2], lr_image.shape[:2]
-    sizes = f"{_by(lr_size)}, but HR of {_by(hr_size)} gives {_by(expected_size)}"
+    sizes = f"{by(lr_size)}, but HR of {by(hr_size)} gives {by(expected_size)}"
     if lr_size == expected_size:
         if np.array_equal(reduced, lr_image):
             return Verdict("same")

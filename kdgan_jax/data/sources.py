@@ -29,6 +29,7 @@ from kdgan_jax.data.photos import (
     too_many,
 )
 from kdgan_jax.pictures import codec
+from kdgan_jax.runtime.console import counted
 from kdgan_jax.runtime.errors import UserError, missing
 
 log = logging.getLogger("kdgan_jax")
@@ -344,7 +345,7 @@ def described(
     given = len({file_of(photo) for photo in pairs})
     sets = taken.found.layouts if taken.found else []
     place = ", from " + _listed([s.lr_root for s in sets if s.lr_root]) if sets else ""
-    words = [f"{taken.entry}: {_count(len(files), 'photo')}"]
+    words = [f"{taken.entry}: {counted(len(files), 'photo')}"]
     if alone:
         words.append(f"LR without HR{place if alone == files else f': {len(alone)}'}")
     if pairs:
@@ -379,12 +380,8 @@ def unused(found: Found, scale: int, lr_strays: bool = True) -> list[str]:
             f"LR in {_listed(found.beside)} is not used; pairs:{hr_root}:{found.beside[0]} takes it"
         )
     if others:
-        notes.append(f"{_count(len(others), 'other image')} not used, such as {others[0]}")
+        notes.append(f"{counted(len(others), 'other image')} not used, such as {others[0]}")
     return notes
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number} {noun}{'' if number == 1 else 's'}"
 
 
 def _listed(places: Sequence[Path]) -> str:

@@ -170,3 +170,8 @@ def smallest_side(names: Iterable[str], shave: int) -> int:
     needed = {"ssim_y": 11 + 2 * shave}
     needed |= {f"lpips_{net}": network.smallest for net, network in lpips.NETWORKS.items()}
     return max(needed.get(name, 1 + 2 * shave) for name in names)
+
+
+def measurable(names: Iterable[str], side: int, shave: int) -> list[str]:
+    """Returns those of the metrics `names` that are defined on images with a side of `side`."""
+    return [name for name in names if smallest_side([name], shave) <= side]

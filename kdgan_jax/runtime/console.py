@@ -17,6 +17,11 @@ _HOME = re.compile(r"(?:^|(?<=[=,:]))~(?=[/,]|$)")
 STARTED = time.monotonic()  # of a command: this module is imported before JAX, which takes seconds
 
 
+def counted(number: int, noun: str) -> str:
+    """Returns "no photos", "1 photo" or "2 photos"."""
+    return f"{number or 'no'} {noun}{'' if number == 1 else 's'}"
+
+
 def arguments(argv: Sequence[str] | None = None) -> list[str]:
     """Returns a command's arguments, without its name, in which ~ is the user's home.
 

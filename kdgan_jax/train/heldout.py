@@ -13,6 +13,7 @@ from kdgan_jax.inference.model import Model
 from kdgan_jax.inference.reduced import Reduced
 from kdgan_jax.pictures import bicubic
 from kdgan_jax.runtime import processes
+from kdgan_jax.runtime.errors import UserError
 from kdgan_jax.train.phase_setup import PhaseSetup
 
 Teachers = Mapping[str, Model | Reduced]  # by name
@@ -38,8 +39,9 @@ def scores(model: Model, examples: Sequence[Example], names: Sequence[str]) -> S
     Args:
       model: to measure.
       examples: this process's share of the photos.
-      names: of the metrics, entries of `METRICS`.
+      names: of the metrics, entries of `METRICS`; photos may be too small for some.
     """
+    names = metrics.measurable(names, shortest_side(examples), model.scale)
     values: list[list[float]] = []
     rows: list[np.ndarray] = []
     for example in examples:
@@ -54,6 +56,12 @@ def scores(model: Model, examples: Sequence[Example], names: Sequence[str]) -> S
         {f"{COLUMN}{name}": float(mean) for name, mean in zip(names, means, strict=True)},
         _stacked(rows),
     )
+
+
+def shortest_side(examples: Sequence[Example]) -> int:
+    """Returns the shortest side of the references of all processes, in pixels."""
+    own = [min(example.reference.shape[:2]) for example in examples]
+    return min(side for sides in processes.exchange(own) for side in sides)
 
 
 def _middle(image: np.ndarray) -> np.ndarray:
@@ -76,6 +84,14 @@ class HeldOut:
     """Decoded photos; every process has its share of them."""
 
     def __init__(self, photos: list[Photo], config: RunConfig) -> None:
+        side = metrics.smallest_side(["psnr_y"], config.scale)
+        for photo in photos:
+            if min(photo.size) < side:
+                height, width = photo.size
+                raise UserError(
+                    f"{photo.place}: {width}x{height} is too small to be held out; remove it, sides"
+                    f" must be at least {side} pixels"
+                )
         decoded = decode(
             photos,
             lambda photo: load(photo, config.scale),

@@ -15,7 +15,7 @@ from kdgan_jax.inference.model import Model
 from kdgan_jax.runtime import console, processes
 from kdgan_jax.runtime.errors import UserError, missing
 from kdgan_jax.runtime.files import read_text, write_text
-from kdgan_jax.train.heldout import HeldOut, Teachers
+from kdgan_jax.train.heldout import HeldOut, Teachers, shortest_side
 from kdgan_jax.workdir import checkpoint, record
 from kdgan_jax.workdir.metrics import read_metrics
 
@@ -36,7 +36,8 @@ def row_names(config: RunConfig) -> dict[str, str]:
 
 def figures(sr: np.ndarray, reference: np.ndarray, scale: int) -> dict[str, float]:
     """Returns the metrics of one image in a run's table."""
-    return {name: metrics.METRICS[name](sr, reference, scale) for name in _metrics()}
+    names = metrics.measurable(_metrics(), min(reference.shape[:2]), scale)
+    return metrics.figures([sr], reference, scale, names)[0]
 
 
 @functools.cache
@@ -98,6 +99,11 @@ def has_checkpoint(workdir: Path, phase: str) -> bool:
 def _measured(upscalers: list[measure.Upscaler], sets: list[list[Example]], scale: int) -> Rows:
     """Returns a row per set, photo and upscaler, of all processes."""
     per_image: Rows = []
+    side = shortest_side([example for examples in sets for example in examples])
+    names = metrics.measurable(_metrics(), side, scale)
+    if len(names) < len(_metrics()):
+        left_out = ", ".join(name for name in _metrics() if name not in names)
+        console.log.warning("%s: not measured; a held-out photo has %d pixels", left_out, side)
     with console.progress("evaluation", len(upscalers) * sum(map(len, sets))) as bar:
         for examples in sets:
             rows = measure.images(
@@ -105,7 +111,7 @@ def _measured(upscalers: list[measure.Upscaler], sets: list[list[Example]], scal
                 examples,
                 dataset="held out",
                 scale=scale,
-                metrics=_metrics(),
+                metrics=names,
                 on_image=bar.advance,
             )
             by_photo = [rows[i : i + len(upscalers)] for i in range(0, len(rows), len(upscalers))]
@@ -153,10 +159,12 @@ def _write_card(
         facts[f"{label}_source"] = about.get("source", "not stated")
     for row in rows:
         if row["model"] == name:
-            figures = [f"PSNR {row['psnr_y']:.2f} dB", f"SSIM {row['ssim_y']:.4f}"]
-            lpips = row["lpips_alex"]
-            figures += [] if lpips is None else [f"LPIPS {lpips:.3f}"]
-            facts[measure.title(row)] = f"{', '.join(figures)} ({row['images']} photos)"
+            figures = [f"PSNR {row['psnr_y']:.2f} dB"]
+            for head, metric, form in ("SSIM", "ssim_y", ".4f"), ("LPIPS", "lpips_alex", ".3f"):
+                figures += [] if row[metric] is None else [f"{head} {row[metric]:{form}}"]
+            facts[measure.title(row)] = (
+                f"{', '.join(figures)} ({console.counted(row['images'], 'photo')})"
+            )
     path = workdir / f"{phase.network}.safetensors"
     try:
         native.save(path, model.with_about(**facts))

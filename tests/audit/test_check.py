@@ -125,7 +125,13 @@ def test_unreadable_and_truncated_files_are_named(single, pairs):
 def test_small_photos(tmp_path, pairs, parts):
     save(tmp_path / "one/a.png", parts[0][:66])  # cropped to 64, a multiple of the scale
     assert findings(tmp_path / "one", patch=64) == {}
-    only(findings(tmp_path / "one", patch=65), "small", tmp_path / "one/a.png", "112x64", 65)
+    only(
+        findings(tmp_path / "one", patch=65),
+        "small",
+        tmp_path / "one/a.png",
+        "112x66 (112x64 when",
+        65,
+    )
     tiny = save(pairs / "HR/a.png", np.zeros((3, 3, 3), np.uint8))  # no LR can be made of it
     only(findings(pairs), "small", tiny)
 
@@ -154,7 +160,7 @@ def test_lr_without_hr_is_checked_by_itself(tmp_path, single, photo):
     assert findings(lr, patch=4 * 96) == {}
     groups = findings(lr, patch=4 * 97)
     assert [line.split(" is ")[0] for line in groups.pop("small")] == [
-        f"{single}/{i}.png: 448x384 when enlarged" for i in range(4)
+        f"{single}/{i}.png: 112x96 (448x384 when enlarged)" for i in range(4)
     ]
     assert groups == {}
     save(single / "4.jpg", photo[:64, :64], quality=95)

@@ -87,6 +87,9 @@ def test_the_smallest_side_is_that_of_the_pickiest_metric():
     assert metrics.smallest_side(["psnr_y", "ssim_y"], 4) == 19
     assert metrics.smallest_side(["psnr_y", "lpips_vgg"], 2) == 16
     assert metrics.smallest_side(metrics.METRICS, 4) == 31
+    for side, names in {18: ["psnr_y"], 30: ["psnr_y", "ssim_y"], 31: ["psnr_y", "ssim_y"]}.items():
+        more = ["lpips_alex"] if side == 31 else []
+        assert metrics.measurable(["psnr_y", "ssim_y", "lpips_alex"], side, 4) == names + more
 
 
 @pytest.mark.parametrize("metric", ["psnr_y", "psnr_rgb", "ssim_y"])
