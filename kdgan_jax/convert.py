@@ -45,7 +45,11 @@ def _parser() -> argparse.ArgumentParser:
         metavar="[SOURCE ...] OUT",
         help="the model to read, or with --average several, and the file to write",
     )
-    add("--arch", help="the architecture of a published file; detected by default")
+    add(
+        "--arch",
+        help="the architecture of a published file, perhaps with arguments that the file does not"
+        " store, such as compact:slope=0.2; detected by default",
+    )
     add("--scale", type=int, help="the scale of a published file that serves several")
     add(
         "--interpolate",

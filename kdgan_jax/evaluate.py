@@ -35,9 +35,9 @@ def _parser() -> argparse.ArgumentParser:
     add(
         "--data",
         required=True,
-        help="folders separated by commas; each holds images, or HR/ and optionally LRx{scale}/, or"
-        " LRx{scale}/ alone, whose photos have no HR; hr:DIR, pairs:DIR or lr:DIR says which."
-        " LABEL=DIR names a set in tables and files",
+        help="folders separated by commas; each holds HR images, or pairs, such as HR/ beside LRx4/"
+        " or LR_bicubic/X4/; hr:DIR, pairs:DIR, pairs:HR_DIR:LR_DIR or lr:DIR (LR without HR) says"
+        " which. LABEL=DIR names a set in tables and files",
     )
     add(
         "--reference_model",

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from ml_collections import ConfigDict
 
+from kdgan_jax.audit.apart import apart
 from kdgan_jax.baselines import forest_settings, forest_training, random_forest
 from kdgan_jax.baselines.forest_settings import ForestConfig
 from kdgan_jax.config import command
@@ -72,7 +73,7 @@ def run(config: ConfigDict, workdir: str | Path) -> None:
     if is_complete(settings, workdir):
         console.log.info("%s: the forest is complete", workdir)
         return
-    split = gather(settings.data, settings.scale, largest_patch=3 * settings.scale)
+    split = gather(settings.data, settings.scale, 3 * settings.scale, apart)
     photos = forest_training.readable(split.train, settings)
     console.log.info("%d photos to train on, %d held out", len(photos), len(split.holdout))
     workdir.mkdir(parents=True, exist_ok=True)

@@ -6,6 +6,7 @@ import pytest
 from conftest import ROOT, run_module
 
 from kdgan_jax import forest
+from kdgan_jax.audit import apart
 from kdgan_jax.baselines import forest_settings, random_forest
 from kdgan_jax.runtime.errors import UserError
 
@@ -54,6 +55,14 @@ def test_other_config_is_refused(workdir, field, value, fact):
     config.update_from_flattened_dict({field: value})
     with pytest.raises(UserError, match=f"{workdir} .*{fact}"):
         forest.run(config, workdir)
+
+
+def test_no_photo_to_train_on_shows_what_a_held_out_one_does(tmp_path, monkeypatch):
+    given = []
+    monkeypatch.setattr(forest, "gather", lambda *arguments: given.extend(arguments) or 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        forest.run(get_config("smoke"), tmp_path / "run")
+    assert given[-1] is apart.apart
 
 
 def test_variants_pass_the_checks_and_others_are_refused():

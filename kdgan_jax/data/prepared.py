@@ -7,6 +7,7 @@ were copied, and a SHA-256 of its other entries and the rows.
 
 import hashlib
 import json
+import os
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from kdgan_jax.config.settings import DataConfig
-from kdgan_jax.data import buffers
+from kdgan_jax.data import buffers, layouts
 from kdgan_jax.data.buffers import Buffers
 from kdgan_jax.data.photos import Photo, image_digest
 from kdgan_jax.data.sources import (
@@ -112,8 +113,15 @@ def _absolute(source: str) -> str:
     for entry in entries(source):
         kind, path = split_kind(entry)
         is_folder = entry not in PACKAGED and not entry.startswith(TFDS)
-        absolute.append(f"{kind}:{Path(path).resolve()}".lstrip(":") if is_folder else entry)
+        paths = ":".join(os.path.abspath(root) for root in _named(path, kind))
+        absolute.append(f"{kind}:{paths}".lstrip(":") if is_folder else entry)
     return ",".join(absolute)
+
+
+def _named(path: str, kind: str) -> list[str]:
+    """Returns the path, or the two of the pairs in two folders."""
+    two = layouts.roots(path, kind)
+    return [path] if len(two) == 1 else [str(root) for root in two]
 
 
 def _copying(data: DataConfig) -> dict[str, Any]:

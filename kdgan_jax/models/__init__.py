@@ -11,8 +11,8 @@ A generator may also have:
 - `grid`: tiles must start at multiples of this number of LR pixels;
 - `dtype`: the dtype in which its convolutions compute;
 - `fold`: returns the smaller network for deployment that computes the same;
-- `detect`, `torch_key`, `as_published`, `serves_scales`: how its published files are recognised,
-  read and written.
+- `detect`, `readings`, `torch_key`, `as_published`, `serves_scales`: how its published files are
+  recognised, read and written.
 """
 
 from collections.abc import Mapping

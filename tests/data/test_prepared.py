@@ -122,6 +122,19 @@ def test_lr_images_of_the_source_come_back_and_their_changes_are_noticed(tmp_pat
     refused(tmp_path / "photos.bin", "changed.*'0'")
 
 
+def test_two_folders_of_pairs_are_found_again_from_anywhere(tmp_path, photo, monkeypatch):
+    fill(tmp_path / "set/HR", photo)
+    fill_lr(tmp_path / "set")
+    (tmp_path / "set/LRx4").rename(tmp_path / "small")
+    monkeypatch.chdir(tmp_path)
+    assert_comes_back(
+        tmp_path / "photos.bin", prepare(tmp_path / "photos.bin", "pairs:set/HR:small")
+    )
+    monkeypatch.chdir("/")
+    _change(tmp_path / "small")
+    refused(tmp_path / "photos.bin", "changed.*'0'")
+
+
 def test_photos_of_one_name_in_two_folders_stay_apart(tmp_path, photo):
     fill(tmp_path / "one", photo)
     fill(tmp_path / "two", photo[::-1])
