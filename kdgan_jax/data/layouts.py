@@ -6,14 +6,13 @@ is refused.
 """
 
 import difflib
-import glob
 import os
-import re
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from kdgan_jax.data import places
 from kdgan_jax.data.names import (
     Role,
     hr_base,
@@ -24,9 +23,8 @@ from kdgan_jax.data.names import (
     tag_of,
 )
 from kdgan_jax.pictures import codec
-from kdgan_jax.runtime.errors import UserError, suggest
+from kdgan_jax.runtime.errors import UserError
 
-KINDS = "hr", "lr", "pairs"  # of folders
 SCALES = 2, 3, 4, 8  # that files without HR are likely to be named after
 SAMPLES = 3  # files of a folder whose sizes are compared
 
@@ -140,7 +138,7 @@ def at(text: str, scale: int, kind: str = "", plain: str = "hr") -> Found:
     Args:
       text: the path; for pairs also "HR_FOLDER:LR_FOLDER".
       scale: HR size over LR size.
-      kind: one of `KINDS`, or "" to tell from the names.
+      kind: one of `places.KINDS`, or "" to tell from the names.
       plain: what images are whose names say nothing, "hr" or "lr".
 
     Raises:
@@ -150,11 +148,11 @@ def at(text: str, scale: int, kind: str = "", plain: str = "hr") -> Found:
     path, asked = Path(text), _Asked(scale, kind, plain)
     if path.is_dir():
         return _of_folder(path, asked)
-    if kind == "pairs" and (two := _two(text)):
+    if kind == "pairs" and (two := places.two(text)):
         return of_two(*two, scale)
-    paths = [path] if path.exists() else _matches(text)
+    paths = [path] if path.exists() else places.matches(text)
     if not paths:
-        raise UserError(_nothing(text))
+        raise UserError(places.nothing_at(text))
     folders = [p for p in paths if p.is_dir()]
     files = [p for p in paths if p not in folders and p.suffix.lower() in codec.SUFFIXES]
     if not folders and not files:
@@ -164,7 +162,7 @@ def at(text: str, scale: int, kind: str = "", plain: str = "hr") -> Found:
         )
     if kind == "pairs" and files:
         raise UserError(f"pairs:{text}: names files; write pairs:HR_FOLDER:LR_FOLDER instead")
-    below = _before_pattern(text)
+    below = places.before_pattern(text)
     found = [_of_folder(p, asked) for p in folders] + [_of_files(below, files, asked)]
     return Found(
         [layout for one in found for layout in one.layouts],
@@ -172,67 +170,6 @@ def at(text: str, scale: int, kind: str = "", plain: str = "hr") -> Found:
         [p for one in found for p in one.beside],
         [p for one in found for p in one.others],
     )
-
-
-def exists(text: str, kind: str = "") -> bool:
-    """Returns whether a path names something, as for `at`."""
-    return os.path.exists(text) or bool(_matches(text)) or bool(kind == "pairs" and _two(text))
-
-
-def name(text: str, kind: str = "") -> str:
-    """Returns the name of what a path names, as for `at`: of its folder, or of its file."""
-    path = Path(text)
-    if path.is_file():
-        return printable(path.stem)
-    return printable(roots(text, kind)[0].resolve().name)
-
-
-def roots(text: str, kind: str = "") -> list[Path]:
-    """Returns the folders that a path leads to, as for `at`: usually itself."""
-    if kind == "pairs" and not os.path.exists(text) and (two := _two(text)):
-        return list(two)
-    return [_before_pattern(text)]
-
-
-def printable(text: str) -> str:
-    """Returns a path's text with an escape for each byte that is not UTF-8."""
-    return text.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
-
-
-def _two(text: str) -> tuple[Path, Path] | None:
-    """Returns the folders of "HR_FOLDER:LR_FOLDER", if both exist."""
-    for colon in re.finditer(":", text):
-        hr, lr = text[: colon.start()], os.path.expanduser(text[colon.end() :])
-        if os.path.isdir(hr) and os.path.isdir(lr):
-            return Path(hr), Path(lr)
-    return None
-
-
-def _matches(text: str) -> list[Path]:
-    """Returns what matches a pattern such as "photos/*.png"."""
-    if not glob.has_magic(text):
-        return []
-    return [Path(found) for found in sorted(glob.glob(text, recursive=True))]
-
-
-def _before_pattern(text: str) -> Path:
-    """Returns the folder that a path begins with: all of it, or what stands before a pattern."""
-    path = Path(text)
-    while not path.is_dir() and path != path.parent and (path.is_file() or _is_pattern(path)):
-        path = path.parent
-    return path
-
-
-def _is_pattern(path: Path) -> bool:
-    return glob.has_magic(str(path)) and not path.exists()
-
-
-def _nothing(text: str) -> str:
-    if glob.has_magic(text):
-        return f"{text}: no file or folder matches; correct the pattern"
-    word, colon, _ = text.partition(":")
-    meant = suggest(word.lower(), KINDS) if colon else ""
-    return f"{text}: no such folder or file{meant or '; give an existing folder of images'}"
 
 
 def _of_folder(folder: Path, asked: _Asked) -> Found:

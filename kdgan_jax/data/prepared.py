@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from kdgan_jax.config.settings import DataConfig
-from kdgan_jax.data import buffers, layouts
+from kdgan_jax.data import buffers, places
 from kdgan_jax.data.buffers import Buffers
 from kdgan_jax.data.photos import Photo, image_digest
 from kdgan_jax.data.sources import (
@@ -120,7 +120,7 @@ def _absolute(source: str) -> str:
 
 def _named(path: str, kind: str) -> list[str]:
     """Returns the path, or the two of the pairs in two folders."""
-    two = layouts.roots(path, kind)
+    two = places.roots(path, kind)
     return [path] if len(two) == 1 else [str(root) for root in two]
 
 

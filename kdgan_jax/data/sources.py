@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from kdgan_jax.config.settings import DataConfig
-from kdgan_jax.data import embedded, layouts
+from kdgan_jax.data import embedded, layouts, places
 from kdgan_jax.data.layouts import Found, Layout
 from kdgan_jax.data.photos import (
     Box,
@@ -96,7 +96,7 @@ def _photos(found: Found, scale: int) -> tuple[list[Photo], list[str]]:
     def name(image: Path, stem: str) -> str:
         if stems[image.with_suffix("")] > 1:
             stem += image.suffix
-        return layouts.printable(str(image.relative_to(found.below).with_name(stem)))
+        return places.printable(str(image.relative_to(found.below).with_name(stem)))
 
     for layout in found.layouts:
         for image, lr_images in images_of(layout, scale):
@@ -229,7 +229,7 @@ def entries(source: str) -> list[str]:
 
     def exists(entry: str) -> bool:
         kind, path = split_kind(entry)
-        return layouts.exists(path, kind)
+        return places.exists(path, kind)
 
     words = between_commas(source, exists)
     if not all(words):
@@ -253,7 +253,7 @@ def between_commas(text: str, exists: Callable[[str], bool]) -> list[str]:
 def split_kind(entry: str) -> tuple[str, str]:
     """Returns (kind, path) of an entry of a source, such as "lr:photos"; kind "" if not given."""
     kind, colon, path = entry.strip().partition(":")
-    kind, path = (kind, path) if colon and kind in layouts.KINDS else ("", entry.strip())
+    kind, path = (kind, path) if colon and kind in places.KINDS else ("", entry.strip())
     return kind, os.path.expanduser(path)
 
 

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from kdgan_jax.baselines import random_forest
 from kdgan_jax.baselines.interpolation import BASELINES
-from kdgan_jax.data import layouts, sources
+from kdgan_jax.data import places, sources
 from kdgan_jax.data.photos import Photo
 from kdgan_jax.evaluation import measure, naming
 from kdgan_jax.evaluation.metrics import available, check, smallest_side
@@ -106,7 +106,7 @@ def _names(given: Sequence[tuple[str, str]]) -> list[tuple[str, str]]:
     """Returns (name, path) of each (label, path): without a label, the shortest name."""
     labels = [label for label, _ in given if label]
     short = iter(naming.short([path for label, path in given if not label], labels))
-    return [(layouts.printable(label or next(short)), path) for label, path in given]
+    return [(places.printable(label or next(short)), path) for label, path in given]
 
 
 def named_upscalers(name: str, path: str, scale: int, ensemble: bool) -> list[measure.Upscaler]:
@@ -202,7 +202,7 @@ class _Set(NamedTuple):
     @property
     def exists(self) -> bool:
         """Whether there is something at its path."""
-        return layouts.exists(self.path, self.kind)
+        return places.exists(self.path, self.kind)
 
 
 def _folders(data: str) -> dict[str, _Set]:
@@ -213,7 +213,7 @@ def _folders(data: str) -> dict[str, _Set]:
 
     words = _no_gap("--data", data, sources.between_commas(data, exists))
     folders = [_folder(word) for word in words]
-    names = [one.label or layouts.name(one.path, one.kind) for one in folders]
+    names = [one.label or places.name(one.path, one.kind) for one in folders]
     for name in names:
         if Path(name).name != name or "\0" in name:  # files named after it would leave --out
             raise UserError(f"--data: {name!r} cannot name a set; LABEL=DIR gives another name")
@@ -242,7 +242,7 @@ def _check_out(out: Path, folders: Iterable[_Set], inside: Iterable[str]) -> Non
     for name in inside:
         if (out / name).is_symlink():
             raise UserError(f"--out={out}: its folder {name!r} is a link; remove it")
-    for path in (root for one in folders for root in layouts.roots(one.path, one.kind)):
+    for path in (root for one in folders for root in places.roots(one.path, one.kind)):
         if out.resolve().is_relative_to(path.resolve()):
             raise UserError(f"--out={out} is inside --data={path}; choose a folder elsewhere")
 
