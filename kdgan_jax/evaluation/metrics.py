@@ -4,7 +4,6 @@ Images are uint8 RGB (H, W, 3) of equal size. Y is BT.601 studio range, unrounde
 (the scale) are cut off at each side, except for LPIPS. A set's figure is the mean over its images.
 """
 
-import functools
 from collections.abc import Callable, Iterable, Sequence
 
 import dm_pix
@@ -56,27 +55,33 @@ def psnr_rgb(sr: np.ndarray, hr: np.ndarray, shave: int) -> float:
 
 # SSIM is compiled for sides that are multiples of this, not for every size of image.
 BUCKET = 128
+BLOCK = 64  # pixels that SSIM's window is applied to at once, as a product of matrices
 
 
-@functools.lru_cache(maxsize=4)  # 56 MB each for a 4K image
-def _window(size: int) -> np.ndarray:
-    """Returns the matrix that blurs one axis of `size` pixels: 11 pixels of sigma 1.5, valid.
-
-    Rows beyond size - 10 and columns beyond `size` are zero, up to a multiple of `BUCKET`.
-    """
+def _window() -> np.ndarray:
+    """Returns the matrix (BLOCK, BLOCK + 10) of a Gaussian of 11 pixels and sigma 1.5."""
     gaussian = np.exp(-0.5 * (np.arange(-5, 6) / 1.5) ** 2)
-    padded = -(-size // BUCKET) * BUCKET
-    band = np.zeros((padded, padded), np.float32)
+    band = np.zeros((BLOCK, BLOCK + 10), np.float32)
     for i, weight in enumerate(gaussian / gaussian.sum()):
-        band[np.arange(size - 10), np.arange(size - 10) + i] = weight
+        band[np.arange(BLOCK), np.arange(BLOCK) + i] = weight
     return band
 
 
+def _blurred(image: jax.Array) -> jax.Array:
+    """Returns (..., n) blurred along the last axis, n a multiple of BLOCK; 10 are not valid."""
+    size = image.shape[-1]
+    places = np.arange(0, size, BLOCK)[:, None] + np.arange(BLOCK + 10)
+    blocks = image[..., np.minimum(places, size - 1)]
+    return jnp.einsum("Bb,...nb->...nB", _window(), blocks, precision="highest").reshape(
+        image.shape
+    )
+
+
 @jax.jit
-def _ssim(a: jax.Array, b: jax.Array, rows: jax.Array, columns: jax.Array) -> jax.Array:
+def _ssim(a: jax.Array, b: jax.Array) -> jax.Array:
     # dm_pix's own filter, a convolution per row, takes seconds to compile for every size of image.
     def blur(image: jax.Array) -> jax.Array:
-        return jnp.einsum("Yy,Xx,yxc->YXc", rows, columns, image, precision="highest")
+        return _blurred(_blurred(image[..., 0]).T).T[..., None]
 
     return dm_pix.ssim(a, b, filter_fn=blur, return_map=True)
 
@@ -95,7 +100,7 @@ def ssim_y(sr: np.ndarray, hr: np.ndarray, shave: int) -> float:
         np.pad(np.float32(_shaved(luma(image), shave)[..., None] / 255), padding)
         for image in (sr, hr)
     )
-    similarity = np.asarray(_ssim(y_sr, y_hr, _window(height), _window(width)))
+    similarity = np.asarray(_ssim(y_sr, y_hr))
     return float(similarity[: height - 10, : width - 10].mean(dtype=np.float64))
 
 
