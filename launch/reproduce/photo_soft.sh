@@ -6,10 +6,13 @@ set -euo pipefail
 data=${1:?usage: launch/reproduce/photo_soft.sh DATA}
 python -m kdgan_jax.main --config=configs/photo_soft.py --workdir=runs/photo_soft \
   --config.data.source="hr:$data/train,lr:$data/train"
+python launch/reproduce/drawings.py runs/photo_soft_drawings 150
+python -m kdgan_jax.main --config=configs/photo_soft.py:settle --workdir=runs/photo_settled \
+  --config.data.source="hr:$data/train,lr:$data/train,lr:runs/photo_soft_drawings"
 photos="525 photos: BSDS500 without BSD100, the 91 images of Yang et al., reduced DIV2K test photos"
 rm -f kdgan_jax/weights/photo_soft_x4.safetensors
-python -m kdgan_jax.convert runs/photo_soft kdgan_jax/weights/photo_soft_x4.safetensors \
-  --data="$photos; their LR, reduced and as they are, degraded; no HR" \
+python -m kdgan_jax.convert runs/photo_settled kdgan_jax/weights/photo_soft_x4.safetensors \
+  --data="$photos; their LR, reduced and as they are, degraded; 150 drawings; no HR" \
   --source="configs/photo_soft.py of kdgan_jax; teacher: realesr-general-x4v3 (BSD-3-Clause)" \
   --licence="Apache-2.0; its teacher and the photos that it was trained on have terms of their own"
 python -m kdgan_jax.evaluate --models=bicubic,student_x4,photo_soft_x4 \
