@@ -14,7 +14,7 @@ from kdgan_jax.inference import tiles
 from kdgan_jax.inference.ensemble import quantise, self_ensemble
 from kdgan_jax.inference.load import DEFAULT, SHIPPED, load
 from kdgan_jax.inference.model import Model
-from kdgan_jax.pictures import bicubic, codec
+from kdgan_jax.pictures import bicubic, codec, folders, writing
 from kdgan_jax.runtime import console, devices
 from kdgan_jax.runtime.errors import UserError, leave
 
@@ -55,7 +55,7 @@ def plan(inputs: Sequence[str], out: Path) -> list[tuple[Path, Path]]:
     for name in inputs:
         path = Path(name)
         if path.is_dir():
-            sources += [(source, source.relative_to(path)) for source in codec.find(path)]
+            sources += [(source, source.relative_to(path)) for source in folders.find(path)]
         elif path.exists():
             sources.append((path, Path(path.name)))
         else:
@@ -95,7 +95,7 @@ def _upscale_file(
         raise UserError(f"{source}: {target} exists; remove it or choose another --out")
     result = upscale_picture(model, codec.read(source), on_tile, ensemble)
     target.parent.mkdir(parents=True, exist_ok=True)
-    codec.write(target, result)
+    writing.write(target, result)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -23,6 +23,7 @@ from kdgan_jax.data.names import (
     tag_of,
 )
 from kdgan_jax.pictures import codec
+from kdgan_jax.pictures.folders import SUFFIXES, find, listing
 from kdgan_jax.runtime.errors import UserError
 
 SCALES = 2, 3, 4, 8  # that files without HR are likely to be named after
@@ -154,7 +155,7 @@ def at(text: str, scale: int, kind: str = "", plain: str = "hr") -> Found:
     if not paths:
         raise UserError(places.nothing_at(text))
     folders = [p for p in paths if p.is_dir()]
-    files = [p for p in paths if p not in folders and p.suffix.lower() in codec.SUFFIXES]
+    files = [p for p in paths if p not in folders and p.suffix.lower() in SUFFIXES]
     if not folders and not files:
         raise UserError(
             f"{paths[0]}: is no image; name a folder of images, and unpack it first if it is an"
@@ -175,7 +176,7 @@ def at(text: str, scale: int, kind: str = "", plain: str = "hr") -> Found:
 def _of_folder(folder: Path, asked: _Asked) -> Found:
     images = _images(folder)
     if not images:
-        codec.find(folder)  # says so
+        find(folder)  # says so
     found = _structure(folder, asked)
     if not found and asked.kind == "pairs" and (lr_folders := _lr_beside(folder)):
         found = _set(folder, lr_folders, asked)
@@ -251,7 +252,7 @@ def _places(
     folder: Path, without: Collection[Path], above: Collection[Path]
 ) -> Iterator[list[Path]]:
     """Yields the images of each folder."""
-    folders, images = codec.listing(folder)
+    folders, images = listing(folder)
     yield images
     inside = {*above, folder.resolve()}
     for path in folders:
@@ -264,7 +265,7 @@ def _places(
 
 def _structure(folder: Path, asked: _Asked) -> Found | None:
     """Returns the sets that the folders right in `folder` make by their names, if they make any."""
-    folders, images = codec.listing(folder)
+    folders, images = listing(folder)
     roles = {path: role for path in folders if (role := role_of(path))}
     hr = [path for path, role in roles.items() if role.is_hr]
     hr = [path for path in hr if roles[path].scale == asked.scale] or hr
@@ -321,7 +322,7 @@ def _set(folder: Path, lr_folders: Sequence[Path], asked: _Asked) -> Found:
     lr_folders = [*lr_folders, *(path for path in inner if path not in lr_folders)]
     hr = _images(root, without=lr_folders)
     if not hr:
-        codec.find(root)  # says so
+        find(root)  # says so
     if asked.kind == "lr":
         return Found([_lr_alone(lr_folders, asked)] if lr_folders else [], folder)
     fitting = [fit for path in lr_folders for fit in _fitting(Layout(root, hr, path), asked.scale)]
@@ -338,7 +339,7 @@ def _hr_root(folder: Path, asked: _Asked) -> tuple[Path, list[Path]]:
 
     An archive that is unpacked into a folder of its name makes two folders of one name.
     """
-    folders, images = codec.listing(folder)
+    folders, images = listing(folder)
     roles = {path: role for path in folders if (role := role_of(path))}
     scales = {scale_alone(path): path for path in folders}
     if len(folders) == len(roles) == 1 and not images and roles[folders[0]].is_hr:
@@ -360,7 +361,7 @@ def _fitting(layout: Layout, scale: int) -> list[Layout]:
     claimed = {lr for some in partners(layout._replace(lr=files), scale).values() for lr in some}
     if claimed:
         return [layout._replace(lr=[lr for lr in files if lr in claimed or _is_of(lr, scale)])]
-    folders, _ = codec.listing(layout.lr_root)
+    folders, _ = listing(layout.lr_root)
     return [fit for f in folders for fit in _fitting(layout._replace(lr_root=f), scale)]
 
 
@@ -425,7 +426,7 @@ def _lr_alone(folders: Sequence[Path], asked: _Asked) -> Layout:
 def _parts(folder: Path, scale: int | None = None) -> list[tuple[Path, int | None]]:
     """Returns the folders in a folder of LR images whose names tell scales, or else itself."""
     scale = named_scale(folder) or scale
-    parts = [part for path in codec.listing(folder)[0] for part in _parts(path, scale)]
+    parts = [part for path in listing(folder)[0] for part in _parts(path, scale)]
     named = [(path, of) for path, of in parts if of != scale]
     return named or [(folder, scale)]
 
@@ -496,7 +497,7 @@ def _searched(
     folder: Path, asked: _Asked, above: Collection[Path]
 ) -> tuple[list[Layout], list[Path], list[Path]]:
     """Returns the sets that names of folders make, LR folders that are unused, other images."""
-    folders, rest = codec.listing(folder)
+    folders, rest = listing(folder)
     layouts: list[Layout] = []
     beside: list[Path] = []
     inside = {*above, folder.resolve()}
@@ -596,7 +597,7 @@ def _lr_beside(folder: Path) -> list[Path]:
     if not role or not role.is_hr:
         return []
     try:
-        folders, _ = codec.listing(folder.parent)
+        folders, _ = listing(folder.parent)
     except UserError:
         return []
     near = {path: of for path in folders if (of := role_of(path)) and not of.is_hr}
@@ -609,12 +610,12 @@ def of_two(hr_folder: Path, lr_folder: Path, scale: int) -> Found:
     Raises:
       UserError: one is missing, holds no image, or LR images of other scales only.
     """
-    codec.find(lr_folder)
+    find(lr_folder)
     layouts = _of_folder(hr_folder, _Asked(scale, "hr", "hr")).layouts
     root = layouts[0].hr_root if len(layouts) == 1 and layouts[0].hr_root else hr_folder
     layout = Layout(root, _images(root, without=[lr_folder]), lr_folder)
     if not layout.hr:
-        codec.find(hr_folder)
+        find(hr_folder)
     fitting = _fitting(layout, scale)
     found = Found([_only(fitting, layout, [lr_folder], scale)], root)
     used = set(found.layouts[0].files)

@@ -1,13 +1,11 @@
-"""Reads pictures from files and writes them: the one place that decodes and encodes pixels.
+"""Reads pictures from files: the one place that decodes pixels.
 
 Pictures are read as 8-bit sRGB: 16-bit samples are rounded, embedded colour profiles and EXIF
 orientations are applied.
 """
 
 import contextlib
-import functools
 import io
-import logging
 import re
 import struct
 import threading
@@ -17,15 +15,12 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from PIL import Image, ImageCms, ImageFile, UnidentifiedImageError
+from PIL import Image, ImageFile, UnidentifiedImageError
 
-from kdgan_jax.pictures import samples
+from kdgan_jax.pictures import profiles, samples
+from kdgan_jax.runtime import console
 from kdgan_jax.runtime.errors import UserError
-from kdgan_jax.runtime.files import replacing
 
-log = logging.getLogger("kdgan_jax")
-
-SUFFIXES = {".png", ".jpg", ".jpeg", ".webp", ".avif", ".bmp", ".tif", ".tiff", ".gif", ".ppm"}
 # The formats that are read, whatever a file's name. Pillow knows more; one (EPS) runs a program.
 FORMATS = "PNG", "JPEG", "WEBP", "AVIF", "BMP", "TIFF", "GIF", "PPM"
 BYTES_PER_PIXEL = 32  # most that reading takes; a picture has up to `Image.MAX_IMAGE_PIXELS`
@@ -53,66 +48,6 @@ class Picture(NamedTuple):
     rgb: np.ndarray  # (H, W, 3) uint8
     alpha: np.ndarray | None  # (H, W, 1) uint8, if the file has transparency
     grey: bool
-
-
-# Folders that desktops, file servers and archivers leave, beside those that begin with a dot.
-_TOOLS = {
-    *("@eadir", "@recycle", "@recently-snapshot", "#recycle", "#snapshot", "$recycle.bin"),
-    *("__macosx", "__pycache__", "lost+found", "system volume information"),
-}
-
-
-def listing(folder: Path) -> tuple[list[Path], list[Path]]:
-    """Returns the folders and the image files right in `folder`, sorted.
-
-    What is hidden or a tool's own is passed over. Links count as what they lead to.
-
-    Raises:
-      UserError: the folder cannot be read.
-    """
-    folders, images = [], []
-    try:
-        for path in sorted(folder.iterdir()):
-            if path.name.startswith(".") or path.name.lower() in _TOOLS:
-                continue
-            if path.is_dir():
-                folders.append(path)
-            elif path.suffix.lower() in SUFFIXES and path.is_file():
-                images.append(path)
-    except OSError as error:
-        raise UserError(
-            f"{folder}: cannot be read ({error.strerror}); allow reading it, or move it elsewhere"
-        ) from None
-    return folders, images
-
-
-def find(folder: str | Path) -> list[Path]:
-    """Returns the image files below `folder`, at any depth, sorted by path.
-
-    Hidden files and folders and those of tools are passed over, unless `folder` itself is one;
-    links to folders are not followed.
-
-    Raises:
-      UserError: the folder is missing, cannot be read, or holds no image.
-    """
-    root = Path(folder)
-    if not root.is_dir():
-        raise UserError(f"{root}: no such folder; give an existing folder of images")
-    paths, ahead = [], [root]
-    while ahead:
-        folders, images = listing(ahead.pop())
-        paths += images
-        ahead += [path for path in folders if not path.is_symlink()]
-    if not paths:
-        raise UserError(
-            f"{root}: holds no image at any depth; supported are {', '.join(sorted(SUFFIXES))}"
-        )
-    return sorted(paths)
-
-
-@functools.cache
-def _warn_once(message: str) -> None:
-    log.warning("%s", message)
 
 
 _filters = threading.Lock()  # warning filters belong to the process; threads read photos
@@ -225,45 +160,6 @@ def _refuse_slow(image: ImageFile.ImageFile, path: Path) -> None:
         )
 
 
-@functools.lru_cache(maxsize=16)  # photos of one camera share a profile
-def _transform(icc: bytes, mode: str) -> tuple[str, ImageCms.ImageCmsTransform | None]:
-    """Returns a profile's mode and its transform to sRGB, None if that changes nothing.
-
-    Raises:
-      Exception: of several kinds; the profile is broken or not for images of this `mode`.
-    """
-    profile = ImageCms.ImageCmsProfile(io.BytesIO(icc))
-    source = {"RGB ": "RGB", "GRAY": "L", "CMYK": "CMYK"}.get(profile.profile.xcolor_space, "?")
-    if (mode, source) not in (("L", "L"), ("L", "RGB"), ("RGB", "RGB"), ("CMYK", "CMYK")):
-        raise ValueError(f"it is for {profile.profile.xcolor_space.strip()}")
-    intent, flags = ImageCms.Intent.RELATIVE_COLORIMETRIC, ImageCms.Flags.BLACKPOINTCOMPENSATION
-    transform = ImageCms.buildTransform(
-        profile, ImageCms.createProfile("sRGB"), source, "RGB", intent, flags
-    )
-    # sRGB profiles differ in bytes and names; all of them leave colours where they are.
-    steps = np.minimum(np.arange(9) * 32, 255).astype(np.uint8)
-    probe = Image.fromarray(np.stack(np.meshgrid(steps, steps, steps), axis=-1).reshape(27, 27, 3))
-    if source != "CMYK":
-        probe = probe if source == "RGB" else probe.getchannel(0)
-        moved = np.asarray(ImageCms.applyTransform(probe, transform), int)
-        if np.abs(moved - np.asarray(probe.convert("RGB"))).max() <= 2:
-            return source, None
-    return source, transform
-
-
-def _srgb(colour: Image.Image, icc: bytes | None, path: Path) -> np.ndarray:
-    """Returns uint8 sRGB (H, W, 3) of an image of mode L, RGB or CMYK with its profile, if any."""
-    if icc:
-        try:
-            mode, transform = _transform(icc, colour.mode)
-            if transform:
-                moved = np.asarray(ImageCms.applyTransform(colour.convert(mode), transform))
-                return np.repeat(moved[..., 1:2], 3, axis=2) if colour.mode == "L" else moved
-        except Exception as error:  # whatever a damaged profile raises, the pixels are readable
-            _warn_once(f"{path}: its colour profile cannot be used and is ignored ({error})")
-    return np.asarray(colour.convert("RGB"))
-
-
 def read(path: str | Path) -> Picture:
     """Returns the picture in `path` as 8-bit sRGB, turned as its EXIF orientation says.
 
@@ -275,7 +171,7 @@ def read(path: str | Path) -> Picture:
     path = Path(path)
     with _naming(path), _open(path) as image:
         if getattr(image, "is_animated", False) and image.format != "MPO":  # JPEGs of phones
-            _warn_once(f"{path}: holds several pictures or frames; only the first is read")
+            console.warn_once(f"{path}: holds several pictures or frames; only the first is read")
         _refuse_slow(image, path)
         icc, orientation = image.info.get("icc_profile"), _orientation(image)
         picture = samples.to_8_bits(image, lambda: _open(path))
@@ -289,18 +185,4 @@ def read(path: str | Path) -> Picture:
             picture = picture.convert("RGB").getchannel("G")
         elif picture.mode != "CMYK":
             picture = picture.convert("RGB")
-        return Picture(_srgb(picture, icc, path), alpha, grey)
-
-
-def write(path: str | Path, picture: Picture) -> None:
-    """Writes `picture` as `path`, in the format that its suffix names."""
-    path = Path(path)
-    rgb, alpha, grey = picture
-    image = Image.fromarray(rgb)
-    if grey:
-        # Not convert("L"): a grey picture's three channels differ only by a network's rounding.
-        image = Image.fromarray(((rgb.sum(axis=-1, dtype=np.uint16) + 1) // 3).astype(np.uint8))
-    if alpha is not None:
-        image.putalpha(Image.fromarray(alpha[..., 0]))
-    with replacing(path) as temporary:
-        image.save(temporary, format=Image.registered_extensions()[path.suffix.lower()])
+        return Picture(profiles.to_srgb(picture, icc, path), alpha, grey)

@@ -2,6 +2,7 @@
 
 import contextlib
 import datetime
+import functools
 import io
 import logging
 import os
@@ -20,6 +21,12 @@ STARTED = time.monotonic()  # of a command: this module is imported before JAX, 
 def counted(number: int, noun: str) -> str:
     """Returns "no photos", "1 photo" or "2 photos"."""
     return f"{number or 'no'} {noun}{'' if number == 1 else 's'}"
+
+
+@functools.cache
+def warn_once(message: str) -> None:
+    """Warns, unless the same was said before."""
+    log.warning("%s", message)
 
 
 def arguments(argv: Sequence[str] | None = None) -> list[str]:

@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from mutations import Watch, mutants, with_checksums
 from PIL import Image
 
-from kdgan_jax.pictures import codec
+from kdgan_jax.pictures import codec, folders
 from kdgan_jax.runtime.errors import UserError
 
 SOUND = pictures.sound()
@@ -80,7 +80,7 @@ def test_other_things_than_files_are_refused_at_once(tmp_path):
         for function in (codec.size, codec.read):
             assert Watch()(function, path) == "refused"
     with pytest.raises(UserError, match=f"{tmp_path}: "):
-        codec.find(tmp_path)
+        folders.find(tmp_path)
 
 
 # Memory: sizes in headers are not believed, and decoding stays below the stated limit.
@@ -89,7 +89,7 @@ def test_other_things_than_files_are_refused_at_once(tmp_path):
 PROGRAM = """
 import resource, sys
 resource.setrlimit(resource.RLIMIT_AS, (2**35, 2**35))
-from kdgan_jax.pictures import codec
+from kdgan_jax.pictures import codec, folders
 from kdgan_jax.runtime.errors import UserError
 codec.Image.init()
 for path in sys.argv[1:]:
