@@ -15,16 +15,17 @@ from kdgan_jax.inference.ensemble import quantise, self_ensemble
 from kdgan_jax.inference.load import DEFAULT, SHIPPED, load
 from kdgan_jax.inference.model import Model
 from kdgan_jax.pictures import bicubic, codec, folders, writing
+from kdgan_jax.pictures.picture import Picture
 from kdgan_jax.runtime import console, devices
 from kdgan_jax.runtime.errors import UserError, leave
 
 
 def upscale_picture(
     model: Model,
-    picture: codec.Picture,
+    picture: Picture,
     on_tile: Callable[[], None] = lambda: None,
     ensemble: bool = False,
-) -> codec.Picture:
+) -> Picture:
     """Returns `picture` enlarged: the network enlarges colours, bicubic enlarges transparency.
 
     Args:
@@ -36,10 +37,10 @@ def upscale_picture(
     """
     alpha = None if picture.alpha is None else bicubic.upscale(picture.alpha, model.scale)
     if ensemble:
-        rgb = quantise(self_ensemble(model.predict, picture.rgb))
+        rgb = quantise(self_ensemble(model.predict, picture.pixels))
     else:
-        rgb = model.upscale(picture.rgb, on_tile=on_tile)
-    return codec.Picture(rgb, alpha, picture.grey)
+        rgb = model.upscale(picture.pixels, on_tile=on_tile)
+    return Picture(rgb, alpha, picture.grey)
 
 
 def plan(inputs: Sequence[str], out: Path) -> list[tuple[Path, Path]]:

@@ -221,7 +221,7 @@ def examine(job: Job, scale: int) -> Done:
     findings = []
     if job.hr:
         try:
-            rgb = codec.read(job.hr).rgb
+            rgb = codec.read_rgb(job.hr)
             hr = facts(job.hr, rgb)
             if job.folder.layout.lr_root and min(hr.size) >= scale:
                 reduced = bicubic.downscale(rgb, scale)
@@ -231,7 +231,7 @@ def examine(job: Job, scale: int) -> Done:
             findings += [] if job.again else [_unreadable(job.hr, error)]
     if job.lr:
         try:
-            rgb = codec.read(job.lr).rgb
+            rgb = codec.read_rgb(job.lr)
             lr = facts(job.lr, rgb, look_for_traces=not job.folder.has_hr)
             if hr and reduced is not None:
                 verdict = pairs.compare(hr.path, lr.path, hr.size, reduced, rgb, scale)

@@ -87,7 +87,7 @@ class Photo(NamedTuple):
 
 def pixels(image: Image) -> np.ndarray:
     """Returns an image as uint8 RGB (H, W, 3)."""
-    return image if isinstance(image, np.ndarray) else codec.read(image).rgb
+    return image if isinstance(image, np.ndarray) else codec.read_rgb(image)
 
 
 def image_digest(image: Image | None) -> str | None:
@@ -133,7 +133,7 @@ def load_pair(photo: Photo, scale: int) -> tuple[np.ndarray, np.ndarray]:
 @functools.lru_cache(maxsize=4)
 def _kept(path: Path, modified: int) -> np.ndarray:
     """Decodes a file once for all copies of a photo, which are read one after another."""
-    return codec.read(path).rgb
+    return codec.read_rgb(path)
 
 
 def _read(photo: Photo, image: Image) -> np.ndarray:

@@ -10,7 +10,8 @@ import numpy as np
 from kdgan_jax.data.photos import Photo, load, load_pair
 from kdgan_jax.evaluation import cache, measure, naming, plots, report, sheets, significance
 from kdgan_jax.evaluation.measure import Rows
-from kdgan_jax.pictures import codec, writing
+from kdgan_jax.pictures import writing
+from kdgan_jax.pictures.picture import Picture
 from kdgan_jax.runtime import console, devices
 from kdgan_jax.runtime.errors import UserError
 
@@ -129,7 +130,7 @@ def _measure(
             for model, sr in pictures.items():
                 path = image_path(plan.out, model, name, example.name)
                 path.parent.mkdir(parents=True, exist_ok=True)
-                writing.write(path, codec.Picture(sr, None, False))
+                writing.write(path, Picture(sr))
         is_measured = rows[0]["psnr_y"] is not None  # not where images alone are written
         if example.name in on_sheet and pictures.keys() == shown and is_measured:
             lines[example.name] = sheets.line(

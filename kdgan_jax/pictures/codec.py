@@ -12,12 +12,12 @@ import threading
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 from PIL import Image, ImageFile, UnidentifiedImageError
 
 from kdgan_jax.pictures import profiles, samples
+from kdgan_jax.pictures.picture import Picture
 from kdgan_jax.runtime import console
 from kdgan_jax.runtime.errors import UserError
 
@@ -40,14 +40,6 @@ _TURNS = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
-
-
-class Picture(NamedTuple):
-    """A decoded picture: the colours that networks see, and what writes it back in kind."""
-
-    rgb: np.ndarray  # (H, W, 3) uint8
-    alpha: np.ndarray | None  # (H, W, 1) uint8, if the file has transparency
-    grey: bool
 
 
 _filters = threading.Lock()  # warning filters belong to the process; threads read photos
@@ -186,3 +178,12 @@ def read(path: str | Path) -> Picture:
         elif picture.mode != "CMYK":
             picture = picture.convert("RGB")
         return Picture(profiles.to_srgb(picture, icc, path), alpha, grey)
+
+
+def read_rgb(path: str | Path) -> np.ndarray:
+    """Returns the picture in `path` as training and measuring see it: 8-bit sRGB, (H, W, 3) uint8.
+
+    Raises:
+      UserError: as for `read`.
+    """
+    return read(path).pixels

@@ -5,14 +5,14 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from kdgan_jax.pictures.codec import Picture
+from kdgan_jax.pictures.picture import Picture
 from kdgan_jax.runtime.files import replacing
 
 
 def write(path: str | Path, picture: Picture) -> None:
     """Writes `picture` as `path`, in the format that its suffix names."""
     path = Path(path)
-    rgb, alpha, grey = picture
+    rgb, alpha, grey = picture[:3]
     image = Image.fromarray(rgb)
     if grey:
         # Not convert("L"): a grey picture's three channels differ only by a network's rounding.

@@ -70,7 +70,7 @@ def pictures(folder: Path) -> Iterator[Row]:
 
     def upscaled(path: Path) -> str:
         picture = codec.read(path)
-        rgb = model.upscale(picture.rgb)
+        rgb = model.upscale(picture.pixels)
         means = ", ".join(f"{mean:.1f}" for mean in rgb.mean(axis=(0, 1)))
         kinds = ["grey"] * picture.grey + ["alpha"] * (picture.alpha is not None)
         return f"{rgb.shape[1]}x{rgb.shape[0]}, means {means}{''.join(f', {k}' for k in kinds)}"

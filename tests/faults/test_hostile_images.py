@@ -31,9 +31,9 @@ def read(path):
     """Does what `upscale` and training do with a file: reads its size, then its pixels."""
     size = codec.size(path)
     picture = codec.read(path)
-    assert picture.rgb.dtype == np.uint8
-    assert picture.rgb.shape == (*picture.rgb.shape[:2], 3)
-    if picture.rgb.shape[:2] != size:  # said by `photos.load_pair`
+    assert picture.pixels.dtype == np.uint8
+    assert picture.pixels.shape == (*picture.pixels.shape[:2], 3)
+    if picture.pixels.shape[:2] != size:  # said by `photos.load_pair`
         raise UserError(f"{path}: does not have the size in its header")
 
 
@@ -161,7 +161,7 @@ def test_floats_that_are_not_finite_are_clipped_without_a_warning(tmp_path):
     values = struct.pack("<4f", np.nan, np.inf, -np.inf, 1e38)
     (tmp_path / "a.tif").write_bytes(pictures.grey_tiff(4, 1, 32, 3, data=values))
     assert Watch()(read, tmp_path / "a.tif") == "read"
-    assert codec.read(tmp_path / "a.tif").rgb[0, :, 0].tolist() == [0, 255, 0, 255]
+    assert codec.read_rgb(tmp_path / "a.tif")[0, :, 0].tolist() == [0, 255, 0, 255]
 
 
 def test_scans_and_comments_as_programs_write_them_are_read(tmp_path):
@@ -176,4 +176,4 @@ def test_data_after_a_jpeg_is_not_counted_as_scans(tmp_path):
     film = random.Random(0).randbytes(2**24)
     assert film.count(b"\xff\xda") > 100
     (tmp_path / "a.jpg").write_bytes(pictures.scans(3000, 3000, 10) + film)
-    assert codec.read(tmp_path / "a.jpg").rgb.shape == (3000, 3000, 3)
+    assert codec.read_rgb(tmp_path / "a.jpg").shape == (3000, 3000, 3)

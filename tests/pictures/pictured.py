@@ -28,14 +28,14 @@ def saved(path, array, **options):
 def reads(path, rgb, alpha=None, grey=False, within=0):
     """Checks what is read of a file: `rgb` (H, W, 3) or (H, W, 1), to `within` levels."""
     picture = codec.read(path)
-    assert picture.rgb.dtype == np.uint8
-    assert picture.rgb.shape == (*rgb.shape[:2], 3)
-    assert np.abs(picture.rgb - rgb.astype(float)).max() <= within
+    assert picture.pixels.dtype == np.uint8
+    assert picture.pixels.shape == (*rgb.shape[:2], 3)
+    assert np.abs(picture.pixels - rgb.astype(float)).max() <= within
     assert picture.grey == grey
     if grey:
-        assert (picture.rgb == picture.rgb[..., :1]).all()
+        assert (picture.pixels == picture.pixels[..., :1]).all()
     np.testing.assert_array_equal(picture.alpha, alpha)
-    assert codec.size(path) == picture.rgb.shape[:2]
+    assert codec.size(path) == picture.pixels.shape[:2]
 
 
 def refused(path, *facts, by=(codec.read, codec.size)):

@@ -103,12 +103,12 @@ def test_16_bit_tiff_whose_0_is_white_or_in_planes(tmp_path):
 def test_only_the_first_frame_is_read_with_one_warning(tmp_path, suffix, caplog):
     first, second = (np.full((4, 4), value, np.uint8) for value in (50, 200))
     path = saved(tmp_path / f"one.{suffix}", first)
-    assert (codec.read(path).rgb == 50).all()
+    assert (codec.read_rgb(path) == 50).all()
     assert caplog.text == ""
     frames = {"save_all": True, "append_images": [Image.fromarray(second)]}
     path = saved(tmp_path / f"two.{suffix}", first, **frames)
     for _ in range(2):
-        assert (codec.read(path).rgb == 50).all()
+        assert (codec.read_rgb(path) == 50).all()
     assert codec.size(path) == (4, 4)
     (record,) = caplog.records
     assert str(path) in record.message

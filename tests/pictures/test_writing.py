@@ -4,7 +4,7 @@ from pictured import ALPHA, COLOUR, GREY, reads
 from PIL import Image
 
 from kdgan_jax.pictures import writing
-from kdgan_jax.pictures.codec import Picture
+from kdgan_jax.pictures.picture import Picture
 
 
 @pytest.mark.parametrize("suffix", ["png", "tif", "bmp", "PNG", "ppm"])
