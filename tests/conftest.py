@@ -144,8 +144,9 @@ def key():
 
 @pytest.fixture(autouse=True)
 def _logging():
-    """Restores the log handlers, which `main` replaces."""
-    root = logging.getLogger()
-    before = root.handlers[:]
+    """Restores the log handlers and the level, which commands change."""
+    root, log = logging.getLogger(), logging.getLogger("kdgan_jax")
+    before = root.handlers[:], log.level
     yield
-    root.handlers[:] = before
+    root.handlers[:] = before[0]
+    log.setLevel(before[1])
