@@ -10,7 +10,7 @@ Zhang et al. 2023, "Data Upcycling Knowledge Distillation", arXiv 2309.14162). T
 the copies once; no HR image is read. The squared error keeps the means of colours, which L1 alone
 shifts where LR is noisy. Takes hours on 2 CPU cores. Variants, after a colon:
     (none)  60,000 steps on photos
-    settle  from there, 8,000 steps with drawings among the photos, and 5,000 on the squared error
+    settle  from there, 8,000 steps with drawings among the photos, and 15,000 on the squared error
     smoke   runs in seconds, for tests
 """
 
@@ -40,9 +40,9 @@ def get_config(variant: str = ""):
             "squares": imitate(
                 start="drawings",
                 losses={"squared": loss("l2", 1.0, target="teacher")},
-                steps=5000,
+                steps=15_000,
                 hr_patch=128,
-                learning_rate=2e-4,
+                learning_rate=3e-4,
             ),
         }
     else:
