@@ -235,6 +235,8 @@ class Forest:
         """Returns the result of `predict` as uint8."""
         return quantise(self.predict(image))
 
+    raw = upscale  # a forest changes Y alone, so grey stays grey
+
     def save(self, path: str | Path) -> None:
         """Writes the forest to `path`, a safetensors file."""
         from safetensors.numpy import save as to_bytes

@@ -62,11 +62,11 @@ class Trained(Protocol):
     def digest(self) -> str:
         """A hash of its architecture and weights."""
 
-    def upscale(self, image: np.ndarray) -> np.ndarray:
-        """Returns `image` (h, w, 3) enlarged, both uint8."""
+    def raw(self, image: np.ndarray) -> np.ndarray:
+        """Returns `image` (h, w, 3) enlarged, both uint8, as it is measured."""
 
     def predict(self, image: np.ndarray) -> np.ndarray:
-        """Returns what `upscale` rounds, float32 with 1 for white."""
+        """Returns what `raw` rounds, float32 with 1 for white."""
 
 
 @dataclass(frozen=True)
@@ -103,7 +103,7 @@ def from_model(name: str, model: Trained) -> Upscaler:
         multi_adds = costs.multi_adds_720p(model)
     elif isinstance(model, Reduced):  # before its image is reduced, it is larger
         multi_adds = costs.multi_adds_720p(model.model) * (model.model.scale // model.scale) ** 2
-    return Upscaler(name, model.upscale, model.parameters, multi_adds, lambda: model.digest)
+    return Upscaler(name, model.raw, model.parameters, multi_adds, lambda: model.digest)
 
 
 def from_ensemble(name: str, model: Trained) -> Upscaler:

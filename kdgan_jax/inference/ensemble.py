@@ -3,18 +3,21 @@
 from collections.abc import Callable
 
 import numpy as np
+from numpy.typing import DTypeLike
 
 
 def checked_image(image: np.ndarray) -> np.ndarray:
-    """Returns `image` if it is uint8 RGB (h, w, 3) and not empty.
+    """Returns `image` if it is uint8 or uint16 RGB (h, w, 3) and not empty.
 
     Raises:
       ValueError: it is something else.
     """
     image = np.asarray(image)
-    if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or not image.size:
+    fits = image.dtype in (np.uint8, np.uint16)
+    if not fits or image.ndim != 3 or image.shape[2] != 3 or not image.size:
         raise ValueError(
-            f"image is {image.dtype}{image.shape}; upscale takes uint8 RGB (height, width, 3)"
+            f"image is {image.dtype}{image.shape}; upscale takes uint8 RGB (height, width, 3), or"
+            " uint16"
         )
     return image
 
@@ -25,8 +28,8 @@ def self_ensemble(predict: Callable[[np.ndarray], np.ndarray], lr: np.ndarray) -
     Each result is turned back before averaging. Papers mark it with "+" (Lim et al. 2017, EDSR+).
 
     Args:
-      predict: maps uint8 (h, w, 3) to float (h * scale, w * scale, 3).
-      lr: uint8 (h, w, 3).
+      predict: maps `lr` (h, w, 3) to float (h * scale, w * scale, 3).
+      lr: uint8 or uint16 (h, w, 3).
     """
     total: np.ndarray | float = 0.0
     for turns in range(4):
@@ -37,6 +40,6 @@ def self_ensemble(predict: Callable[[np.ndarray], np.ndarray], lr: np.ndarray) -
     return np.asarray(total / 8)
 
 
-def quantise(sr: np.ndarray) -> np.ndarray:
-    """Returns `sr`, a float image with 1 for white, as uint8: clipped, rounded half up."""
-    return np.floor(np.clip(sr, 0, 1) * 255 + 0.5).astype(np.uint8)
+def quantise(sr: np.ndarray, dtype: DTypeLike = np.uint8) -> np.ndarray:
+    """Returns `sr`, a float image with 1 for white, as integers: clipped, rounded half up."""
+    return np.floor(np.clip(sr, 0, 1) * np.iinfo(dtype).max + 0.5).astype(dtype)

@@ -13,8 +13,9 @@ import numpy as np
 from kdgan_jax import models
 from kdgan_jax.formats.weights import Weights
 from kdgan_jax.inference import tiles
-from kdgan_jax.inference.ensemble import checked_image
+from kdgan_jax.inference.ensemble import checked_image, quantise
 from kdgan_jax.models.types import Params
+from kdgan_jax.pictures import colour
 from kdgan_jax.runtime import devices
 from kdgan_jax.runtime.console import log
 from kdgan_jax.runtime.errors import UserError
@@ -27,14 +28,15 @@ WHOLE_IMAGE_BYTES = 8400
 
 @functools.lru_cache(maxsize=32)
 def _compiled(module: nn.Module, rounded: bool) -> Callable[[Params, np.ndarray], jax.Array]:
-    """Returns (params, LR (n, h, w, 3) uint8) -> SR, compiled once per module and shape.
+    """Returns (params, LR (n, h, w, 3)) -> SR, compiled once per module and shape.
 
-    SR is uint8 if `rounded`, otherwise the network's float32.
+    LR is uint8 or uint16. SR is uint8 if `rounded`, otherwise the network's float32.
     """
 
     def predict(params: Params, lr: jax.Array) -> jax.Array:
         with jax.default_matmul_precision("highest"):  # GPUs would round to 10 bits
-            sr, _ = models.apply(module, {"params": params}, lr.astype(jnp.float32) / 255)
+            white = jnp.iinfo(lr.dtype).max
+            sr, _ = models.apply(module, {"params": params}, lr.astype(jnp.float32) / white)
         return jnp.floor(jnp.clip(sr, 0, 1) * 255 + 0.5).astype(jnp.uint8) if rounded else sr
 
     return jax.jit(predict, compiler_options=devices.compiler_options())
@@ -76,25 +78,34 @@ class Model(Weights):
     def upscale(
         self, image: np.ndarray, *, on_tile: Callable[[], None] = lambda: None
     ) -> np.ndarray:
-        """Returns `image` (h, w, 3) uint8 enlarged to (h * scale, w * scale, 3) uint8.
+        """Returns `image` (h, w, 3) enlarged to (h * scale, w * scale, 3) in its dtype.
 
         Large images are cut into tiles, with the same result as the whole image. A network whose
         output depends on the whole image is run on tiles, with a warning, only if the image might
-        not fit into memory.
+        not fit into memory. What is grey stays grey: see `colour.is_grey`.
 
         Args:
-          image: RGB.
+          image: RGB, uint8 or uint16.
           on_tile: called after every tile.
 
         Raises:
-          ValueError: the image is not uint8 RGB.
+          ValueError: the image is something else.
           UserError: it is too small for the network.
         """
+        sr = self.raw(image, on_tile=on_tile)
+        return colour.greyed(sr) if colour.is_grey(image) else sr
+
+    def raw(self, image: np.ndarray, *, on_tile: Callable[[], None] = lambda: None) -> np.ndarray:
+        """Returns the network's own image, rounded: what is measured, and what students learn."""
+        if np.asarray(image).dtype == np.uint16:
+            return quantise(self.predict(image, on_tile=on_tile), np.uint16)
         return self._run(image, True, on_tile)
 
-    def predict(self, image: np.ndarray) -> np.ndarray:
-        """Returns the result of `upscale` before rounding: float32, 1 for white, not clipped."""
-        return self._run(image, False, lambda: None)
+    def predict(
+        self, image: np.ndarray, *, on_tile: Callable[[], None] = lambda: None
+    ) -> np.ndarray:
+        """Returns the result of `raw` before rounding: float32, 1 for white, not clipped."""
+        return self._run(image, False, on_tile)
 
     def _run(self, image: np.ndarray, rounded: bool, on_tile: Callable[[], None]) -> np.ndarray:
         image = checked_image(image)

@@ -36,18 +36,18 @@ class Reduced:
         """The model's digest with the scale."""
         return f"{self.model.digest} at x{self.scale}"
 
-    def upscale(self, image: np.ndarray) -> np.ndarray:
+    def raw(self, image: np.ndarray) -> np.ndarray:
         """Returns `image` (h, w, 3) enlarged to (h * scale, w * scale, 3), both uint8.
 
         Raises:
           ValueError: the image is not uint8 RGB.
           UserError: it is too small for the model.
         """
-        return bicubic.downscale(self.model.upscale(image), self.model.scale // self.scale)
+        return bicubic.downscale(self.model.raw(image), self.model.scale // self.scale)
 
     def predict(self, image: np.ndarray) -> np.ndarray:
-        """Returns the result of `upscale` as float32, 1 for white; MATLAB's bicubic rounds it."""
-        return self.upscale(image).astype(np.float32) / 255
+        """Returns the result of `raw` as float32, 1 for white; MATLAB's bicubic rounds it."""
+        return self.raw(image).astype(np.float32) / 255
 
 
 def at_scale(model: Model, scale: int, field: str) -> Model | Reduced:

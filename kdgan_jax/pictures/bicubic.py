@@ -40,7 +40,8 @@ def _resize_rows(image: np.ndarray, scale: float) -> np.ndarray:
     total = np.zeros((len(weights), *image.shape[1:]))
     for column in range(weights.shape[1]):
         total += weights[:, column, None, None] * image[source[:, column]]
-    return np.clip(np.floor(total + 0.5), 0, 255).astype(np.uint8)  # half up, not half to even
+    white = np.iinfo(image.dtype).max
+    return np.clip(np.floor(total + 0.5), 0, white).astype(image.dtype)  # half up, not half to even
 
 
 def _imresize(image: np.ndarray, scale: float) -> np.ndarray:
@@ -55,7 +56,7 @@ def crop_to_multiple(image: np.ndarray, scale: int) -> np.ndarray:
 
 
 def downscale(hr: np.ndarray, scale: int) -> np.ndarray:
-    """Returns the LR image (H // scale, W // scale, C) of `hr`, both uint8.
+    """Returns the LR image (H // scale, W // scale, C) of `hr`, both uint8 or both uint16.
 
     `hr` (H, W, C) is first cropped to a multiple of `scale`, an integer of at least 1.
     """
@@ -63,7 +64,7 @@ def downscale(hr: np.ndarray, scale: int) -> np.ndarray:
 
 
 def upscale(lr: np.ndarray, scale: int) -> np.ndarray:
-    """Returns `lr` (h, w, C) enlarged to (h * scale, w * scale, C), both uint8."""
+    """Returns `lr` (h, w, C) enlarged to (h * scale, w * scale, C), both uint8 or uint16."""
     return np.ascontiguousarray(_imresize(lr, float(scale)))
 
 

@@ -1,6 +1,6 @@
-"""BT.601 studio-range YCbCr, as MATLAB's rgb2ycbcr and super-resolution papers use it.
+"""Grey, and BT.601 studio-range YCbCr as MATLAB's rgb2ycbcr and super-resolution papers use it.
 
-Arrays are NumPy or JAX, channels last, RGB in [0, 1]; Y then lies in [16/255, 235/255].
+Arrays of YCbCr are NumPy or JAX, channels last, RGB in [0, 1]; Y then lies in [16/255, 235/255].
 """
 
 from typing import TYPE_CHECKING, TypeVar
@@ -48,3 +48,19 @@ def luma(rgb_u8: np.ndarray) -> np.ndarray:
     """Returns unrounded Y (H, W) float64 on the 0 to 255 scale of uint8 RGB (H, W, 3)."""
     r, g, b = (rgb_u8[..., i].astype(np.float64) for i in range(3))
     return 16 + (65.481 * r + 128.553 * g + 24.966 * b) / 255
+
+
+def is_grey(pixels: np.ndarray) -> bool:
+    """Returns whether an image (H, W, 3) uint8 or uint16 is grey, but for what JPEG does to it.
+
+    The three channels then differ by at most 2 of 255 everywhere.
+    """
+    most = np.iinfo(pixels.dtype).max // 255 * 2
+    low, high = np.minimum.reduce(pixels, axis=-1), np.maximum.reduce(pixels, axis=-1)
+    return bool((high - low <= most).all())
+
+
+def greyed(image: np.ndarray) -> np.ndarray:
+    """Returns an image (H, W, 3) of integers with the mean of the channels in each, rounded."""
+    mean = (image.sum(axis=-1, keepdims=True, dtype=np.uint32) + 1) // 3
+    return np.repeat(mean.astype(image.dtype), 3, axis=-1)

@@ -218,9 +218,9 @@ def _speeds(setup: PhaseSetup, run: RunConfig, photos: Photos) -> Speeds:
 
     lr = load(photos.holdout[0], run.scale)["lr"]
     student = setup.model.with_params(initial_state(setup).ema)
-    sr = student.upscale(lr)
-    reference = _second_time(lambda: teacher.upscale(lr))
-    own = _second_time(lambda: student.upscale(lr))
+    sr = student.raw(lr)
+    reference = _second_time(lambda: teacher.raw(lr))
+    own = _second_time(lambda: student.raw(lr))
     figures = _second_time(lambda: results.figures(sr, sr[::-1], run.scale))
     held_out = len(photos.holdout)
     # The reference and three rows of the table per photo, repetitions for the first one, the sheet.

@@ -45,7 +45,7 @@ def scores(model: Model, examples: Sequence[Example], names: Sequence[str]) -> S
     values: list[list[float]] = []
     rows: list[np.ndarray] = []
     for example in examples:
-        sr = model.upscale(example.lr)
+        sr = model.raw(example.lr)
         pair = sr, example.reference
         values.append([metrics.METRICS[name](*pair, model.scale) for name in names])
         if len(rows) < SHOWN:

@@ -63,7 +63,7 @@ def output(teacher: Model | Reduced, config: TeacherConfig, lr: np.ndarray) -> n
     In "float16", 1 is white, and values are not clipped.
     """
     if config.stored == "uint8" and not config.ensemble:
-        return teacher.upscale(lr)
+        return teacher.raw(lr)
     sr = self_ensemble(teacher.predict, lr) if config.ensemble else teacher.predict(lr)
     return quantise(sr) if config.stored == "uint8" else sr.astype(np.float16)
 

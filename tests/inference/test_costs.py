@@ -92,7 +92,7 @@ def test_seconds_are_the_median_after_a_warm_up(monkeypatch):
     class Fake:
         scale = 3
 
-        def upscale(self, image):
+        def raw(self, image):
             clock[0] += durations[len(shapes)]
             shapes.append(image.shape)
 

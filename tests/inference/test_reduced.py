@@ -22,11 +22,11 @@ def test_a_model_of_the_scale_is_itself_and_one_of_a_multiple_is_reduced(photo):
     assert reduced.at_scale(big, 4, "field") is big
     half = reduced.at_scale(big, 2, "field")
     assert (half.scale, half.parameters) == (2, big.parameters)
-    np.testing.assert_array_equal(half.upscale(lr), bicubic.downscale(big.upscale(lr), 2))
-    assert half.upscale(lr).shape == (24, 40, 3)
+    np.testing.assert_array_equal(half.raw(lr), bicubic.downscale(big.raw(lr), 2))
+    assert half.raw(lr).shape == (24, 40, 3)
     predicted = half.predict(lr)
     assert predicted.dtype == np.float32
-    np.testing.assert_array_equal(quantise(predicted), half.upscale(lr))
+    np.testing.assert_array_equal(quantise(predicted), half.raw(lr))
 
 
 def test_digests_are_those_of_the_weights_and_the_scale():
