@@ -42,4 +42,7 @@ def self_ensemble(predict: Callable[[np.ndarray], np.ndarray], lr: np.ndarray) -
 
 def quantise(sr: np.ndarray, dtype: DTypeLike = np.uint8) -> np.ndarray:
     """Returns `sr`, a float image with 1 for white, as integers: clipped, rounded half up."""
-    return np.floor(np.clip(sr, 0, 1) * np.iinfo(dtype).max + 0.5).astype(dtype)
+    white, rounded = np.iinfo(dtype).max, np.empty(sr.shape, dtype)
+    for row, values in zip(rounded, sr, strict=True):  # large images leave no room for copies
+        row[:] = np.floor(np.clip(values, 0, 1) * white + 0.5)
+    return rounded
