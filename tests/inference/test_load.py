@@ -13,6 +13,7 @@ from kdgan_jax.data import photos, sources
 from kdgan_jax.evaluation import metrics
 from kdgan_jax.formats import foreign, native
 from kdgan_jax.inference.load import DEFAULT, SHIPPED, load
+from kdgan_jax.pictures import codec
 from kdgan_jax.runtime.errors import UserError
 from kdgan_jax.workdir import checkpoint
 
@@ -159,6 +160,23 @@ TEACHER = "realesr-general-x4v3"
 @pytest.mark.parametrize(("name", "stated"), [("student_x4", 30.86), ("student_gan_x4", 30.14)])
 def test_shipped_students_have_the_psnr_of_the_readme_on_set5(shared, name, stated):
     assert psnr_on_set5(shared, load(name)) == pytest.approx(stated, abs=0.01)
+
+
+@pytest.mark.parametrize(
+    ("names", "psnr", "lpips"),
+    [
+        (["chip", "comic1", "oldphoto2"], 29.71, 0.149),
+        pytest.param(["*"], 30.10, 0.142, marks=pytest.mark.long),
+    ],
+)
+def test_the_student_for_real_photos_imitates_its_teacher(shared, names, psnr, lpips):
+    figures, folder = [], shared / "real_world/photos"
+    for path in [path for name in names for path in folder.glob(f"{name}.png")]:
+        lr = codec.read_rgb(path)
+        sr, goal = (load(model).upscale(lr) for model in (DEFAULT, TEACHER))
+        assert np.abs(sr.mean((0, 1)) - goal.mean((0, 1))).max() < 1.6, path.name
+        figures.append([metric(sr, goal, 4) for metric in (metrics.psnr_y, metrics.lpips_alex)])
+    assert np.mean(figures, axis=0) == pytest.approx([psnr, lpips], abs=0.01)
 
 
 def test_shipped_students_go_by_name():
