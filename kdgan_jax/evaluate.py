@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 from kdgan_jax.baselines.interpolation import BASELINES
 from kdgan_jax.evaluation import plan
-from kdgan_jax.evaluation.metrics import DEFAULT, METRICS
+from kdgan_jax.evaluation.metrics import DEFAULT, METRICS, NO_REFERENCE
 from kdgan_jax.evaluation.run import run
 from kdgan_jax.models import SCALES
 from kdgan_jax.runtime import console, devices, files
@@ -43,15 +43,17 @@ def _parser() -> argparse.ArgumentParser:
         "--reference_model",
         metavar="MODEL",
         help="model (a path or name as in --models) whose images are what all models are measured"
-        " against, instead of HR; photos without HR need it. Its scale may be a multiple of"
-        " --scale: its images are then reduced",
+        " against, instead of HR; photos without HR need it for all metrics but"
+        f" {' and '.join(NO_REFERENCE)}. Its scale may be a multiple of --scale: its images are"
+        " then reduced",
     )
     add("--out", required=True, help="folder for tables and pictures")
     add("--scale", type=int, default=4, choices=SCALES, help="enlargement (default: %(default)s)")
     add(
         "--metrics",
         help=f"separated by commas, out of {', '.join(METRICS)} (default: {','.join(DEFAULT)});"
-        " lpips_vgg takes 20 times as long as lpips_alex",
+        f" {' and '.join(NO_REFERENCE)} need no HR, and by default measure photos without it;"
+        " lpips_vgg and dists take 20 times as long as lpips_alex",
     )
     add("--self_ensemble", action="store_true", help='add a "+" row for every trained model')
     add(

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from kdgan_jax.data.photos import Photo, image_digest
 from kdgan_jax.evaluation.measure import HR, Rows, Upscaler
-from kdgan_jax.evaluation.metrics import PROTOCOL
+from kdgan_jax.evaluation.metrics import METRICS, PROTOCOL
 from kdgan_jax.runtime.files import read_json, write_json
 
 
@@ -35,15 +35,18 @@ def rows_path(
 ) -> Path:
     """Returns the path of the rows of `upscaler` on the photos with a `set_digest`.
 
-    `teacher` is the model that it is compared with, None for HR.
+    `teacher` is the model that it is compared with, None for HR or no reference.
     """
     reference = teacher.digest() if teacher else HR
     facts = [upscaler.digest(), photos_digest, reference, scale, sorted(metrics), PROTOCOL]
+    facts.append(list(METRICS))  # the fields of a row
     digest = hashlib.sha256(json.dumps(facts).encode())
     return folder / f"{digest.hexdigest()[:24]}.json"
 
 
-def load(path: Path, model: str, dataset: str, reference: str = HR) -> tuple[Rows, Rows] | None:
+def load(
+    path: Path, model: str, dataset: str, reference: str | None = HR
+) -> tuple[Rows, Rows] | None:
     """Returns the (row, rows per image) stored at `path`, with these names instead of their own.
 
     Returns None if there are none or the file is damaged; they are then measured again.

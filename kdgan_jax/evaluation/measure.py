@@ -15,11 +15,12 @@ from typing import Any, NamedTuple, Protocol, TypeVar
 import numpy as np
 
 from kdgan_jax.baselines.interpolation import BASELINES
-from kdgan_jax.evaluation.metrics import METRICS, figures
+from kdgan_jax.evaluation.metrics import DEFAULT, METRICS, figures
 from kdgan_jax.inference import costs
 from kdgan_jax.inference.ensemble import quantise, self_ensemble
 from kdgan_jax.inference.model import Model
 from kdgan_jax.inference.reduced import Reduced
+from kdgan_jax.pictures import bicubic
 from kdgan_jax.runtime import devices
 from kdgan_jax.runtime.errors import UserError
 
@@ -36,15 +37,16 @@ class Example(NamedTuple):
 
     Attributes:
       name: of the photo.
-      reference: HR, or what another model makes of LR: (H, W, 3) uint8.
+      reference: HR, or what another model makes of LR: (H, W, 3) uint8. Where models' images are
+        compared with none, LR enlarged, to be shown in its place.
       lr: (H / scale, W / scale, 3) uint8.
-      reference_name: `HR`, or the name of that model.
+      reference_name: `HR`, the name of that model, or None if there is no reference.
     """
 
     name: str
     reference: np.ndarray
     lr: np.ndarray
-    reference_name: str = HR
+    reference_name: str | None = HR
 
 
 class Trained(Protocol):
@@ -140,13 +142,18 @@ def referred(name: str, lr: np.ndarray, teacher: Upscaler) -> Example:
         raise UserError(f"{name}: {error}") from None
 
 
+def alone(name: str, lr: np.ndarray, scale: int) -> Example:
+    """Returns the photo `name` without a reference, for metrics that need none."""
+    return Example(name, bicubic.upscale(lr, scale), lr, None)
+
+
 def title(row: Mapping[str, Any]) -> str:
-    """Returns the name of a row's set, with the model that it is compared with if that is not HR.
+    """Returns the name of a row's set, with the model that it is compared with, if it is.
 
     Rows of one set to two references have two titles.
     """
-    is_truth = row["reference"] == HR
-    return str(row["dataset"]) if is_truth else f"{row['dataset']}, to {row['reference']}"
+    is_model = row["reference"] not in (HR, None)
+    return f"{row['dataset']}, to {row['reference']}" if is_model else str(row["dataset"])
 
 
 def measure(
@@ -155,7 +162,7 @@ def measure(
     *,
     dataset: str,
     scale: int,
-    metrics: Sequence[str] = tuple(METRICS),
+    metrics: Sequence[str] = DEFAULT,
     timed: str | None = None,
     on_image: Callable[[str], None] = lambda name: None,
     keep: Keep = lambda example, pictures, rows: None,
@@ -180,7 +187,7 @@ def images(
     *,
     dataset: str,
     scale: int,
-    metrics: Sequence[str] = tuple(METRICS),
+    metrics: Sequence[str] = DEFAULT,
     timed: str | None = None,
     on_image: Callable[[str], None] = lambda name: None,
     keep: Keep = lambda example, pictures, rows: None,

@@ -1,7 +1,7 @@
-"""PSNR, SSIM and LPIPS as super-resolution papers report them.
+"""PSNR, SSIM, LPIPS and DISTS as super-resolution papers report them; NIQE and mesh of SR alone.
 
 Images are uint8 RGB (H, W, 3) of equal size. Y is BT.601 studio range, unrounded. `shave` pixels
-(the scale) are cut off at each side, except for LPIPS. A set's figure is the mean over its images.
+(the scale) are cut off at each side for PSNR and SSIM. A set's figure is the mean over its images.
 """
 
 from collections.abc import Callable, Iterable, Sequence
@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from kdgan_jax.evaluation import lpips
+from kdgan_jax.evaluation import dists, lpips, mesh, niqe
 from kdgan_jax.formats import imagenet
 from kdgan_jax.pictures.colour import luma
 from kdgan_jax.runtime.console import log
@@ -116,15 +116,37 @@ def lpips_vgg(sr: np.ndarray, hr: np.ndarray, shave: int) -> float:
     return lpips.distance(sr, hr, "vgg")
 
 
+def _dists(sr: np.ndarray, hr: np.ndarray, shave: int) -> float:
+    """Returns DISTS, 0 for identical images; lower is better, nothing is cut off."""
+    del shave
+    return dists.distance(sr, hr)
+
+
+def _niqe(sr: np.ndarray, hr: np.ndarray, shave: int) -> float:
+    """Returns the NIQE of SR alone; lower is better, nothing is cut off."""
+    del hr, shave
+    _shaved(sr, 0, niqe.SMALLEST)
+    return niqe.distance(sr)
+
+
+def _mesh(sr: np.ndarray, hr: np.ndarray, shave: int) -> float:
+    """Returns the mesh of SR alone; lower is better, nothing is cut off."""
+    del hr, shave
+    _shaved(sr, 0, mesh.SMALLEST)
+    return mesh.excess(sr)
+
+
 METRICS: dict[str, Metric] = {
     "psnr_y": psnr_y,
     "ssim_y": ssim_y,
     "psnr_rgb": psnr_rgb,
     "lpips_alex": lpips_alex,
     "lpips_vgg": lpips_vgg,
+    "dists": _dists,
+    "niqe": _niqe,
+    "mesh": _mesh,
 }
-
-
+NO_REFERENCE = "niqe", "mesh"  # of SR alone
 DEFAULT = "psnr_y", "ssim_y", "psnr_rgb", "lpips_alex"  # lpips_vgg takes most of the time
 
 
@@ -137,6 +159,8 @@ def figures(
         net = name.removeprefix("lpips_")
         if net in lpips.NETWORKS:
             values = lpips.distances(images, hr, net)
+        elif name == "dists":
+            values = dists.distances(images, hr)
         else:
             values = [METRICS[name](image, hr, shave) for image in images]
         for row, value in zip(rows, values, strict=True):
@@ -152,8 +176,9 @@ def check(names: Iterable[str]) -> None:
     """
     for name in names:
         pick(METRICS, name, "metric")
-        if name.startswith("lpips"):
-            imagenet.weight_file(lpips.NETWORKS[name.removeprefix("lpips_")].file)
+        net = "vgg" if name == "dists" else name.removeprefix("lpips_")
+        if net in lpips.NETWORKS:
+            imagenet.weight_file(lpips.NETWORKS[net].file)
 
 
 def available() -> list[str]:
@@ -174,6 +199,8 @@ def smallest_side(names: Iterable[str], shave: int) -> int:
     """Returns the smallest side of HR, in pixels, on which the metrics `names` are defined."""
     needed = {"ssim_y": 11 + 2 * shave}
     needed |= {f"lpips_{net}": network.smallest for net, network in lpips.NETWORKS.items()}
+    needed |= {"dists": dists.SMALLEST}
+    needed |= {"niqe": niqe.SMALLEST, "mesh": mesh.SMALLEST}
     return max(needed.get(name, 1 + 2 * shave) for name in names)
 
 

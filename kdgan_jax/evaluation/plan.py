@@ -11,7 +11,13 @@ from kdgan_jax.baselines.interpolation import BASELINES
 from kdgan_jax.data import places, sources
 from kdgan_jax.data.photos import Photo
 from kdgan_jax.evaluation import measure, naming
-from kdgan_jax.evaluation.metrics import available, check, smallest_side
+from kdgan_jax.evaluation.metrics import (
+    NO_REFERENCE,
+    available,
+    check,
+    measurable,
+    smallest_side,
+)
 from kdgan_jax.evaluation.run import Plan
 from kdgan_jax.evaluation.sheets import Box
 from kdgan_jax.inference.load import load
@@ -47,7 +53,7 @@ def make(
       UserError: an argument, a model or a photo is unusable, or something that is asked for needs
         a missing package.
     """
-    chosen_metrics = _metrics(metrics)
+    asked_for = _metrics(metrics)
     folders = _folders(data)
     _check_out(Path(out), folders.values(), ["rows", *["images"] * save_images])
     if compare and not _is_installed("scipy"):
@@ -69,11 +75,12 @@ def make(
         _check_unique("--models", models, [naming.file_name(name) for name in names])
     pairs = [_pair(words, upscalers) for words in compare]
     over = _model("--reference", reference, upscalers) if reference else ""
-    smallest = smallest_side(chosen_metrics, scale)
-    sets = {name: _photos(entry, scale, smallest) for name, entry in folders.items()}
-    if not teacher:
-        for name, entry in folders.items():
-            _check_hr(entry.path, sets[name])
+    sets: dict[str, list[Photo]] = {}
+    metrics_of: dict[str, list[str]] = {}
+    for name, entry in folders.items():
+        taken = sources.of_place(entry.path, entry.kind, entry.path, scale)
+        metrics_of[name] = _metrics_of(taken, asked_for, not metrics, scale, teacher)
+        sets[name] = _photos(taken, scale, smallest_side(metrics_of[name], scale))
     sheet_photos = _sheet_photos(sets, images)
     return Plan(
         upscalers,
@@ -81,7 +88,7 @@ def make(
         sheet_photos,
         Path(out),
         scale,
-        chosen_metrics,
+        metrics_of,
         pairs,
         over or ("bicubic" if "bicubic" in names else names[0]),
         _box(crop, [photo for photos in sheet_photos.values() for photo in photos]),
@@ -176,9 +183,49 @@ def _metrics(value: str | None) -> list[str]:
         return available()
     names = _words("--metrics", value)
     check(names)
-    if "psnr_y" not in names:
-        raise UserError(f"--metrics={value} lacks psnr_y, which plots need; add it")
     return names
+
+
+def _metrics_of(
+    taken: sources.Taken,
+    names: list[str],
+    is_default: bool,
+    scale: int,
+    teacher: measure.Upscaler | None,
+) -> list[str]:
+    """Returns the metrics of a set: `names`, and by default those that photos without HR allow.
+
+    Without HR and a teacher, they are those that need no reference.
+
+    Raises:
+      UserError: photos have no reference that the metrics need, or psnr_y is missing.
+    """
+    lacking = [photo for photo in taken.photos if photo.hr is None]
+    alone = [name for name in names if name in NO_REFERENCE]
+    if lacking and is_default:
+        alone = measurable(NO_REFERENCE, min(min(photo.size) for photo in lacking), scale)
+        if small := [name for name in NO_REFERENCE if name not in alone]:
+            side = smallest_side(small, scale)
+            log.warning(
+                "%s: %s not measured; sides must be at least %d pixels after enlarging",
+                taken.entry,
+                " and ".join(small),
+                side,
+            )
+    if lacking and not teacher:
+        if not alone or len(lacking) < len(taken.photos):
+            raise UserError(
+                f"--data={taken.entry}: {lacking[0].lr} has no HR image to measure against; give"
+                " --reference_model=MODEL, whose images take its place, or measure photos without"
+                f" HR apart, with --metrics={','.join(NO_REFERENCE)}"
+            )
+        log.info("%s: measured without a reference, by %s", taken.entry, " and ".join(alone))
+        return alone
+    if alone == names and not teacher:
+        return alone
+    if "psnr_y" not in names:
+        raise UserError(f"--metrics={','.join(names)} lacks psnr_y, which plots need; add it")
+    return list(dict.fromkeys([*names, *alone]))
 
 
 def _pictures(flags: dict[str, str | None]) -> bool:
@@ -247,13 +294,12 @@ def _check_out(out: Path, folders: Iterable[_Set], inside: Iterable[str]) -> Non
             raise UserError(f"--out={out} is inside --data={path}; choose a folder elsewhere")
 
 
-def _photos(one: _Set, scale: int, smallest: int) -> list[Photo]:
+def _photos(taken: sources.Taken, scale: int, smallest: int) -> list[Photo]:
     """Returns the photos of a set, and logs what is taken.
 
     Raises:
       UserError: some cannot be used; names the first.
     """
-    taken = sources.of_place(one.path, one.kind, one.path, scale)
     photos = taken.photos
     unusable = taken.unusable + [
         f"{photo.place}: {photo.size[1]}x{photo.size[0]}"
@@ -263,18 +309,9 @@ def _photos(one: _Set, scale: int, smallest: int) -> list[Photo]:
         if min(photo.size) < smallest
     ]
     if unusable:
-        raise UserError(f"{unusable[0]} ({len(unusable)} unusable files in {one.path})")
+        raise UserError(f"{unusable[0]} ({len(unusable)} unusable files in {taken.entry})")
     log.info("%s", sources.described(taken, photos, scale))
     return photos
-
-
-def _check_hr(path: str, photos: Sequence[Photo]) -> None:
-    for photo in photos:
-        if photo.hr is None:
-            raise UserError(
-                f"--data={path}: {photo.lr} has no HR image to measure against; give"
-                " --reference_model=MODEL, whose images take its place"
-            )
 
 
 def _sheet_photos(sets: dict[str, list[Photo]], images: str | None) -> dict[str, list[Photo]]:

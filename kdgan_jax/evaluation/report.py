@@ -17,6 +17,9 @@ SHOWN = {
     "ssim_y": ("SSIM", ".4f"),
     "lpips_alex": ("LPIPS-Alex", ".3f"),
     "lpips_vgg": ("LPIPS-VGG", ".3f"),
+    "dists": ("DISTS", ".3f"),
+    "niqe": ("NIQE", ".2f"),
+    "mesh": ("mesh", ".2f"),
 }
 # With fewer images a note says that bootstrap intervals are too narrow.
 FEW = 20
@@ -44,7 +47,7 @@ def shown(rows: Rows) -> list[str]:
 
 
 def markdown(rows: Rows, bicubic: Mapping[str, float] | None = None) -> str:
-    """Returns a table with one line per model: PSNR / SSIM / LPIPS for every set.
+    """Returns a table with one line per model: PSNR / SSIM / LPIPS and others for every set.
 
     A set that is compared with two references has two columns, and a model that was not measured
     there a dash. Seconds per image are those of the slowest set. Below the table stands which
@@ -74,7 +77,11 @@ def markdown(rows: Rows, bicubic: Mapping[str, float] | None = None) -> str:
         costs = [f"{first['params']:,}", _giga(first["multi_adds_720p"]), _seconds(seconds)]
         lines.append(" | ".join([f"| {model}", *cells, *costs]) + " |")
     if bicubic is None:
-        bicubic = {title(row): row["psnr_y"] for row in rows if row["model"] == "bicubic"}
+        bicubic = {
+            title(row): row["psnr_y"]
+            for row in rows
+            if row["model"] == "bicubic" and row["psnr_y"] is not None
+        }
     return "\n".join([*lines, *_worse(rows, bicubic)]) + "\n"
 
 
@@ -82,7 +89,9 @@ def _worse(rows: Rows, bicubic: Mapping[str, float]) -> list[str]:
     """Returns the lines of a sentence about models whose PSNR is below bicubic's, if there are."""
     found: dict[str, list[str]] = {}
     for row in rows:
-        gap = bicubic.get(title(row), -math.inf) - row["psnr_y"]
+        if title(row) not in bicubic:
+            continue
+        gap = bicubic[title(row)] - row["psnr_y"]
         if gap > 0:
             size = f"{gap:.2f} dB" if gap >= 0.005 else "less than 0.01 dB"
             found.setdefault(row["model"], []).append(f"on {title(row)} by {size}")
@@ -106,7 +115,7 @@ def comparisons_markdown(comparisons: Rows) -> str:
         lines += ["", text]
     left_out = sum(row["left_out"] for row in comparisons)
     if left_out:
-        lines += ["", f"Left out because a model's PSNR is infinite: {left_out} differences."]
+        lines += ["", f"Left out because a figure is not finite: {left_out} differences."]
     return "\n".join(lines) + "\n"
 
 
@@ -157,7 +166,9 @@ def write(
     names = " / ".join(SHOWN[name][0] for name in shown(rows))
     text = f"{names} at x{rows[0]['scale']}, {PROTOCOL}{facts}. PSNR in dB; multi-adds for a"
     text += " 1280x720 output; seconds are those of one photo alone, in the slowest set."
-    for name in dict.fromkeys(row["reference"] for row in rows if row["reference"] != HR):
+    for name in dict.fromkeys(row["reference"] for row in rows):
+        if name in (HR, None):
+            continue
         text += f' "To {name}" means: compared with the image that {name} makes of LR, not with HR.'
     text += f"\n\n{markdown(rows, bicubic)}"
     if paths:

@@ -25,13 +25,14 @@ class Plan(NamedTuple):
       sheet_photos: photos on each set's sheet, by the set's name.
       out: folder for the results.
       scale: reference over LR.
-      metrics: names in `metrics.METRICS`.
+      metrics: names in `metrics.METRICS`, by the set's name; those of a set without references
+        are of `metrics.NO_REFERENCE`, all others have "psnr_y".
       pairs: names of models to compare.
       reference: name of the model over which gains are shown.
       box: part of the photos on the sheets; None where the models differ most.
       pictures: whether to make sheets and plots.
       resume: whether to store each model's rows, and to use rows stored earlier.
-      teacher: the model whose images are the reference; None for HR.
+      teacher: the model whose images are the reference; None for HR, where photos have it.
       save_images: whether to write every model's image of every photo.
     """
 
@@ -40,7 +41,7 @@ class Plan(NamedTuple):
     sheet_photos: dict[str, list[Photo]]
     out: Path
     scale: int
-    metrics: list[str]
+    metrics: dict[str, list[str]]
     pairs: list[tuple[str, str]]
     reference: str
     box: sheets.Box | None
@@ -49,14 +50,23 @@ class Plan(NamedTuple):
     teacher: measure.Upscaler | None
     save_images: bool = False
 
+    def has_reference(self, name: str) -> bool:
+        """Whether images of the set `name` are compared with others."""
+        return "psnr_y" in self.metrics[name]
+
 
 def examples(
     photos: Sequence[Photo], scale: int, teacher: measure.Upscaler | None = None
 ) -> Iterator[measure.Example]:
-    """Yields the decoded photos, one at a time, with HR or the teacher's images as reference."""
+    """Yields the decoded photos, one at a time.
+
+    Their reference is the teacher's image, without a teacher HR, and without HR there is none.
+    """
     for photo in photos:
         if teacher:
             yield measure.referred(photo.name, load(photo, scale)["lr"], teacher)
+        elif photo.hr is None:
+            yield measure.alone(photo.name, load(photo, scale)["lr"], scale)
         else:
             yield measure.Example(photo.name, *load_pair(photo, scale))
 
@@ -76,12 +86,17 @@ def run(plan: Plan) -> list[str]:
     for name, photos in plan.sets.items():
         lines: dict[str, sheets.Line] = {}
         try:
-            set_rows, set_images = _measure(plan, upscalers, name, photos, lines)
+            some = upscalers if plan.has_reference(name) else plan.upscalers
+            set_rows, set_images = _measure(plan, some, name, photos, lines)
         except (UserError, OSError, MemoryError, RuntimeError) as error:
             failed.append(name)
             console.log.error("failed: %s: %s", name, error if str(error) else repr(error))
             continue
-        bicubic |= {measure.title(row): row["psnr_y"] for row in set_rows if row["model"] == floor}
+        bicubic |= {
+            measure.title(row): row["psnr_y"]
+            for row in set_rows
+            if row["model"] == floor and row["psnr_y"] is not None
+        }
         set_rows = [row for row in set_rows if row["model"] in asked_for]
         set_images = [row for row in set_images if row["model"] in asked_for]
         rows, per_image = rows + set_rows, per_image + set_images
@@ -131,7 +146,8 @@ def _measure(
                 path = image_path(plan.out, model, name, example.name)
                 path.parent.mkdir(parents=True, exist_ok=True)
                 writing.write(path, Picture(sr))
-        is_measured = rows[0]["psnr_y"] is not None  # not where images alone are written
+        # Nothing is where images alone are written.
+        is_measured = any(rows[0][metric] is not None for metric in plan.metrics[name])
         if example.name in on_sheet and pictures.keys() == shown and is_measured:
             lines[example.name] = sheets.line(
                 example, pictures, rows, scale=plan.scale, box=plan.box
@@ -151,19 +167,21 @@ def _measure(
 
     with console.progress(name, len(photos) * len(upscalers)) as bar:
         if not plan.resume:
-            return measured(upscalers, plan.metrics)
+            return measured(upscalers, plan.metrics[name])
         rows: Rows = []
         per_image: Rows = []
         digest = cache.set_digest(photos)
-        reference = plan.teacher.name if plan.teacher else measure.HR
+        reference = None
+        if plan.has_reference(name):
+            reference = plan.teacher.name if plan.teacher else measure.HR
         for upscaler in upscalers:
-            metrics = plan.metrics if upscaler.only is None else upscaler.only
+            metrics = plan.metrics[name] if upscaler.only is None else upscaler.only
             path = cache.rows_path(
                 plan.out / "rows", upscaler, digest, plan.scale, metrics, plan.teacher
             )
             stored = cache.load(path, upscaler.name, name, reference)
             if stored is None:
-                stored = measured([upscaler], plan.metrics)
+                stored = measured([upscaler], plan.metrics[name])
                 cache.store(path, *stored)
             elif plan.save_images:  # those that are there may be another model's
                 measured([upscaler], [])
@@ -191,6 +209,7 @@ def _illustrate(
         )
     if photos:
         sheets.sheet(plan.out / f"{name}_sheet.png", [lines[photo.name] for photo in photos])
-    plots.tradeoff(plan.out / f"{name}_tradeoff.png", rows)
-    if len(plan.upscalers) > 1:
+    if plan.has_reference(name):
+        plots.tradeoff(plan.out / f"{name}_tradeoff.png", rows)
+    if plan.has_reference(name) and len(plan.upscalers) > 1:
         plots.gains(plan.out / f"{name}_gains.png", per_image, plan.reference)

@@ -10,8 +10,9 @@ from kdgan_jax.evaluation.measure import Example, Rows
 from kdgan_jax.evaluation.naming import wrapped
 from kdgan_jax.runtime.files import replacing
 
-# Metrics below a crop, in this order, with title and format.
+# Metrics below a crop, in this order, with title and format: to a reference, and without one.
 FIGURES = {"psnr_y": ("PSNR", ".2f"), "ssim_y": ("SSIM", ".4f"), "lpips_alex": ("LPIPS", ".3f")}
+ALONE = {"niqe": ("NIQE", ".2f"), "mesh": ("mesh", ".2f")}
 CROP = 96  # side of an automatic box, in pixels of the reference
 MOST_PANELS = 5  # most crops in one row
 # Inches of the page, of the text of 9 points around a crop, of each line more, and of a character.
@@ -81,7 +82,7 @@ def line(
       example: the photo.
       pictures: the models' SR images by name.
       rows: per model, image and reference, from `measure.images`; the `FIGURES` of this photo to
-        its reference stand below the crops.
+        its reference stand below the crops, or `ALONE` if it has none.
       scale: reference over LR.
       box: part of the photo to crop; None chooses where the models differ most.
     """
@@ -93,16 +94,19 @@ def line(
     by_model = {row["model"]: row for row in rows if (row["image"], row["reference"]) == shown}
     measured = {
         metric: shown
-        for metric, shown in FIGURES.items()
+        for metric, shown in (ALONE if example.reference_name is None else FIGURES).items()
         if all(row[metric] is not None for row in by_model.values())
     }
-    panels = [("LR", example.lr[low_rows, low_columns].copy(), "")]
+    titles = " / ".join(name for name, _ in measured.values())
+    is_alone = example.reference_name is None
+    panels = [("LR", example.lr[low_rows, low_columns].copy(), titles if is_alone else "")]
     for name, sr in pictures.items():
         row = by_model[name]
         figures = " / ".join(f"{row[metric]:{form}}" for metric, (_, form) in measured.items())
         panels.append((name, sr[box.top : bottom, box.left : right].copy(), figures))
-    crop = example.reference[box.top : bottom, box.left : right].copy()
-    panels.append((example.reference_name, crop, " / ".join(name for name, _ in measured.values())))
+    if example.reference_name is not None:
+        crop = example.reference[box.top : bottom, box.left : right].copy()
+        panels.append((example.reference_name, crop, titles))
     return Line(example.name, example.reference, box, panels)
 
 

@@ -43,7 +43,7 @@ def figures(sr: np.ndarray, reference: np.ndarray, scale: int) -> dict[str, floa
 @functools.cache
 def _metrics() -> list[str]:
     """Returns the metrics of a run's table that can be measured here."""
-    names = ["psnr_y", "ssim_y", "psnr_rgb"]
+    names = ["psnr_y", "ssim_y", "psnr_rgb", "mesh"]
     try:
         metrics.check(["lpips_alex"])
         names.append("lpips_alex")

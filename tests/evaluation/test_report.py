@@ -18,6 +18,9 @@ def row(model, dataset, psnr=28.4291, **more):
         "psnr_rgb": psnr - 1.5,
         "lpips_alex": 0.33984,
         "lpips_vgg": None,
+        "dists": None,
+        "niqe": None,
+        "mesh": None,
         "params": 36483,
         "multi_adds_720p": 33_531_494_400,
         "seconds_per_image": 0.126,
@@ -113,6 +116,23 @@ def test_a_set_to_two_references_has_two_columns_and_models_may_lack_in_one(tmp_
     assert "that big makes" in text
     assert "runs/kd - bicubic | Set5, to big (5) |" in text
     assert [r["reference"] for r in read_csv(tmp_path / "results.csv")] == ["HR", "HR", "big"]
+
+
+def test_a_set_without_references_has_figures_of_its_own(tmp_path):
+    none = dict.fromkeys(metrics.METRICS) | {"reference": None, "niqe": 4.126, "mesh": 0.314}
+    alone = [row("bicubic", "Set14", **none), row("net", "Set14", **none)]
+    assert cells(report.markdown(alone).splitlines()[2])[:2] == ["bicubic", "4.13 / 0.31"]
+    report.write(tmp_path, [row("bicubic", "Set5"), row("net", "Set5", 27), *alone], PER_IMAGE)
+    text = (tmp_path / "results.md").read_text()
+    assert text.startswith("PSNR / SSIM / LPIPS-Alex / NIQE / mesh at x4")
+    assert "To " not in text
+    assert "Set14 by" not in text
+    head, _, first, *_ = [line for line in text.splitlines() if line.startswith("|")]
+    assert cells(head)[1:3] == ["Set5 (5)", "Set14 (14)"]
+    assert cells(first)[1:3] == ["28.43 / 0.8111 / 0.340 / - / -", "- / - / - / 4.13 / 0.31"]
+    assert [r["reference"] for r in read_csv(tmp_path / "results.csv")] == ["HR", "HR", "", ""]
+    rows = json.loads((tmp_path / "results.json").read_text())["rows"]
+    assert (rows[2]["reference"], rows[2]["psnr_y"], rows[2]["niqe"]) == (None, None, 4.126)
 
 
 PER_IMAGE = [{"model": "bicubic", "dataset": "Set5", "image": "baby", "psnr_y": 31.78}]

@@ -140,6 +140,23 @@ def test_the_figures_are_those_to_the_reference_that_is_shown(photo, reference, 
     ]
 
 
+def test_without_a_reference_the_sheet_has_no_panel_for_it(tmp_path, photo):
+    shown = measure.alone("a/cat", photo[:20, :30], 4)
+    rows = [
+        {**row("nearest", reference=None), "niqe": 4.126, "mesh": 0.314},
+        {**row("nearest", "a/dog", reference=None), "niqe": 9.0, "mesh": 9.0},
+    ]
+    nearest = upscaled(shown)["nearest"]
+    (line,) = [sheets.line(shown, {"nearest": nearest}, rows, scale=4)]
+    assert [(title, below) for title, _, below in line.panels] == [
+        ("LR", "NIQE / mesh"),
+        ("nearest", "4.13 / 0.31"),
+    ]
+    np.testing.assert_array_equal(line.reference, bicubic.upscale(photo[:20, :30], 4))
+    sheets.sheet(tmp_path / "sheet.png", [line])
+    written(tmp_path / "sheet.png")
+
+
 def test_long_names_stay_above_their_crops(tmp_path, photo, monkeypatch):
     drawn, title = [], Axes.set_title
     monkeypatch.setattr(
