@@ -1,10 +1,16 @@
 """Finds the pictures in folders."""
 
+import importlib.util
 from pathlib import Path
 
 from kdgan_jax.runtime.errors import UserError
 
-SUFFIXES = {".png", ".jpg", ".jpeg", ".webp", ".avif", ".bmp", ".tif", ".tiff", ".gif", ".ppm"}
+SUFFIXES = {
+    *(".png", ".apng", ".jpg", ".jpeg", ".jpe", ".jif", ".jfif", ".mpo", ".webp", ".avif", ".gif"),
+    *(".bmp", ".dib", ".tif", ".tiff", ".ppm", ".pgm", ".pbm", ".pnm", ".pam", ".pfm"),
+}
+if importlib.util.find_spec("pillow_heif"):
+    SUFFIXES |= {".heic", ".heif", ".hif"}
 # Folders that desktops, file servers and archivers leave, beside those that begin with a dot.
 _TOOLS = {
     *("@eadir", "@recycle", "@recently-snapshot", "#recycle", "#snapshot", "$recycle.bin"),

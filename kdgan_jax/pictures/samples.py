@@ -1,28 +1,173 @@
-"""Rounds samples of more than 8 bits in Pillow's images to 8 bits, one block at a time."""
+"""Samples of files as integers of 8 or 16 bits: ranges, depths, transparency."""
 
 import re
 import sys
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Callable, Iterator
+from typing import NamedTuple
 
 import numpy as np
-from PIL import Image, ImageFile, TiffImagePlugin
+from PIL import Image, ImageFile
 
-BLOCK = 2**20  # samples rounded at a time
-# Tags of a TIFF.
-_BITS, _PHOTOMETRIC, _PLANES = 258, 262, 284
+from kdgan_jax.pictures.picture import Details
+
+BLOCK = 2**20  # samples converted at a time
+# Full scales of samples that fill little of their integers, where nothing states the range.
+_USUAL = 255, 1023, 4095, 65535
+_LITTLE = 8  # a picture that uses less than this part of its range would be nearly black
+_OVERSHOOT = 1.25  # of floats that were resampled, as a factor of full scale
 # Pillow's unpackers of 16-bit samples keep the high byte; reading in the other byte order keeps the
 # low one.
 _OTHER_ORDER = {"B": "L", "L": "B", "N": "B" if sys.byteorder == "little" else "L"}
 
 
 class Unsupported(ValueError):
-    """The file is sound, but Pillow cannot decode it."""
+    """The file is sound, but its kind is not read; says which, and what to do."""
+
+    def __init__(self, reason: str, advice: str = "save it again as PNG or JPEG") -> None:
+        super().__init__(f"{reason}; {advice}")
 
 
-def _tags(image: ImageFile.ImageFile) -> Mapping[int, Any]:
-    """Returns the tags of a TIFF; other images have none."""
-    return image.tag_v2 if isinstance(image, TiffImagePlugin.TiffImageFile) else {}
+class Samples(NamedTuple):
+    """What a file holds, not turned yet and in its own colours.
+
+    Attributes:
+      values: (H, W, C), uint8 or uint16, of which the largest is full scale.
+      mode: what the channels are: "L", "RGB", "CMYK" or "LAB".
+      alpha: (H, W, 1) in the dtype of `values`, not multiplied into them; None for none.
+      icc: the colour profile that the file has.
+      orientation: EXIF's, still to be applied.
+      details: what else the file says.
+      remarks: what the user is to know.
+    """
+
+    values: np.ndarray
+    mode: str
+    alpha: np.ndarray | None = None
+    icc: bytes | None = None
+    orientation: int = 1
+    details: Details = Details()
+    remarks: tuple[str, ...] = ()
+
+
+# Ranges
+
+
+def blocks(size: int) -> Iterator[slice]:
+    """Yields the slices of `BLOCK` that `size` items consist of."""
+    return (slice(start, start + BLOCK) for start in range(0, size, BLOCK))
+
+
+def scaled(values: np.ndarray, white: float, dtype: type[np.uint8] | type[np.uint16]) -> np.ndarray:
+    """Returns `values` with [0, `white`] stretched to the range of `dtype`, rounded and clipped.
+
+    What is not a number becomes 0.
+    """
+    full = np.iinfo(dtype).max
+    if white == full and values.dtype in (dtype, np.dtype(dtype).newbyteorder()):
+        return np.ascontiguousarray(values, dtype)
+    flat, result = values.reshape(-1), np.empty(values.size, dtype)
+    for part in blocks(len(flat)):
+        with np.errstate(invalid="ignore", over="ignore"):
+            block = flat[part].astype(np.float64) * full / white
+            result[part] = np.nan_to_num(np.clip(np.floor(block + 0.5), 0, full))
+    return result.reshape(values.shape)
+
+
+def rounded(values: np.ndarray) -> np.ndarray:
+    """Returns uint8 of uint8 or uint16: 65535 becomes 255, so v becomes v / 257 rounded."""
+    if values.dtype == np.uint8:
+        return values
+    flat, result = values.reshape(-1), np.empty(values.size, np.uint8)
+    for part in blocks(len(flat)):  # 257 is odd, so no v lies half-way
+        result[part] = (flat[part].astype(np.uint32) * 255 + 32895) >> 16
+    return result.reshape(values.shape)
+
+
+def integer_white(
+    values: np.ndarray, bits: int, stated: float | None, known: bool = False
+) -> tuple[float, str]:
+    """Returns the full scale of integers and a remark, "" if there is no doubt about it.
+
+    Args:
+      values: of any shape, at least 0.
+      bits: of the range, without a sign: full scale is 2**bits - 1 unless something speaks against.
+      stated: the maximum that the file states, if any; one that is exceeded does not count.
+      known: whether the range is certain, however little of it is used.
+    """
+    full, largest = 2**bits - 1, int(values.max(initial=0))
+    if stated and max(largest, 1) <= stated < full:
+        return stated, ""
+    if known or bits <= 8 or largest == 0 or largest * _LITTLE > full:
+        return full, ""
+    white = next((usual for usual in _USUAL if largest <= usual < full), full)
+    if white == full:
+        return full, ""
+    return white, (
+        f"its samples of {bits} bits reach {largest} at most and are taken as those of"
+        f" {white.bit_length()} bits"
+    )
+
+
+def float_white(values: np.ndarray, stated: float | None) -> tuple[float, str]:
+    """Returns the full scale of floats and a remark, "" if there is no doubt about it.
+
+    It is 1, unless the file states a maximum or most values that are above 0 are above 1, too, as
+    if they had been integers. Of pictures of high dynamic range, what is above 1 is clipped.
+    """
+    largest, above, lit = 0.0, 0, 0
+    flat = values.reshape(-1)
+    for part in blocks(len(flat)):
+        block = flat[part]
+        block = block[np.isfinite(block)]
+        largest = max(largest, float(block.max(initial=0)))
+        above, lit = above + int((block > 1).sum()), lit + int((block > 0).sum())
+    if largest <= 1:
+        return 1, ""
+    if stated and 1 < largest <= stated:
+        return stated, ""
+    if 2 * above > lit and largest * _LITTLE > _USUAL[0]:
+        for white in _USUAL:
+            if largest <= white * _OVERSHOOT:
+                return white, f"its floats reach {largest:g} and are taken as of 0 to {white}"
+    return 1, f"its floats reach {largest:g}; what is above 1 becomes white"
+
+
+def straight(values: np.ndarray, alpha: np.ndarray) -> np.ndarray:
+    """Returns `values` (H, W, C), into which `alpha` (H, W, 1) is multiplied, without it."""
+    full = np.iinfo(values.dtype).max
+    channels = values.shape[-1]
+    flat, result = values.reshape(-1, channels), np.empty(values.size, values.dtype)
+    opacity, result = alpha.reshape(-1, 1), result.reshape(-1, channels)
+    for part in blocks(len(flat)):
+        whole = opacity[part].astype(np.uint64)
+        colour = flat[part].astype(np.uint64)
+        divided = (colour * full + whole // 2) // np.maximum(whole, 1)
+        result[part] = np.where(whole > 0, np.minimum(divided, full), colour)
+    return result.reshape(values.shape)
+
+
+def unpacked(rows: np.ndarray, number: int, bits: int, little: bool) -> np.ndarray:
+    """Returns (H, `number`) uint64 of rows (H, N) of bytes with samples of `bits` each.
+
+    Samples of whole bytes are in the byte order of the file, others have their highest bit first.
+    """
+    values = np.zeros((len(rows), number), np.uint64)
+    if bits % 8 == 0:
+        size = bits // 8
+        parts = rows[:, : number * size].reshape(len(rows), number, size)
+        for i in range(size):
+            values |= parts[..., i].astype(np.uint64) << np.uint64(
+                8 * (i if little else size - 1 - i)
+            )
+        return values
+    for y, row in enumerate(rows):
+        ones = np.unpackbits(row)[: number * bits].reshape(number, bits)
+        for i in range(bits):
+            values[y] = values[y] << np.uint64(1) | ones[:, i]
+    return values
+
+
+# Pillow's images
 
 
 def _with_16_bits(
@@ -32,13 +177,11 @@ def _with_16_bits(
 
     Pillow has no mode for 16-bit colour, so the file is decoded twice: once for each byte.
     """
-    arguments = [t.args if isinstance(t.args, tuple) else (t.args,) for t in image.tile]
-    modes = {str(a[0]) for a in arguments if a}
-    planar = _tags(image).get(_PLANES) == 2
-    if planar and 16 in _tags(image).get(_BITS, ()) and "R" in modes:  # Pillow would read noise
-        raise Unsupported("16 bits in separate planes; save it again with interleaved samples")
-    match = re.fullmatch(r"(RGB|RGBX|RGBA|CMYK|LA);16([BLN])", min(modes, default=""))
-    if planar or not match:
+    modes = {str(t.args[0] if isinstance(t.args, tuple) else t.args) for t in image.tile}
+    if image.mode.startswith("I"):
+        return np.asarray(image)[..., None].astype(np.uint16)
+    match = re.fullmatch(r"(RGB|RGBA|LA);16([BLN])", min(modes, default=""))
+    if not match:
         return None
     kind, order = match.groups()
     # Grey with alpha has no unpacker for the other order; as four plain bytes it gives both halves.
@@ -57,41 +200,42 @@ def _with_16_bits(
     return samples
 
 
-def _rounded(samples: np.ndarray) -> np.ndarray:
-    """Returns uint8 of integers in [0, 65535] or floats in [0, 255]; clips others."""
-    flat, rounded = samples.reshape(-1), np.empty(samples.size, np.uint8)
-    for start in range(0, len(flat), BLOCK):
-        block = flat[start : start + BLOCK]
-        if block.dtype.kind == "f":
-            with np.errstate(invalid="ignore"):
-                block = np.nan_to_num(np.clip(np.round(block), 0, 255))
-        else:  # v / 257, rounded; 257 is odd, so no v lies half-way
-            block = (np.clip(block, 0, 65535).astype(np.uint32) * 255 + 32895) >> 16
-        rounded[start : start + BLOCK] = block
-    return rounded.reshape(samples.shape)
-
-
-def to_8_bits(image: ImageFile.ImageFile, reopen: Callable[[], ImageFile.ImageFile]) -> Image.Image:
-    """Returns `image` with 16-bit and float samples rounded, which Pillow would clip or truncate.
+def of_deep(
+    image: ImageFile.ImageFile, reopen: Callable[[], ImageFile.ImageFile]
+) -> tuple[np.ndarray, str, np.ndarray | None]:
+    """Returns values, mode and alpha, as in `Samples`, of a PNG of 16 bits.
 
     Args:
       image: a file that has not been decoded yet.
       reopen: opens the same file once more.
 
     Raises:
-      Unsupported: the file's layout cannot be read.
       Exception: of many kinds; the file is damaged.
     """
     samples = _with_16_bits(image, reopen)
-    if image.mode.startswith("I"):
-        samples = np.asarray(image)[..., None]
-        if _tags(image).get(_PHOTOMETRIC) == 0:  # 0 is white
-            samples = 65535 - samples
     if samples is None:
-        return Image.fromarray(_rounded(np.asarray(image))) if image.mode == "F" else image
-    rounded = _rounded(samples)
-    if "transparency" in image.info:  # the value or colour that is transparent
-        clear = (samples == np.asarray(image.info["transparency"])).all(axis=-1, keepdims=True)
-        rounded = np.concatenate([rounded, np.where(clear, 0, 255).astype(np.uint8)], axis=-1)
-    mode = "CMYK" if image.mode == "CMYK" else ("L", "LA", "RGB", "RGBA")[rounded.shape[-1] - 1]
-    return Image.frombytes(mode, image.size, rounded.tobytes())
+        raise Unsupported(f"has 16 bits in an unknown order ({image.mode})")
+    channels = samples.shape[-1]
+    mode = "L" if channels < 3 else "RGB"
+    if channels % 2:
+        return samples, mode, None
+    return samples[..., :-1], mode, samples[..., -1:]
+
+
+def of_image(image: Image.Image) -> tuple[np.ndarray, str, np.ndarray | None]:
+    """Returns values, mode and alpha, as in `Samples`, of an image of up to 8 bits.
+
+    Raises:
+      Exception: of many kinds; the file is damaged.
+    """
+    image.load()
+    image = image.convert("LA") if image.mode == "La" else image
+    grey = image.mode in ("1", "L", "LA")
+    if image.has_transparency_data:
+        rgba = np.asarray(image.convert("RGBA"))
+        return rgba[..., 1:2] if grey else rgba[..., :3], "L" if grey else "RGB", rgba[..., 3:]
+    if grey:
+        return np.asarray(image.convert("L"))[..., None], "L", None
+    if image.mode in ("CMYK", "LAB"):
+        return np.asarray(image), image.mode, None
+    return np.asarray(image.convert("RGB")), "RGB", None

@@ -26,15 +26,32 @@ def saved(path, array, **options):
 
 
 def reads(path, rgb, alpha=None, grey=False, within=0):
-    """Checks what is read of a file: `rgb` (H, W, 3) or (H, W, 1), to `within` levels."""
-    picture = codec.read(path)
-    assert picture.pixels.dtype == np.uint8
-    assert picture.pixels.shape == (*rgb.shape[:2], 3)
-    assert np.abs(picture.pixels - rgb.astype(float)).max() <= within
+    """Checks what is read of a file: `rgb` (H, W, 3) or (H, W, 1) of 8 bits, to `within` levels."""
+    picture, pixels = codec.read(path), codec.read_rgb(path)
+    assert pixels.dtype == np.uint8
+    assert pixels.shape == picture.pixels.shape == (*rgb.shape[:2], 3)
+    assert np.abs(pixels - rgb.astype(float)).max() <= within
     assert picture.grey == grey
     if grey:
         assert (picture.pixels == picture.pixels[..., :1]).all()
+        assert (pixels == pixels[..., :1]).all()
+    found = picture.alpha
+    if found is not None:
+        assert found.dtype == picture.pixels.dtype
+        found = rounded(found) if found.dtype == np.uint16 else found
+    np.testing.assert_array_equal(found, alpha)
+    assert codec.size(path) == pixels.shape[:2]
+
+
+def reads_deep(path, values, alpha=None, grey=False, within=0):
+    """Checks that a file is read as these uint16 (H, W, 3) or (H, W, 1), to `within` levels."""
+    picture = codec.read(path)
+    assert picture.pixels.dtype == np.uint16
+    assert picture.pixels.shape == (*values.shape[:2], 3)
+    assert np.abs(picture.pixels - values.astype(float)).max() <= within
+    assert picture.grey == grey
     np.testing.assert_array_equal(picture.alpha, alpha)
+    np.testing.assert_array_equal(codec.read_rgb(path), rounded(picture.pixels))
     assert codec.size(path) == picture.pixels.shape[:2]
 
 
