@@ -126,6 +126,13 @@ def _parser() -> argparse.ArgumentParser:
         help="of JPEG (default 95), AVIF (90) and WebP (default: lossless)",
     )
     add(
+        "--strength",
+        type=float,
+        metavar="0..1",
+        help="of a refined model whose card names the soft one that it starts from: 0 is the soft"
+        " one, 1 the refined one",
+    )
+    add(
         "--keep_colour",
         action="store_true",
         help="keep the means of colours over neighbourhoods, which networks move by a few levels",
@@ -165,7 +172,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     console.setup()
     devices.configure()
     try:
-        model, out = load(arguments.model), Path(arguments.out)
+        model = load(arguments.model, strength=arguments.strength)
+        out = Path(arguments.out)
         options = _options(arguments, model)
         pairs = plan(arguments.inputs, out, f".{arguments.format}")
     except UserError as error:

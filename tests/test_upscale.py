@@ -48,7 +48,9 @@ def test_transparency_is_enlarged_apart_from_colours(run, tmp_path, small):
     alpha[:, 16:] = 255
     run(save(tmp_path / "a.png", np.concatenate([small, alpha], -1), "RGBA"))
     sr = result(tmp_path)
-    np.testing.assert_array_equal(sr[..., :3], kdgan_jax.load("photo_soft_x4").upscale(small))
+    whole = kdgan_jax.load("photo_soft_x4").upscale(small)
+    far = slice(4 * (16 + 10), None)  # columns that no hidden pixel reaches
+    np.testing.assert_array_equal(sr[:, far, :3], whole[:, far])
     assert np.all(sr[:, :54, 3] == 0)
     assert np.all(sr[:, 74:, 3] == 255)
 

@@ -13,6 +13,7 @@ import numpy as np
 
 from kdgan_jax.formats import foreign, imported, native, origin
 from kdgan_jax.formats.reading import check_finite
+from kdgan_jax.inference import mix
 from kdgan_jax.inference.model import Model
 from kdgan_jax.runtime import devices
 from kdgan_jax.runtime.console import log
@@ -21,6 +22,7 @@ from kdgan_jax.runtime.files import sha256
 from kdgan_jax.workdir import checkpoint
 
 WEIGHTS, BEST = ("ema", "raw"), "best"
+SOFT = "soft"  # the entry of a card that names the model from which a refined one starts
 # Phases of runs before version 0.2, whose checkpoints do not name their network.
 OLD_PHASES = "teacher", "distill", "adversarial"
 # Networks that come with the package, by name.
@@ -35,13 +37,15 @@ def load(
     ema: bool = True,
     scale: int | None = None,
     fold: bool = True,
+    strength: float | None = None,
 ) -> Model:
     """Returns the trained model at `path`, with its weights on the host.
 
     The path may end in the role, the weights, or both: "runs/kd:control", "runs/kd:raw",
     "runs/kd:control:raw". With "best" in place of the weights, the checkpoint is not the newest one
     but the one that did best on the held-out photos. For a published file with several networks,
-    the role is the place of one: "checkpoint.pth:net_g".
+    the role is the place of one: "checkpoint.pth:net_g". "A+B@0.3" is the mean of the weights of
+    two models of one architecture, of which B counts 0.3.
 
     Args:
       path: a name of `SHIPPED`, the workdir of a run (`runs/kd`), one of its checkpoints
@@ -52,12 +56,20 @@ def load(
       ema: whether to take the averaged weights, which evaluation uses, or the raw ones.
       scale: for published files that serve several scales, or leave several open.
       fold: whether to fold a network whose branches are for training only.
+      strength: from 0, the soft model that a refined one starts from, to 1, the refined one; for
+        files whose card names the soft one (`SOFT`).
 
     Raises:
-      UserError: the path, the role or a checkpoint does not exist, the file is damaged, or weights
-        are not finite.
+      UserError: the path, the role or a checkpoint does not exist, the file is damaged, weights are
+        not finite, or models do not fit together.
     """
     devices.check_platforms()
+    if strength is not None:
+        return _at_strength(load(path, role, ema=ema, scale=scale, fold=fold), strength, path)
+    if mixed := _mixture(os.path.expanduser(path)):
+        first, second, share = mixed
+        models = [load(one, role, ema=ema, scale=scale, fold=fold) for one in (first, second)]
+        return mix.average(models, [1 - share, share]).with_about(mixed=str(path))
     path = Path(path).expanduser() if isinstance(path, Path) else os.path.expanduser(path)
     location, words = _split(str(path))
     is_checkpoint, is_foreign = _is_checkpoint(location), imported.is_foreign(location)
@@ -86,6 +98,47 @@ def load(
         raise _not_found(str(path), location, role)
     model = _load_checkpoint(folder, ema)
     return model.folded() if fold else model
+
+
+def _share(text: str, field: str) -> float:
+    """Returns a number from 0 to 1."""
+    try:
+        share = float(text)
+    except ValueError:
+        share = float("nan")
+    if not 0 <= share <= 1:
+        raise UserError(f"{field}={text} is no number from 0 to 1; 0 gives the first model alone")
+    return share
+
+
+def _mixture(path: str) -> tuple[str, str, float] | None:
+    """Returns what "A+B@0.3" names, None for other paths.
+
+    Names may hold a plus sign; the first two that exist count.
+    """
+    pair, at, share = path.rpartition("@")
+    if not at or "+" not in pair or _exists(path):
+        return None
+    places = [i for i, sign in enumerate(pair) if sign == "+"]
+    fit = [i for i in places if _exists(pair[:i]) and _exists(pair[i + 1 :])]
+    place = (fit or places)[0]
+    return pair[:place], pair[place + 1 :], _share(share, f"{path}: the share of the second model")
+
+
+def _exists(path: str) -> bool:
+    return path in SHIPPED or _split(path)[0].exists()
+
+
+def _at_strength(model: Model, strength: float, path: str | Path) -> Model:
+    """Returns the mean of the weights of `model` and of the soft one that its card names."""
+    share = _share(str(strength), f"{path}: strength")
+    if SOFT not in model.about:
+        raise UserError(
+            f"{path}: strength={strength} needs a refined model whose card names the soft one that"
+            " it starts from, and this one's does not; leave strength out"
+        )
+    soft = load(model.about[SOFT])
+    return mix.average([soft, model], [1 - share, share]).with_about(strength=f"{share:g}")
 
 
 def _not_found(path: str, location: Path, role: str) -> UserError:

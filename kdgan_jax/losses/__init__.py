@@ -9,6 +9,8 @@ from kdgan_jax.losses.adversarial import CrossEntropy, Hinge, LeastSquares, Rela
 from kdgan_jax.losses.distill import Blend
 from kdgan_jax.losses.fitnet import FitNet
 from kdgan_jax.losses.gradient_penalty import R1
+from kdgan_jax.losses.haar import Haar
+from kdgan_jax.losses.mesh import Mesh
 from kdgan_jax.losses.perceptual import Perceptual
 from kdgan_jax.losses.pixel import L1, L2, RMSE, Charbonnier
 from kdgan_jax.losses.schedules import Between, Constant, Cosine, Linear
@@ -20,6 +22,8 @@ TERMS: dict[str, type[Term]] = {
     "rmse": RMSE,
     "charbonnier": Charbonnier,
     "blend": Blend,
+    "haar": Haar,
+    "mesh": Mesh,
     "perceptual": Perceptual,
     "bce": CrossEntropy,
     "least_squares": LeastSquares,

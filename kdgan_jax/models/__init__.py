@@ -28,6 +28,7 @@ from kdgan_jax.config import spec
 from kdgan_jax.models.blocks.layers import FEATURES
 from kdgan_jax.models.blocks.normalization import identity
 from kdgan_jax.models.discriminators.origin import OriginDiscriminator
+from kdgan_jax.models.discriminators.patch import PatchDiscriminator
 from kdgan_jax.models.discriminators.vgg import VGGDiscriminator
 from kdgan_jax.models.generators.bsrn import BSRN
 from kdgan_jax.models.generators.carn import CARNM
@@ -74,7 +75,11 @@ GENERATORS: dict[str, Any] = {
     "fast_srgan": FastSRGAN,
     "hit_srf": HiTSRF,
 }
-DISCRIMINATORS: dict[str, Any] = {"origin": OriginDiscriminator, "vgg": VGGDiscriminator}
+DISCRIMINATORS: dict[str, Any] = {
+    "origin": OriginDiscriminator,
+    "patch": PatchDiscriminator,
+    "vgg": VGGDiscriminator,
+}
 SCALES = 2, 3, 4
 DTYPES: dict[str, DTypeLike] = {"float32": jnp.float32, "bfloat16": jnp.bfloat16}
 

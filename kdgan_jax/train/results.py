@@ -6,11 +6,11 @@ from pathlib import Path
 
 import numpy as np
 
-from kdgan_jax.config.settings import RunConfig
+from kdgan_jax.config.settings import PhaseConfig, RunConfig
 from kdgan_jax.evaluation import measure, metrics, plots, report, sheets
 from kdgan_jax.evaluation.measure import Example, Rows
 from kdgan_jax.formats import native
-from kdgan_jax.inference.load import load
+from kdgan_jax.inference.load import SOFT, load
 from kdgan_jax.inference.model import Model
 from kdgan_jax.runtime import console, processes
 from kdgan_jax.runtime.errors import UserError, missing
@@ -157,6 +157,8 @@ def _write_card(
         facts[label] = f"{phase.teachers[label].model}, {teacher.parameters:,} parameters"
         facts[f"{label}_licence"] = about.get("licence", "not stated; ask whose it is")
         facts[f"{label}_source"] = about.get("source", "not stated")
+    if soft := _soft(config, workdir, phase):
+        facts[SOFT] = soft
     for row in rows:
         if row["model"] == name:
             figures = [f"PSNR {row['psnr_y']:.2f} dB"]
@@ -178,6 +180,14 @@ def _write_card(
     )
     text += f"| | |\n|---|---|\n{table}\n\n{report.markdown(rows)}"
     write_text(workdir / f"{phase.network}.md", text)
+
+
+def _soft(config: RunConfig, workdir: Path, phase: PhaseConfig) -> str:
+    """Returns the model that an adversarial phase refines, "" for other phases."""
+    if phase.discriminator is None or not phase.start:
+        return ""
+    earlier = phase.start in [other.name for other in config.phases]
+    return f"{workdir.absolute()}:{phase.start}" if earlier else phase.start
 
 
 def _photos(config: RunConfig) -> str:

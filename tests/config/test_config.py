@@ -38,6 +38,7 @@ PHASES = "control", "assistant", "two_teachers", "published", "hints", "finetune
 VARIANTS = {
     "kd": ("", "smoke", "scratch", "scratch,smoke", "full", "full_real"),
     "own": ("", "drawings", "smoke"),
+    "photo": ("", "hr", "smoke"),
     "photo_soft": ("", "settle", "smoke"),
     "teacher": ("", "srcnn", "smoke", "full"),
     "seed": ("", "smoke"),

@@ -1,4 +1,5 @@
 import json
+import re
 import shutil
 
 import chex
@@ -211,6 +212,47 @@ def test_the_shipped_teacher_has_the_published_weights_and_outputs(shared, tmp_p
     golden = np.load(source.with_suffix(".golden.npz"))  # by ncnn, in float32
     sr = model.predict(golden["lr"])
     np.testing.assert_allclose(sr, golden["sr"], rtol=0, atol=1e-5)  # 3e-6 where it was measured
+
+
+# Between two models.
+
+
+@pytest.fixture
+def refined(tmp_path):
+    """A file whose card names the soft model that it starts from."""
+    model = load("student_gan_x4").with_about(soft="student_x4")
+    native.save(tmp_path / "sharp+soft.safetensors", model)
+    return tmp_path / "sharp+soft.safetensors"
+
+
+@pytest.mark.parametrize("strength", [0, 0.25, 1])
+def test_strength_and_mixtures_lie_between_two_models(refined, strength):
+    soft, sharp = load("student_x4").params, load("student_gan_x4").params
+    between = jax.tree.map(lambda a, b: (1 - strength) * a + strength * b, soft, sharp)
+    for model in (
+        load(refined, strength=strength),
+        load(f"student_x4+student_gan_x4@{strength}"),
+        load(f"student_x4+{refined}@{strength}"),
+    ):
+        chex.assert_trees_all_close(model.params, between, atol=1e-6)
+    assert load(refined, strength=strength).about["strength"] == f"{strength:g}"
+
+
+@pytest.mark.parametrize(
+    ("path", "strength", "facts"),
+    [
+        ("student_x4", 0.5, "student_x4: strength=0.5 .* card"),
+        ("REFINED", 1.5, "REFINED: strength=1.5 .* 0 to 1"),
+        ("REFINED", float("nan"), "strength=nan"),
+        ("student_x4+student_gan_x4@1.5", None, "student_gan_x4@1.5: .*=1.5 .* 0 to 1"),
+        ("student_x4+student_gan_x4@x", None, "=x "),
+        ("student_x4+photo_soft_x4@0.5", None, "models differ"),
+        ("student_x4+elsewhere@0.5", None, "elsewhere: no such file"),
+    ],
+)
+def test_shares_outside_and_models_that_do_not_fit_are_refused(refined, path, strength, facts):
+    with pytest.raises(UserError, match=facts.replace("REFINED", re.escape(str(refined)))):
+        load(path.replace("REFINED", str(refined)), strength=strength)
 
 
 def test_best_is_the_recorded_checkpoint_and_else_the_newest(run, copy):

@@ -12,8 +12,11 @@ from kdgan_jax.models.blocks.normalization import BatchNorm
 from kdgan_jax.runtime import devices
 from kdgan_jax.runtime.errors import UserError
 
-SMALL = {"channels": (4, 8), "hidden": 16}
-SPECTRAL = SMALL | {"spectral_norm": True}
+SMALL = {
+    name: {"channels": (4, 8), **({} if name == "patch" else {"hidden": 16})}
+    for name in models.DISCRIMINATORS
+}
+SPECTRAL = {name: options | {"spectral_norm": True} for name, options in SMALL.items()}
 every_discriminator = pytest.mark.parametrize("name", models.DISCRIMINATORS)
 
 
@@ -30,7 +33,7 @@ def images(count=4):
 @functools.cache
 def apply(name, spectral=True):
     """Returns a function from (variables, images, update) to (logits, updated statistics)."""
-    module = models.discriminator(name, SPECTRAL if spectral else SMALL)
+    module = models.discriminator(name, (SPECTRAL if spectral else SMALL)[name])
     function = functools.partial(module.apply, mutable=["batch_stats"])
     compiled = {u: checks.compiled(functools.partial(function, update=u), HASTE) for u in (0, 1)}
     return lambda variables, x, update=False: compiled[update](variables, x)
@@ -39,7 +42,7 @@ def apply(name, spectral=True):
 @functools.cache
 def trained(name, rounds):
     """Returns variables after so many rounds of power iteration."""
-    variables = checks.fresh(models.discriminator(name, SPECTRAL))
+    variables = checks.fresh(models.discriminator(name, SPECTRAL[name]))
     for _ in range(rounds):
         variables = variables | apply(name)(variables, images(), True)[1]
     return variables
@@ -73,18 +76,31 @@ def test_vgg_has_srgans_layers():
     assert sorted(shape for shape in kernels if len(shape) == 2) == [(1024, 1), (18432, 1024)]
 
 
+def test_patch_rates_every_part_of_an_image_by_itself():
+    module = models.discriminator("patch", {})
+    assert models.parameters(shapes("patch", {})["params"]) == 94_401
+    variables, image = checks.fresh(module), checks.image(24, 36)
+    logits = module.apply(variables, image)
+    assert logits.shape == (2, 6, 9)
+    other = module.apply(
+        variables, np.concatenate([image[:, :, :20], 0 * image[:, :, 20:]], axis=2)
+    )
+    np.testing.assert_allclose(other[:, :, :3], logits[:, :, :3], atol=1e-6)
+    assert np.abs(other - logits).max() > 1e-3
+
+
 @pytest.mark.parametrize(
     ("name", "size"), [("origin", (16, 16)), ("origin", (17, 23)), ("vgg", (16, 16))]
 )
 def test_each_image_has_one_logit(name, size):
-    module = models.discriminator(name, SMALL)
+    module = models.discriminator(name, SMALL[name])
     logits = checks.compiled(module.apply, HASTE)(checks.fresh(module), checks.image(*size))
     assert logits.shape == (2,)
     assert np.isfinite(logits).all()
 
 
 def test_vgg_refuses_another_size_than_its_own():
-    module, variables = models.discriminator("vgg", SMALL), shapes("vgg", SMALL, 16)
+    module, variables = models.discriminator("vgg", SMALL["vgg"]), shapes("vgg", SMALL["vgg"], 16)
     with pytest.raises(Exception, match="shape"):
         jax.eval_shape(module.apply, variables, np.zeros((3, 24, 24, 3)))
 
@@ -149,7 +165,7 @@ def test_spectral_norm_is_of_use_from_the_first_update(name):
 
 @every_discriminator
 def test_spectral_norm_changes_no_names_of_parameters(name):
-    spectral, plain = shapes(name, SPECTRAL, 16), shapes(name, SMALL, 16)
+    spectral, plain = shapes(name, SPECTRAL[name], 16), shapes(name, SMALL[name], 16)
     assert (set(spectral), set(plain)) == ({"params", "batch_stats"}, {"params"})
     assert spectral["params"] == plain["params"]
 
@@ -167,10 +183,10 @@ def test_spectral_norm_only_updates_its_state_when_told():
 def test_spectral_norm_is_the_same_on_4_devices_as_on_1(name):
     variables = trained(name, 1)
     logits, one = apply(name)(variables, images(8), True)
-    wide = models.discriminator(name, SPECTRAL, mean=devices.mean)
+    wide = models.discriminator(name, SPECTRAL[name], mean=devices.mean)
     update = functools.partial(wide.apply, update=True, mutable=["batch_stats"])
     each, four = on_four(update, variables, images(8))
-    np.testing.assert_allclose(each.reshape(8), logits, rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(each.reshape(logits.shape), logits, rtol=1e-4, atol=1e-5)
     for leaf in jax.tree.leaves(four):
         np.testing.assert_array_equal(leaf, np.broadcast_to(leaf[:1], leaf.shape))
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a[0], b, rtol=1e-5, atol=1e-6), four, one)

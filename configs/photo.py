@@ -1,0 +1,61 @@
+"""The shipped student `photo_x4`: `photo_soft_x4`, refined on its teacher's images, without HR.
+
+    python -m kdgan_jax.main --config=configs/photo.py --workdir=runs/photo \\
+        --config.data.source=hr:PHOTOS,lr:PHOTOS
+
+An adversarial phase whose real images are the teacher's (Yim et al.'s loop, as the origin runs it):
+its output, its fine detail (the high bands of Haar's transform) and its VGG features are the
+targets, and a term on the pattern of the pixel shuffle keeps out the mesh that such phases leave.
+Takes hours on 2 CPU cores. Variants, after a colon:
+    (none)  as shipped
+    hr      the control: the same with HR as real images and targets, which needs photos with HR
+    smoke   runs in seconds, for tests
+"""
+
+from kdgan_jax.config import (
+    check_variant,
+    default,
+    discriminator,
+    loss,
+    network,
+    phase,
+    teacher,
+)
+
+
+def get_config(variant: str = ""):
+    """Returns the config; `variant` is "", "hr" or "smoke"."""
+    check_variant(variant, ("hr", "smoke"))
+    smoke, target = variant == "smoke", "hr" if variant == "hr" else "teacher"
+    size = {"steps": 20_000, "batch": 8, "hr_patch": 96, "learning_rate": 1e-4}
+    config = default(
+        networks={
+            "teacher": network("", "realesr-general-x4v3"),
+            "student": network("compact:channels=32,depth=8"),
+        },
+        phases={
+            "refine": phase(
+                start="photo_soft_x4",
+                losses={
+                    "output": loss("l1", 0.2, target=target),
+                    "detail": loss("haar", 0.2, target=target),
+                    "perceptual": loss("perceptual:layers=(conv2_2,conv3_3)", 0.1, target=target),
+                    "mesh": loss("mesh:window=32", 0.3, target=target),
+                    "adversarial": loss("relativistic", 5e-3, target=target),
+                },
+                teachers={} if variant == "hr" else {"teacher": teacher("teacher", stored="uint8")},
+                discriminator=discriminator("patch:spectral_norm=True", learning_rate=1e-4),
+                **({"steps": 2, "batch": 2, "hr_patch": 32} if smoke else size),
+            )
+        },
+    )
+    config.data.source = "embedded" if smoke else ""
+    config.data.holdout = 16
+    config.data.degradation = "light,strong,noisy,none"
+    config.data.copies = 1 if smoke else 4
+    config.data.recolour = True
+    config.data.crop = 16 if smoke else 128
+    config.holdout_metrics = ("psnr_y", "ssim_y", "lpips_alex", "mesh")
+    config.log_every = 100
+    config.evaluate_every = config.checkpoint_every = 1000
+    return config
