@@ -40,7 +40,7 @@ def get_config(variant: str = ""):
                     "output": loss("l1", 0.2, target=target),
                     "detail": loss("haar", 0.2, target=target),
                     "perceptual": loss("perceptual:layers=(conv2_2,conv3_3)", 0.1, target=target),
-                    "mesh": loss("mesh:window=32", 0.3, target=target),
+                    "pattern": loss("pattern:window=32", 0.3, target=target),
                     "adversarial": loss("relativistic", 5e-3, target=target),
                 },
                 teachers={} if variant == "hr" else {"teacher": teacher("teacher", stored="uint8")},

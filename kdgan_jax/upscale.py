@@ -172,7 +172,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     console.setup()
     devices.configure()
     try:
-        model = load(arguments.model, strength=arguments.strength)
+        between = {} if arguments.strength is None else {"strength": arguments.strength}
+        model = load(arguments.model, **between)
         out = Path(arguments.out)
         options = _options(arguments, model)
         pairs = plan(arguments.inputs, out, f".{arguments.format}")

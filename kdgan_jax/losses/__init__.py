@@ -10,7 +10,7 @@ from kdgan_jax.losses.distill import Blend
 from kdgan_jax.losses.fitnet import FitNet
 from kdgan_jax.losses.gradient_penalty import R1
 from kdgan_jax.losses.haar import Haar
-from kdgan_jax.losses.mesh import Mesh
+from kdgan_jax.losses.pattern import Pattern
 from kdgan_jax.losses.perceptual import Perceptual
 from kdgan_jax.losses.pixel import L1, L2, RMSE, Charbonnier
 from kdgan_jax.losses.schedules import Between, Constant, Cosine, Linear
@@ -23,7 +23,7 @@ TERMS: dict[str, type[Term]] = {
     "charbonnier": Charbonnier,
     "blend": Blend,
     "haar": Haar,
-    "mesh": Mesh,
+    "pattern": Pattern,
     "perceptual": Perceptual,
     "bce": CrossEntropy,
     "least_squares": LeastSquares,

@@ -55,7 +55,7 @@ def test_small_photos_are_measured_by_what_they_allow(tmp_path, photo, caplog):
         Image.fromarray(photo[9 * i :][:4, :9]).save(path)
     config.data.crop, config.train.distill.hr_patch = 4, 16
     run(config, tmp_path / "run")
-    assert "ssim_y, lpips_alex: not measured; a held-out photo has 16 pixels" in caplog.text
+    assert "ssim_y, mesh, lpips_alex: not measured; a held-out photo has 16 pixels" in caplog.text
     assert "SSIM" not in (tmp_path / "run/student.md").read_text()
     for i, path in enumerate(pictures):
         Image.fromarray(photo[20 * i :][:2, 30 * i :][:, :9]).save(path)

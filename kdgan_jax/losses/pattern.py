@@ -28,7 +28,7 @@ def pattern(image: Array, period: int) -> Array:
 
 
 @dataclass(frozen=True)
-class Mesh(Term):
+class Pattern(Term):
     """The sum of absolute differences of the `pattern` to the target's.
 
     Attributes:

@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 from jax.test_util import check_grads
 
-from kdgan_jax.losses import Mesh
-from kdgan_jax.losses.mesh import pattern
+from kdgan_jax.losses import Pattern
+from kdgan_jax.losses.pattern import pattern
 from kdgan_jax.runtime.errors import UserError
 
 RANDOM = np.random.default_rng(0)
@@ -14,7 +14,7 @@ IMAGE = RANDOM.random((2, 16, 24, 3), np.float32)
 
 
 def loss(sr, target, **options):
-    return Mesh(**options)({}, SimpleNamespace(sr=sr, images={"hr": target}))
+    return Pattern(**options)({}, SimpleNamespace(sr=sr, images={"hr": target}))
 
 
 def test_the_pattern_is_what_repeats():
@@ -55,4 +55,4 @@ def test_its_gradient_is_that_of_the_formula():
 )
 def test_windows_that_do_not_fit_are_refused(options, patch):
     with pytest.raises(UserError, match=f"field: .*HR patch {patch}"):
-        Mesh(**options).check(patch, "field")
+        Pattern(**options).check(patch, "field")
