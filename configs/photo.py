@@ -1,13 +1,13 @@
-"""The shipped student `photo_x4`: `photo_soft_x4`, refined on its teacher's images, without HR.
+"""A sharper student for real photos: `photo_soft_x4`, refined on its teacher's images, without HR.
 
     python -m kdgan_jax.main --config=configs/photo.py --workdir=runs/photo \\
         --config.data.source=hr:PHOTOS,lr:PHOTOS
 
-An adversarial phase whose real images are the teacher's (Yim et al.'s loop, as the origin runs it):
-its output, its fine detail (the high bands of Haar's transform) and its VGG features are the
+An adversarial phase whose real images are the teacher's, as in the origin's training loop: its
+output, its fine detail (the high bands of Haar's transform) and its VGG features are the
 targets, and a term on the pattern of the pixel shuffle keeps out the mesh that such phases leave.
 Takes hours on 2 CPU cores. Variants, after a colon:
-    (none)  as shipped
+    (none)  20,000 steps
     hr      the control: the same with HR as real images and targets, which needs photos with HR
     smoke   runs in seconds, for tests
 """

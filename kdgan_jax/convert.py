@@ -12,8 +12,6 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-import numpy as np
-
 from kdgan_jax.formats import foreign, imported, native
 from kdgan_jax.formats.weights import Weights
 from kdgan_jax.inference import mix
@@ -140,11 +138,8 @@ def _model(arguments: argparse.Namespace) -> Weights:
         return mix.average([load(path) for path in arguments.paths[:-1]])
     if arguments.interpolate:
         first, second, share = arguments.interpolate
-        try:
-            weight = float(share)
-        except ValueError:
-            weight = np.nan
-        if not 0 <= weight <= 1:
+        weight = mix.share(share)
+        if weight is None:
             raise UserError(
                 f"--interpolate: T={share!r} is no number from 0 to 1; 0 gives A, 1 gives B"
             )

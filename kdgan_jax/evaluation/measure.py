@@ -5,11 +5,11 @@ Photos are measured in parallel; the seconds are taken afterwards, while nothing
 
 import math
 import threading
-import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, NamedTuple, Protocol, TypeVar
 
 import numpy as np
@@ -250,7 +250,10 @@ def images(
 
     per_image = [row for rows in _in_parallel(measured, drawn()) for row in rows]
     for example in clock:
-        seconds = {upscaler.name: _seconds(upscaler, example.lr) for upscaler in upscalers}
+        seconds = {
+            upscaler.name: costs.median_seconds(partial(upscaler.upscale, example.lr), LEAST_RUNS)
+            for upscaler in upscalers
+        }
         for row in per_image:
             if row["image"] == example.name:
                 row["seconds"] = seconds[row["model"]]
@@ -305,16 +308,6 @@ def _in_parallel(
         finally:
             for future in ahead:
                 future.cancel()
-
-
-def _seconds(upscaler: Upscaler, lr: np.ndarray) -> float:
-    """Returns the median seconds of `LEAST_RUNS` runs."""
-    seconds = []
-    for _ in range(LEAST_RUNS):
-        begin = time.perf_counter()
-        upscaler.upscale(lr)
-        seconds.append(time.perf_counter() - begin)
-    return float(np.median(seconds))
 
 
 def means(upscalers: Sequence[Upscaler], per_image: Rows, scale: int) -> Rows:

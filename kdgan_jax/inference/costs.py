@@ -39,10 +39,15 @@ def seconds_720p(model: Model) -> float:
     """Returns the median seconds of one 1280 x 720 output of `model`, after a warm-up."""
     frame = np.random.default_rng(0).integers(0, 256, (*_input_size(model), 3), np.uint8)
     model.raw(frame)
+    return median_seconds(lambda: model.raw(frame), RUNS)
+
+
+def median_seconds(call: Callable[[], object], runs: int) -> float:
+    """Returns the median seconds of so many runs of `call`."""
     seconds = []
-    for _ in range(RUNS):
+    for _ in range(runs):
         begin = time.perf_counter()
-        model.raw(frame)
+        call()
         seconds.append(time.perf_counter() - begin)
     return float(np.median(seconds))
 

@@ -102,11 +102,8 @@ def load(
 
 def _share(text: str, field: str) -> float:
     """Returns a number from 0 to 1."""
-    try:
-        share = float(text)
-    except ValueError:
-        share = float("nan")
-    if not 0 <= share <= 1:
+    share = mix.share(text)
+    if share is None:
         raise UserError(f"{field}={text} is no number from 0 to 1; 0 gives the first model alone")
     return share
 

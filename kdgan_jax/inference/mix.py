@@ -14,6 +14,15 @@ from kdgan_jax.inference.model import Model
 from kdgan_jax.runtime.errors import UserError
 
 
+def share(text: str) -> float | None:
+    """Returns the number from 0 to 1 that `text` is, None if it is something else."""
+    try:
+        number = float(text)
+    except ValueError:
+        return None
+    return number if 0 <= number <= 1 else None
+
+
 def average(models: Sequence[Model], weights: Sequence[float] | None = None) -> Model:
     """Returns the model whose parameters are the weighted means of those of `models`.
 

@@ -311,7 +311,7 @@ def _read_pillow(*formats: str) -> Callable[[BinaryIO], Samples]:
 
 def _gif_image(file: BinaryIO) -> tuple[ImageFile.ImageFile, tuple[str, ...]]:
     file.seek(0)
-    data = gif.mended(file.read())
+    data = gif.repaired(file.read())
     if data is None:
         file.seek(0)
         return _opened(file, "GIF"), ()

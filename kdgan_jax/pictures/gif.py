@@ -17,7 +17,7 @@ def _table(flags: int) -> int:
     return 3 << ((flags & 7) + 1) if flags & 0x80 else 0
 
 
-def mended(data: bytes) -> bytes | None:
+def repaired(data: bytes) -> bytes | None:
     """Returns a file whose first image follows what is sound; None if nothing is damaged there."""
     place = 13 + _table(data[10]) if len(data) > 13 else len(data)
     while place + 1 < len(data) and data[place] == _EXTENSION:

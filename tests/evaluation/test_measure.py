@@ -75,7 +75,7 @@ def test_seconds_are_the_median_of_five_runs_of_one_image(photo, monkeypatch, ti
     examples = [example(photo, 0, name)._replace(lr=photo[:w, :16]) for name, w in sizes.items()]
     examples = [e._replace(reference=photo[: 4 * len(e.lr), :64]) for e in examples]
     clock = iter(tick for second in (9, 9, 3, 1, 1) for tick in (0.0, second))
-    monkeypatch.setattr(measure.time, "perf_counter", lambda: next(clock))
+    monkeypatch.setattr(measure.costs.time, "perf_counter", lambda: next(clock))
     rows, per_image = measure.measure(
         [constant("grey", 99)], examples, dataset="d", scale=4, metrics=["psnr_y"], timed=timed
     )
