@@ -3,7 +3,8 @@
     python -m kdgan_jax.main --config=configs/kd.py --workdir=runs/kd
 
 The default distils `realesr-general-x4v3`, which comes with the package, on degraded photos without
-reading their HR images, and trains the same student on HR for comparison. Variants, after a colon:
+reading their HR images, refines the student on the teacher's images, and trains the same student on
+HR for comparison. `--config.refine=False` leaves out the refinement. Variants, after a colon:
     (none)     for a laptop: minutes on 2 CPU cores, photos from installed packages
     smoke      the same in seconds, for tests; its figures mean nothing
     scratch    trains a teacher, distils it into a student, and refines the student adversarially,
@@ -28,6 +29,7 @@ from kdgan_jax.config import (
     loss,
     network,
     phase,
+    polish,
     refine,
     set_up_long_run,
     teach,
@@ -52,21 +54,28 @@ def get_config(variant: str = ""):
 def laptop():
     """Runs in minutes on 2 cores."""
     size = {"steps": 2500, "learning_rate": 2e-3}
-    config = without_hr("compact:channels=32,depth=4", size)
+    config = without_hr("compact:channels=32,depth=4", size, {"steps": 200})
     config.data.copies, config.data.holdout_copies, config.data.crop = 24, 8, 96
     return config
 
 
 def smoke():
-    """Runs in seconds: a tiny student, a few steps of both phases."""
-    config = without_hr("compact:channels=8,depth=1", {"steps": 4, "batch": 4, "hr_patch": 32})
+    """Runs in seconds: a tiny student, a few steps of every phase."""
+    size = {"steps": 4, "batch": 4, "hr_patch": 32}
+    config = without_hr("compact:channels=8,depth=1", size, size)
     config.data.crop = 16
     config.log_every = config.checkpoint_every = 2
     return config
 
 
-def without_hr(student: str, size):
-    """Returns a config that trains `student` on a teacher, and for comparison on HR."""
+def without_hr(student: str, size, refining):
+    """Returns a config that trains `student` on a teacher, and for comparison on HR.
+
+    Args:
+      student: the network.
+      size: fields of the phases that train on HR and on the teacher.
+      refining: fields of the phase that refines what has been trained on the teacher.
+    """
     config = default(
         networks={
             "teacher": network("", "realesr-general-x4v3"),
@@ -75,9 +84,8 @@ def without_hr(student: str, size):
         },
         phases={
             "control": phase("control", losses={"pixel": loss("l1", 1.0)}, **size),
-            "distill": imitate(
-                **size,
-            ),
+            "distill": imitate(**size),
+            "refine": polish(**refining),
         },
     )
     config.data.degradation = "light,strong"

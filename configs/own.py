@@ -6,13 +6,14 @@
 The pictures are taken as they are, as LR that is to be enlarged, and once more slightly degraded.
 The teacher labels as many crops of them as the time allows, and the student trains on the labels;
 both speeds are measured first. Leaves the student as a file with a card, a table and a sheet.
-Variants, after a colon:
+With `--config.refine=True` a part of the time goes into an adversarial phase whose real images are
+the teacher's, for a sharper student. Variants, after a colon:
     (none)    photos; the student starts from `photo_soft_x4` where that fits
     drawings  fresh weights
     smoke     runs in seconds, for tests
 """
 
-from kdgan_jax.config import check_variant, default, imitate, network
+from kdgan_jax.config import check_variant, default, imitate, network, polish
 
 
 def get_config(variant: str = ""):
@@ -29,9 +30,11 @@ def get_config(variant: str = ""):
             "distill": imitate(
                 start="" if variant else "photo_soft_x4 or fresh",
                 **(small if smoke else {"lr_patch": 32, "learning_rate": 1e-3}),
-            )
+            ),
+            "refine": polish(**(small | {"steps": 2} if smoke else {})),
         },
     )
+    config.refine = False
     config.minutes = 0.0 if smoke else 10.0
     config.data.source = "embedded" if smoke else ""
     config.data.plain = "lr"

@@ -12,42 +12,20 @@ Takes hours on 2 CPU cores. Variants, after a colon:
     smoke   runs in seconds, for tests
 """
 
-from kdgan_jax.config import (
-    check_variant,
-    default,
-    discriminator,
-    loss,
-    network,
-    phase,
-    teacher,
-)
+from kdgan_jax.config import check_variant, default, network, polish
 
 
 def get_config(variant: str = ""):
     """Returns the config; `variant` is "", "hr" or "smoke"."""
     check_variant(variant, ("hr", "smoke"))
     smoke, target = variant == "smoke", "hr" if variant == "hr" else "teacher"
-    size = {"steps": 20_000, "batch": 8, "hr_patch": 96, "learning_rate": 1e-4}
+    size = {"steps": 2, "batch": 2, "hr_patch": 32} if smoke else {"steps": 20_000, "hr_patch": 96}
     config = default(
         networks={
             "teacher": network("", "realesr-general-x4v3"),
             "student": network("compact:channels=32,depth=8"),
         },
-        phases={
-            "refine": phase(
-                start="photo_soft_x4",
-                losses={
-                    "output": loss("l1", 0.2, target=target),
-                    "detail": loss("haar", 0.2, target=target),
-                    "perceptual": loss("perceptual:layers=(conv2_2,conv3_3)", 0.1, target=target),
-                    "pattern": loss("pattern:window=32", 0.3, target=target),
-                    "adversarial": loss("relativistic", 5e-3, target=target),
-                },
-                teachers={} if variant == "hr" else {"teacher": teacher("teacher", stored="uint8")},
-                discriminator=discriminator("patch:spectral_norm=True", learning_rate=1e-4),
-                **({"steps": 2, "batch": 2, "hr_patch": 32} if smoke else size),
-            )
-        },
+        phases={"refine": polish("photo_soft_x4", target, **size)},
     )
     config.data.source = "embedded" if smoke else ""
     config.data.holdout = 16

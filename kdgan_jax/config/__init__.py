@@ -179,6 +179,7 @@ def default(
     config.minutes = 0.0
     config.devices = 0  # to train on; 0: all (on a CPU, the most that divide the batches)
     config.phases = tuple(phases)  # to run, in this order
+    config.refine = True  # whether phases with a discriminator run
     config.dtype = "float32"  # in which the trained networks convolve; or "bfloat16"
 
     config.data = ConfigDict(asdict(DataConfig()))
@@ -241,6 +242,36 @@ def refine(start: str = "distill", **changes: Any) -> ConfigDict:
         },
         "teachers": {"teacher": teacher("teacher")},
         "discriminator": discriminator(),
+    }
+    return phase(start=start, **{**fields, **changes})
+
+
+def polish(start: str = "distill", target: str = "teacher", **changes: Any) -> ConfigDict:
+    """Returns a phase that refines the student of `start` without HR.
+
+    The real images are the teacher's (Yim et al.'s loop, as the origin runs it): its output, its
+    fine detail and its VGG features are the targets. The term on the pattern of the pixel shuffle
+    keeps out the mesh that such phases leave.
+
+    Args:
+      start: an earlier phase, or a model.
+      target: "teacher", or "hr" for the same with HR.
+      **changes: other fields of the phase.
+    """
+    losses = {
+        "output": loss("l1", 0.2, target=target),
+        "detail": loss("haar", 0.2, target=target),
+        "perceptual": loss("perceptual:layers=(conv2_2,conv3_3)", 0.1, target=target),
+        "pattern": loss("pattern:window=32", 0.3, target=target),
+        "adversarial": loss("relativistic", 5e-3, target=target),
+    }
+    fields = {
+        "batch": 8,
+        "hr_patch": 64,
+        "learning_rate": 1e-4,
+        "losses": losses,
+        "teachers": {} if target == "hr" else {"teacher": teacher("teacher", stored="uint8")},
+        "discriminator": discriminator("patch:spectral_norm=True", learning_rate=1e-4),
     }
     return phase(start=start, **{**fields, **changes})
 

@@ -17,11 +17,12 @@ from jax import Array
 from kdgan_jax.evaluation.lpips import strips
 from kdgan_jax.formats import imagenet
 from kdgan_jax.formats.imagenet import Convolutions
-from kdgan_jax.models.extractors.vgg import IMAGENET_MEAN, IMAGENET_STD, LAYERS
+from kdgan_jax.models.extractors import vgg
 from kdgan_jax.models.types import Params
 from kdgan_jax.runtime.errors import UserError
 
 PARAMETERS = Path(__file__).with_name("parameters") / "dists.safetensors"
+LAYERS = "conv1_2", "conv2_2", "conv3_3", "conv4_3", "conv5_3"  # the last of each block
 SMALLEST = 16  # side of an image in pixels
 STRIDES = 1, 1, 2, 4, 8, 16  # of the image itself and of each layer's features, in its pixels
 STABLE = 1e-6  # added where a likeness divides
@@ -45,19 +46,9 @@ def _pooled(x: Array) -> Array:
 def _features(params: Params, image: Array) -> list[Array]:
     """Returns `image` (H, W, 3), float32 from 0 to 255, in [0, 1], and each layer's (h, w, C)."""
     image = image[None] / 255
-    x = (image - IMAGENET_MEAN) / IMAGENET_STD
-    layers = [image]
     with jax.default_matmul_precision("highest"):  # GPUs would round to 10 bits
-        for block in range(1, 6):
-            x = _pooled(x) if block > 1 else x
-            for name in (name for name in LAYERS if name.startswith(f"conv{block}_")):
-                kernel, bias = params[name]["kernel"], params[name]["bias"]
-                x = jax.lax.conv_general_dilated(
-                    x, kernel, (1, 1), "SAME", dimension_numbers=("NHWC", "HWIO", "NHWC")
-                )
-                x = jnp.maximum(x + bias.reshape(1, 1, 1, -1), 0)
-            layers.append(x)
-    return [layer[0] for layer in layers]
+        layers = vgg.features(params, image, LAYERS, pool=_pooled)
+    return [image[0], *(jnp.maximum(layer[0], 0) for layer in layers)]
 
 
 @jax.jit

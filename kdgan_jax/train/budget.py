@@ -12,7 +12,7 @@ import jax
 import numpy as np
 from ml_collections import ConfigDict
 
-from kdgan_jax.config.settings import DataConfig, RunConfig
+from kdgan_jax.config.settings import DataConfig, PhaseConfig, RunConfig
 from kdgan_jax.data.buffers import Buffers
 from kdgan_jax.data.photos import decode, load
 from kdgan_jax.data.sources import Photos, entries
@@ -32,6 +32,8 @@ from kdgan_jax.train.phase_setup import (
 LABELS_SHARE = 0.3  # of the time for labels and training that labels get
 LEAST_COPIES = 64  # with fewer, a student learns the copies by heart
 LEAST_STEPS = 200
+REFINE_SHARE = 0.3  # of the time for training that a refinement gets
+LEAST_REFINING = 40  # steps; with fewer, nothing is seen of it
 TIMED_STEPS = 8
 SHEET_SECONDS = 10.0  # for pictures and files
 EVALUATIONS = 5  # during training
@@ -43,8 +45,9 @@ class Speeds(NamedTuple):
     Attributes:
       load: to read and degrade one copy.
       label: for the teacher's image of one copy.
-      compile: of the train step.
+      compile: of the train steps.
       step: for one update.
+      refining: for one update of the phase with a discriminator; 0 if there is none.
       evaluation: for all held-out photos at the end.
       check: for all held-out photos during training.
     """
@@ -53,6 +56,7 @@ class Speeds(NamedTuple):
     label: float
     compile: float
     step: float
+    refining: float
     evaluation: float
     check: float
 
@@ -65,12 +69,14 @@ class Plan(NamedTuple):
       copies: of each photo.
       steps: of training.
       complemented: whether the embedded photos are among them.
+      refining: steps of the phase with a discriminator.
     """
 
     photos: int
     copies: int
     steps: int
     complemented: bool = False
+    refining: int = 0
 
 
 def planned(config: ConfigDict, workdir: Path, spent: float = 0.0) -> ConfigDict:
@@ -84,17 +90,18 @@ def planned(config: ConfigDict, workdir: Path, spent: float = 0.0) -> ConfigDict
       spent: seconds that have passed already.
 
     Raises:
-      UserError: the config has several phases or no stored teacher, or the minutes are too few.
+      UserError: the config has other phases than one with a stored teacher and one that refines
+        its student, or the minutes are too few.
     """
     if not config.minutes:
         return config
     began = time.perf_counter() - spent
     run = checks.checked(config)
-    trained = [phase for phase in run.phases if not phase.checkpoint]
-    if len(trained) != 1 or not trained[0].stored or processes.several():
+    if not _can_be_planned(run) or processes.several():
         raise UserError(
             f"config.minutes={config.minutes:g} plans a run of one process and one phase, with a"
-            " teacher whose images are stored; set it to 0, and choose steps and copies yourself"
+            " teacher whose images are stored, and perhaps a second one that refines its student;"
+            " set it to 0, and choose steps and copies yourself"
         )
     if run.data.prepared:
         raise UserError(
@@ -109,14 +116,31 @@ def planned(config: ConfigDict, workdir: Path, spent: float = 0.0) -> ConfigDict
         workdir.mkdir(parents=True, exist_ok=True)
         seconds = {f"seconds_{name}": value for name, value in speeds._asdict().items()}
         files.write_json(path, plan._asdict() | {"minutes": config.minutes} | seconds)
-    return _with_plan(config, run.data, trained[0].name, plan)
+    return _with_plan(config, run, plan)
+
+
+def _trained(run: RunConfig) -> list[PhaseConfig]:
+    return [phase for phase in run.phases if not phase.checkpoint]
+
+
+def _can_be_planned(run: RunConfig) -> bool:
+    """Returns whether one phase learns from stored images, and at most one refines its student."""
+    match _trained(run):
+        case [learns]:
+            return bool(learns.stored)
+        case [learns, refines]:
+            follows = refines.discriminator is not None and refines.start == learns.name
+            return bool(learns.stored) and follows and refines.stored == learns.stored
+        case _:
+            return False
 
 
 def _read(path: Path) -> Plan:
     try:
         saved = files.read_json(path)
-        photos, copies, steps, complemented = (saved[name] for name in Plan._fields)
-        return Plan(int(photos), int(copies), int(steps), bool(complemented))
+        photos, copies, steps, complemented = (saved[name] for name in Plan._fields[:4])
+        refining = saved.get("refining", 0)  # older plans have none
+        return Plan(int(photos), int(copies), int(steps), bool(complemented), int(refining))
     except (KeyError, TypeError, ValueError) as error:
         raise UserError(
             f"{path}: cannot be read as the plan of a run ({error!r}); restore it, or choose"
@@ -131,12 +155,13 @@ def _complemented(data: DataConfig) -> tuple[str, tuple[float, ...]]:
     return f"{data.source},embedded:train", (*weights, sum(weights))
 
 
-def _with_plan(config: ConfigDict, data: DataConfig, phase: str, plan: Plan) -> ConfigDict:
+def _with_plan(config: ConfigDict, run: RunConfig, plan: Plan) -> ConfigDict:
     fitted = copy.deepcopy(config)
     if plan.complemented:
-        fitted.data.source, fitted.data.weights = _complemented(data)
+        fitted.data.source, fitted.data.weights = _complemented(run.data)
     fitted.data.copies, fitted.data.most = plan.copies, plan.photos
-    fitted.train[phase].steps = plan.steps
+    for phase, steps in zip(_trained(run), (plan.steps, plan.refining), strict=False):
+        fitted.train[phase.name].steps = steps
     fitted.evaluate_every = -(-plan.steps // EVALUATIONS)
     fitted.checkpoint_every = -(-plan.steps // (2 * EVALUATIONS))
     fitted.log_every = max(1, min(config.log_every, plan.steps // 20))
@@ -155,21 +180,25 @@ def _measured_plan(run: RunConfig, workdir: Path, began: float) -> tuple[Plan, S
         photos = inputs.photos(dataclasses.replace(run, data=data))[1]
     models = inputs.external_models(run, workdir)
     number = devices.count(run.devices, run.batches)
-    phase = next(phase for phase in run.phases if not phase.checkpoint)
+    setups: list[PhaseSetup] = []
 
     def untrained(name: str, fold: bool) -> Model:
-        raise UserError(f"config.minutes: phase {name!r} is not trained yet")
+        return setups[0].model.with_params(initial_state(setups[0]).ema)
 
-    setup = inputs.set_up_phase(phase, run, workdir, models, number, untrained)
-    speeds = _speeds(setup, run, photos)
+    for phase in _trained(run):
+        setups.append(inputs.set_up_phase(phase, run, workdir, models, number, untrained))
+    speeds = _speeds(setups, run, photos)
     spent = time.perf_counter() - began
     plan = fit(run.minutes * 60 - spent, speeds, len(photos.train) // levels, levels)
     plan = plan._replace(complemented=complemented)
     console.log.info(
-        "%d photos%s, %d copies of each (labels: about %.1f min), %d steps (about %.1f min).",
+        "%d photos%s, %d copies of each (labels: about %.1f min), %d steps (about %.1f min)%s.",
         *(plan.photos, ", the embedded ones among them" * complemented),
         *(plan.copies, plan.photos * plan.copies * speeds.label / 60),
         *(plan.steps, plan.steps * speeds.step / 60),
+        f", {plan.refining} of refinement (about {plan.refining * speeds.refining / 60:.1f} min)"
+        if plan.refining
+        else "",
     )
     return plan, speeds
 
@@ -188,23 +217,29 @@ def fit(seconds: float, speeds: Speeds, photos: int, levels: int) -> Plan:
     """
     fixed = speeds.compile + speeds.evaluation + EVALUATIONS * speeds.check
     each = speeds.load + speeds.label
-    needed = fixed + LEAST_COPIES * each + LEAST_STEPS * speeds.step
+    least = LEAST_STEPS * speeds.step + LEAST_REFINING * speeds.refining
+    needed = fixed + LEAST_COPIES * each + least
     if seconds < needed:
         raise UserError(
             f"config.minutes: {seconds:.0f} s are left, but {LEAST_COPIES} images of this teacher"
-            f" take {LEAST_COPIES * each:.0f} s here, {LEAST_STEPS} steps of the student"
-            f" {LEAST_STEPS * speeds.step:.0f} s, compilation and the table {fixed:.0f} s; set"
+            f" take {LEAST_COPIES * each:.0f} s here, the fewest steps of the student"
+            f" {least:.0f} s, compilation and the table {fixed:.0f} s; set"
             f" config.minutes to at least {needed * 1.1 / 60 + 1:.0f}, or take smaller networks"
         )
     affordable = max(LEAST_COPIES, int(LABELS_SHARE * (seconds - fixed) / each))
     used = min(photos, max(1, affordable // levels))
     copies = max(1, affordable // used)
-    steps = int((seconds - fixed - used * copies * each) / speeds.step)
-    return Plan(used, copies, max(LEAST_STEPS, steps))
+    training, refining = seconds - fixed - used * copies * each, 0
+    if speeds.refining:
+        refining = max(LEAST_REFINING, int(REFINE_SHARE * training / speeds.refining))
+        training -= refining * speeds.refining
+    steps = max(LEAST_STEPS, int(training / speeds.step))
+    return Plan(used, copies, steps, refining=refining)
 
 
-def _speeds(setup: PhaseSetup, run: RunConfig, photos: Photos) -> Speeds:
+def _speeds(setups: list[PhaseSetup], run: RunConfig, photos: Photos) -> Speeds:
     """Measures this machine on a few copies, a held-out photo, and steps on random patches."""
+    setup = setups[0]
     sample = photos.train[:TIMED_STEPS]
     load(sample[-1], run.scale)  # imports SciPy
     began = time.perf_counter()
@@ -214,7 +249,10 @@ def _speeds(setup: PhaseSetup, run: RunConfig, photos: Photos) -> Speeds:
     name = setup.config.stored[0]
     teacher, config = setup.at_scale(name), setup.config.teachers[name]
     label = _second_time(lambda: labelling.output(teacher, config, copies[0]))
-    seconds_compile, step = _step_seconds(setup, run, copies[0].shape)
+    compilations, steps = zip(
+        *(_step_seconds(setup, run, copies[0].shape) for setup in setups), strict=True
+    )
+    step, refining = (*steps, 0.0)[:2]
 
     lr = load(photos.holdout[0], run.scale)["lr"]
     student = setup.model.with_params(initial_state(setup).ema)
@@ -223,10 +261,12 @@ def _speeds(setup: PhaseSetup, run: RunConfig, photos: Photos) -> Speeds:
     own = _second_time(lambda: student.raw(lr))
     figures = _second_time(lambda: results.figures(sr, sr[::-1], run.scale))
     held_out = len(photos.holdout)
-    # The reference and three rows of the table per photo, repetitions for the first one, the sheet.
-    evaluation = held_out * (2 * reference + own + 3 * figures)
+    # The reference and the rows of the table per photo, repetitions for the first one, the sheet.
+    rows = len(setups) + 2
+    evaluation = held_out * (2 * reference + len(setups) * own + rows * figures)
     evaluation += measure.LEAST_RUNS * (reference + own) + SHEET_SECONDS
-    return Speeds(seconds_load, label, seconds_compile, step, evaluation, held_out * own)
+    times = (sum(compilations), step, refining, evaluation, held_out * own)
+    return Speeds(seconds_load, label, *times)
 
 
 def _second_time(function: Callable[[], object]) -> float:

@@ -81,11 +81,15 @@ def checked(config: Any) -> RunConfig:
         raise UserError(f"config.phases is empty; choose from {tuple(config.train)}")
     if len(set(config.phases)) < len(config.phases):
         raise UserError(f"config.phases={tuple(config.phases)} must name each phase only once")
+    phases = tuple(_phase(config, str(name), i) for i, name in enumerate(config.phases))
+    if not config.refine:
+        phases = tuple(phase for phase in phases if phase.discriminator is None)
+        _must(bool(phases), "config.refine", False, "True: all phases have a discriminator")
     return RunConfig(
         seed=config.seed,
         scale=config.scale,
         devices=config.devices,
-        phases=tuple(_phase(config, str(name), i) for i, name in enumerate(config.phases)),
+        phases=phases,
         data=_part(DataConfig, config.data),
         loop=_part(LoopConfig, config),
         saved=to_json(config),

@@ -142,11 +142,16 @@ def _draw(
 def _write_card(
     config: RunConfig, workdir: Path, models: Mapping[str, Model], teachers: Teachers, rows: Rows
 ) -> None:
-    """Writes the network of the last phase as NETWORK.safetensors, and its card as NETWORK.md."""
-    phase = config.phases[-1]
-    name = row_names(config)[phase.name]
-    if name not in models:
+    """Writes the network of the last phase as NETWORK.safetensors, and its card as NETWORK.md.
+
+    A run that was stopped early has the newest model of that network.
+    """
+    names, network = row_names(config), config.phases[-1].network
+    phases = [p for p in config.phases if p.network == network and names[p.name] in models]
+    if not phases:
         return
+    phase = phases[-1]
+    name = names[phase.name]
     model = models[name]
     facts = {
         "made_by": f"kdgan_jax {record.versions().get('kdgan_jax', '')}, phase {phase.name}",

@@ -138,7 +138,7 @@ def _run(
         try:
             _train(config, workdir, models, photos.train, prepared, held_out, number, stop)
         except Stopped:
-            if config.minutes and results.has_checkpoint(workdir, config.phases[-1].name):
+            if config.minutes and results.has_checkpoint(workdir, config.phases[0].name):
                 write()
                 (workdir / "results.json").unlink()  # which would say that the run is complete
             raise

@@ -14,13 +14,15 @@ from kdgan_jax.train.budget import Plan, Speeds, fit
 from kdgan_jax.train.run import run
 from kdgan_jax.train.stopping import Stop
 
-SPEEDS = Speeds(load=0.05, label=0.4, compile=10.0, step=0.1, evaluation=40.0, check=0.5)
+SPEEDS = Speeds(
+    load=0.05, label=0.4, compile=10.0, step=0.1, refining=0.0, evaluation=40.0, check=0.5
+)
 
 
 def seconds(plan: Plan, speeds: Speeds = SPEEDS) -> float:
     copies = plan.photos * plan.copies * (speeds.load + speeds.label)
     fixed = speeds.compile + speeds.evaluation + budget.EVALUATIONS * speeds.check
-    return copies + plan.steps * speeds.step + fixed
+    return copies + plan.steps * speeds.step + plan.refining * speeds.refining + fixed
 
 
 @pytest.mark.parametrize("photos", [1, 10, 60, 100, 5000])
@@ -33,6 +35,15 @@ def test_a_plan_takes_the_time_that_there_is(photos, factor):
     labels = plan.photos * plan.copies * (speeds.load + speeds.label)
     assert 0.15 * 600 < labels < 0.31 * 600
     assert plan.copies >= 2
+
+
+@pytest.mark.parametrize("refining", [0.5, 2.0])
+def test_a_refinement_gets_its_part_of_the_time(refining):
+    speeds = SPEEDS._replace(refining=refining)
+    plan = fit(600, speeds, 60, levels=2)
+    assert 0.95 * 600 < seconds(plan, speeds) <= 600
+    training = plan.steps * speeds.step + plan.refining * refining
+    assert 0.25 < plan.refining * refining / training < 0.35
 
 
 def test_too_little_time_is_refused_with_the_minutes_that_are_needed():
@@ -103,6 +114,24 @@ def test_the_first_stop_leaves_a_student_with_card_and_table(config, tmp_path, m
     run(config, workdir)
     assert (workdir / "results.json").is_file()
     assert load(workdir / "student.safetensors").digest != first.digest
+
+
+def test_a_planned_run_refines_its_student_on_request(config, tmp_path, monkeypatch):
+    monkeypatch.setattr(budget, "LEAST_REFINING", 2)
+    workdir = tmp_path / "own"
+    config.refine, config.minutes = True, 0.8
+    config.train.refine.losses.perceptual.kind = "perceptual:layers=(conv1_1,)"
+    planned = budget.planned(config, workdir)
+    plan = json.loads((workdir / "plan.json").read_text())
+    assert planned.train.refine.steps == plan["refining"] >= 2
+    (workdir / "plan.json").write_text(json.dumps(plan | {"steps": 4, "refining": 2, "copies": 2}))
+    run(config, workdir)
+    results = (workdir / "results.md").read_text()
+    assert "| student |" in results
+    assert "| student, refine |" in results
+    card = load(workdir / "student.safetensors").about
+    assert card["soft"] == f"{workdir}:distill"
+    assert load(workdir / "student.safetensors", strength=0.5).scale == 4
 
 
 def test_prepared_photos_cannot_be_copied_to_fit(config, tmp_path):
