@@ -11,6 +11,7 @@ A generator may also have:
 - `grid`: tiles must start at multiples of this number of LR pixels;
 - `dtype`: the dtype in which its convolutions compute;
 - `fold`: returns the smaller network for deployment that computes the same;
+- `starts_as`: the network with whose parameters its training may start;
 - `detect`, `readings`, `torch_key`, `as_published`, `serves_scales`: how its published files are
   recognised, read and written.
 """

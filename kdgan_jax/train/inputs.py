@@ -1,5 +1,6 @@
 """A run's inputs, which are checked before training starts: photos, and models made elsewhere."""
 
+import dataclasses
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -173,7 +174,8 @@ def _load(field: str, reference: ModelReference, scale: int) -> Model:
 
 def _fits(model: Model, phase: PhaseConfig, scale: int) -> bool:
     """Returns whether a model is what the phase trains, so that it can start there."""
-    return bool(model.module == networks.generator(*phase.spec, scale))
+    described = networks.generator(*phase.spec, scale)
+    return model.module in (described, getattr(described, "starts_as", described))
 
 
 def record_models(path: Path, models: ExternalModels) -> None:
@@ -209,6 +211,8 @@ def set_up_phase(
     field = f"config.train.{phase.name}"
     if phase.start and (f"{field}.start" in models or not phase.start_if_fits):
         generator = model(f"{field}.start", phase.start, False)
+        if _fits(generator, phase, run.scale):  # others stay what they are
+            generator = dataclasses.replace(generator, kwargs=phase.spec.options)
     else:
         untrained = Model(phase.spec.name, phase.spec.options, run.scale, None)
         generator = models.get(f"config.{phase.network}.checkpoint", untrained)

@@ -23,12 +23,14 @@ def get_config(recipe):
     return checks.checked(config)
 
 
-@pytest.mark.parametrize("recipe", ["kd:full", "teacher:srcnn", "seed", "phases:hints"])
+@pytest.mark.parametrize("recipe", ["kd", "kd:full", "teacher:srcnn", "seed", "phases:hints", "photo"])
 def test_every_phase_can_be_traced(recipe, tmp_path):
     run = get_config(recipe)
-    untrained = {}
+    untrained, given = {}, inputs.external_models(run, tmp_path)
     for phase in run.phases:
-        setup = inputs.set_up_phase(phase, run, tmp_path, {}, 1, lambda name, fold: untrained[name])
+        setup = inputs.set_up_phase(
+            phase, run, tmp_path, given, 1, lambda name, fold: untrained[name]
+        )
         untrained[phase.name] = setup.model.with_params(None)
 
         def update(setup=setup):
@@ -45,7 +47,8 @@ def test_every_phase_can_be_traced(recipe, tmp_path):
             batches = setup.config.batches
             number, sides = batches.batch, (batches.hr_patch // run.scale, batches.hr_patch)
             lr, hr = (jnp.zeros((number, side, side, 3), jnp.uint8) for side in sides)
-            batch = Batch(lr, {"hr": hr}, {}, jnp.arange(number, dtype=jnp.uint32))
+            images = {name: hr for name in ("hr", *setup.config.stored)}
+            batch = Batch(lr, images, {}, jnp.arange(number, dtype=jnp.uint32))
             before = phase_setup.initial_state(setup)
             return before, *step(before, phase_setup.frozen_weights(setup), batch)
 

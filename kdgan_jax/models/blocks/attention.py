@@ -29,13 +29,21 @@ class ContrastAttention(nn.Module):
         """Maps (B, H, W, C) to the same shape."""
         channels = x.shape[-1]
         mean = x.mean(axis=(1, 2), keepdims=True)
-        variance = ((x - mean) ** 2).mean(axis=(1, 2), keepdims=True)
-        # The slope of the root is infinite at 0: a constant channel would give NaN gradients.
-        constant = variance == 0
-        deviation = jnp.where(constant, 0.0, jnp.sqrt(jnp.where(constant, 1.0, variance)))
         hidden = max(channels // self.reduction, 1)
-        y = nn.relu(torch_conv(hidden, 1, name="conv_du.0")(deviation + mean))
+        y = nn.relu(torch_conv(hidden, 1, name="conv_du.0")(deviation(x, mean) + mean))
         return x * nn.sigmoid(torch_conv(channels, 1, name="conv_du.2")(y))
+
+
+@jax.jit
+def deviation(x: Array, mean: Array) -> Array:
+    """Returns the standard deviation of each channel, (B, 1, 1, C), by its mean of that shape.
+
+    It is compiled under its own name, by which `onnx.named` recognises it.
+    """
+    variance = ((x - mean) ** 2).mean(axis=(1, 2), keepdims=True)
+    # The slope of the root is infinite at 0: a constant channel would give NaN gradients.
+    constant = variance == 0
+    return jnp.where(constant, 0.0, jnp.sqrt(jnp.where(constant, 1.0, variance)))
 
 
 class ESA(nn.Module):

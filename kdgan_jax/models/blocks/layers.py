@@ -6,12 +6,18 @@ are always float32.
 There are two convolutions. `Conv` is for the networks that this project trains from scratch: He
 initialization and a choice of dtype. `torch_conv` is for published networks: PyTorch's default
 initialization and the layer names of the published files.
+
+Functions that move or repeat pixels, and PReLU, are compiled under their own names, by which
+`onnx.named` recognises them in a traced network.
 """
 
+import functools
 from typing import Any
 
 import flax.linen as nn
+import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import Array
 from jax.nn.initializers import Initializer
 from jax.typing import DTypeLike
@@ -133,6 +139,28 @@ class BranchConv(nn.Module):
         return {"conv": {"kernel": kernel, "bias": params["bias"]}}
 
 
+def evened(params: Params, scale: int) -> Params:
+    """Returns parameters of a convolution before a `pixel_shuffle`, even over a block's pixels.
+
+    Each pixel of a block has a filter of its own. Their sums and biases become equal, so that flat
+    features give flat blocks, and no mesh (Sugawara et al., "Super-Resolution Using Convolutional
+    Neural Networks Without Any Checkerboard Artifacts", ICIP 2018, who fix the same condition).
+
+    Args:
+      params: kernels (k, k, C, F * scale²) and biases (F * scale²,), at any depth.
+      scale: side of a block.
+    """
+
+    def even(x: Array) -> Array:
+        sums = x.reshape(-1, *x.shape[-2:]).sum(0) if x.ndim == 4 else x
+        by_block = sums.reshape(*sums.shape[:-1], -1, scale**2)
+        excess = (by_block - by_block.mean(-1, keepdims=True)).reshape(sums.shape)
+        return x - excess / (x.size // sums.size)
+
+    evened_params: Params = jax.tree.map(even, params)
+    return evened_params
+
+
 def he_normal(gain: float) -> Initializer:
     """Returns the kernel initializer of He et al. (2015) with `gain` times its variance."""
     return nn.initializers.variance_scaling(2.0 * gain, "fan_in", "normal")
@@ -191,10 +219,16 @@ class PReLU(nn.Module):
         """Maps (B, H, W, C) to the same shape."""
         slopes = 1 if self.shared else x.shape[-1]
         slope = self.param("slope", nn.initializers.constant(0.25), (slopes,))
-        slope = slope.astype(x.dtype).reshape((1,) * (x.ndim - 1) + (-1,))
-        return jnp.where(x >= 0, x, slope * x)
+        return prelu(x, slope.astype(x.dtype).reshape((1,) * (x.ndim - 1) + (-1,)))
 
 
+@jax.jit
+def prelu(x: Array, slope: Array) -> Array:
+    """Returns `x` where it is not negative, and `slope * x` elsewhere."""
+    return jnp.where(x >= 0, x, slope * x)
+
+
+@functools.partial(jax.jit, static_argnums=1)
 def pixel_shuffle(x: Array, scale: int) -> Array:
     """Maps (B, h, w, C * scale²) to (B, h * scale, w * scale, C): Shi et al. 2016, equation 4.
 
@@ -206,6 +240,7 @@ def pixel_shuffle(x: Array, scale: int) -> Array:
     return x.transpose(0, 1, 4, 2, 5, 3).reshape(b, h * scale, w * scale, c // scale**2)
 
 
+@functools.partial(jax.jit, static_argnums=1)
 def nearest(x: Array, scale: int) -> Array:
     """Maps (B, h, w, C) to (B, h * scale, w * scale, C) by repeating pixels."""
     return x.repeat(scale, axis=1).repeat(scale, axis=2)
@@ -219,15 +254,33 @@ def bicubic_upsample(x: Array, scale: int, rounded: bool = False) -> Array:
     255. float32 adds the weights without error at scales 2 and 4, where they are multiples of 1/128
     and 1/1024; at scale 3 they are multiples of 1/27, and no sum comes near a half.
     """
-    rows = bicubic.matrix(x.shape[1], scale)
-    columns = bicubic.matrix(x.shape[2], scale)
-    if not rounded:
-        return jnp.einsum("Yy,Xx,byxc->bYXc", rows, columns, x, precision="highest")
+    return (bicubic_rounded if rounded else bicubic_exact)(x, scale)
+
+
+@functools.partial(jax.jit, static_argnums=1)
+def bicubic_exact(x: Array, scale: int) -> Array:
+    """Returns `bicubic_upsample` without rounding."""
+    rows, columns = (_bicubic_matrix(size, scale) for size in x.shape[1:3])
+    return jnp.einsum("Yy,Xx,byxc->bYXc", rows, columns, x, precision="highest")
+
+
+@functools.partial(jax.jit, static_argnums=1)
+def bicubic_rounded(x: Array, scale: int) -> Array:
+    """Returns `bicubic_upsample` with rounding."""
+    rows, columns = (_bicubic_matrix(size, scale) for size in x.shape[1:3])
     levels = jnp.round(x * 255)
     for product, matrix in ("Yy,byxc->bYxc", rows), ("Xx,byxc->byXc", columns):
         total = jnp.einsum(product, matrix, levels, precision="highest")
         levels = jnp.clip(jnp.floor(total + 0.5), 0, 255)  # half up, not half to even
     return levels / 255
+
+
+def _bicubic_matrix(size: Any, scale: int) -> Any:
+    """Returns `bicubic.matrix`; for a symbolic size, one that is made when the program runs."""
+    if isinstance(size, int):
+        return bicubic.matrix(size, scale)
+    matrix = jax.ShapeDtypeStruct((size * scale, size), np.float32)
+    return jax.pure_callback(lambda number: bicubic.matrix(int(number), scale), matrix, size)
 
 
 def upscaling_steps(scale: int) -> tuple[int, ...]:
