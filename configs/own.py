@@ -20,11 +20,12 @@ def get_config(variant: str = ""):
     """Returns the config; `variant` is "", "drawings" or "smoke"."""
     check_variant(variant, ("drawings", "smoke"))
     smoke = variant == "smoke"
+    size = "channels=8,depth=1" if smoke else "channels=32,depth=8"
     small = {"steps": 4, "batch": 4, "hr_patch": 32}
     config = default(
         networks={
             "teacher": network("", "realesr-general-x4v3"),
-            "student": network(f"compact:channels={8 if smoke else 32},depth={1 if smoke else 8}"),
+            "student": network(f"compact:{size},even=True"),
         },
         phases={
             "distill": imitate(

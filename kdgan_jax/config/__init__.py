@@ -250,8 +250,8 @@ def polish(start: str = "distill", target: str = "teacher", **changes: Any) -> C
     """Returns a phase that refines the student of `start` without HR.
 
     The real images are the teacher's (Yim et al.'s loop, as the origin runs it): its output, its
-    fine detail and its VGG features are the targets. The term on the pattern of the pixel shuffle
-    keeps out the mesh that such phases leave.
+    fine detail and its VGG features are the targets. Networks with a pixel shuffle should be even
+    (`compact:even=True`): others get a mesh.
 
     Args:
       start: an earlier phase, or a model.
@@ -262,7 +262,6 @@ def polish(start: str = "distill", target: str = "teacher", **changes: Any) -> C
         "output": loss("l1", 0.2, target=target),
         "detail": loss("haar", 0.2, target=target),
         "perceptual": loss("perceptual:layers=(conv2_2,conv3_3)", 0.1, target=target),
-        "pattern": loss("pattern:window=32", 0.3, target=target),
         "adversarial": loss("relativistic", 5e-3, target=target),
     }
     fields = {

@@ -7,6 +7,7 @@ degraded. No model has seen it.
 """
 
 import sys
+from collections.abc import Mapping
 
 import numpy as np
 from matplotlib.figure import Figure
@@ -18,16 +19,18 @@ from kdgan_jax.pictures import bicubic
 
 LEVEL, COPY = "light", 20  # a copy with blur and visible JPEG compression
 TOP, LEFT, SIDE = 5, 25, 60  # what is shown, in LR pixels
-MODELS = "student_x4", "photo_soft_x4", "realesr-general-x4v3"
+MODELS = "student_x4", "photo_x4", "realesr-general-x4v3"
 
 
-def main(path: str) -> None:
-    """Writes the picture to `path`."""
+def degraded() -> np.ndarray:
+    """Returns the photo as LR."""
     photo = bicubic.crop_to_multiple(data.chelsea(), 4)
     size = photo.shape[0] // 4, photo.shape[1] // 4
-    lr = degradations.degrade(photo, size, LEVEL, degradations.generator(0, COPY))
-    shown = {"LR": np.kron(lr, np.ones((4, 4, 1), np.uint8)), "bicubic": bicubic.upscale(lr, 4)}
-    shown |= {name: load(name).upscale(lr) for name in MODELS}
+    return degradations.degrade(photo, size, LEVEL, degradations.generator(0, COPY))
+
+
+def draw(path: str, shown: Mapping[str, np.ndarray]) -> None:
+    """Draws the same crop of images at x4 side by side, each under its name."""
     figure = Figure(figsize=(15, 3.3), layout="constrained")
     axes = figure.subplots(1, len(shown))
     for axis, (name, image) in zip(axes, shown.items(), strict=True):
@@ -35,6 +38,13 @@ def main(path: str) -> None:
         axis.set_title(name)
         axis.set_axis_off()
     figure.savefig(path, dpi=100)
+
+
+def main(path: str) -> None:
+    """Writes the picture to `path`."""
+    lr = degraded()
+    shown = {"LR": np.kron(lr, np.ones((4, 4, 1), np.uint8)), "bicubic": bicubic.upscale(lr, 4)}
+    draw(path, shown | {name: load(name).upscale(lr) for name in MODELS})
 
 
 if __name__ == "__main__":

@@ -23,7 +23,7 @@ def get_config(recipe):
     return checks.checked(config)
 
 
-@pytest.mark.parametrize("recipe", ["kd", "kd:full", "teacher:srcnn", "seed", "phases:hints", "photo"])
+@pytest.mark.parametrize("recipe", ["kd", "kd:full", "teacher:srcnn", "seed", "phases:hints", "photo", "clean_gan"])
 def test_every_phase_can_be_traced(recipe, tmp_path):
     run = get_config(recipe)
     untrained, given = {}, inputs.external_models(run, tmp_path)

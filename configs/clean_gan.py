@@ -1,0 +1,29 @@
+"""A refined student for clean photos: `student_x4`, refined on HR, and no mesh.
+
+    python -m kdgan_jax.main --config=configs/clean_gan.py --workdir=runs/clean_gan \\
+        --config.data.source=PHOTOS
+
+Takes minutes on 2 CPU cores. The variant `smoke` runs in seconds, for tests.
+"""
+
+from kdgan_jax.config import check_variant, default, network, polish
+
+
+def get_config(variant: str = ""):
+    """Returns the config; `variant` is "" or "smoke"."""
+    check_variant(variant, ("smoke",))
+    smoke = variant == "smoke"
+    size = {"steps": 600, "learning_rate": 2e-4}
+    config = default(
+        networks={"student": network("compact:channels=32,depth=4,even=True")},
+        phases={
+            "refine": polish(
+                "student_x4", "hr", **({"steps": 2, "batch": 2, "hr_patch": 32} if smoke else size)
+            )
+        },
+    )
+    config.data.source = "embedded" if smoke else ""
+    config.data.holdout = 16
+    config.holdout_metrics = ("psnr_y", "ssim_y", "lpips_alex", "mesh")
+    config.evaluate_every = config.checkpoint_every = 300
+    return config
