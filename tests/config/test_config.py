@@ -36,6 +36,7 @@ from kdgan_jax.train import checks, earlier
 CONFIGS = ROOT / "configs"
 PHASES = "control", "assistant", "two_teachers", "published", "hints", "finetune", "refine"
 VARIANTS = {
+    "clean_gan": ("", "smoke"),
     "kd": ("", "smoke", "scratch", "scratch,smoke", "full", "full_real"),
     "own": ("", "drawings", "smoke"),
     "photo": ("", "hr", "smoke"),
@@ -89,7 +90,9 @@ def test_every_variant_is_valid_and_survives_json(name, variant):
         refused(config, "config.data.source")
         config.data.source = "DIV2K"
     run = checks.checked(config)
-    assert tuple(phase.name for phase in run.phases) == config.phases
+    refines = {name for name, part in config.train.items() if "adversarial" in part.losses}
+    left_out = set() if config.refine else refines
+    assert [p.name for p in run.phases] == [name for name in config.phases if name not in left_out]
     assert set(config.phases) == set(config.train)
     saved = json.loads(json.dumps(to_json(config)))
     assert checks.checked(ConfigDict(saved)) == run
@@ -133,6 +136,15 @@ def test_unknown_field_is_refused_with_a_suggestion(config, field, meant):
         setattr(config[part] if part else config, last, 1)
 
 
+def test_refinement_can_be_left_out():
+    config = get_config("kd", "scratch")
+    config.refine = False
+    assert [phase.name for phase in checks.checked(config).phases] == ["teacher", "distill"]
+    config = get_config("clean_gan", "smoke")
+    config.refine = False
+    refused(config, "config.refine", "True")
+
+
 def test_phase_refuses_unknown_fields_and_translates_old_ones():
     with pytest.raises(KeyError, match="learning_rate"):
         phase(losses={}, learning_rat=1e-3)
@@ -171,7 +183,7 @@ def test_a_checked_config_has_typed_parts():
     assert [p.number for p in run.phases] == [0, 1, 2]
     assert [p.network for p in run.phases] == ["teacher", "student", "student"]
     assert first.spec == ("compact", {"channels": 64, "depth": 6})
-    assert second.spec == last.spec == ("compact", {"channels": 32, "depth": 4})
+    assert second.spec == last.spec == ("compact", {"channels": 32, "depth": 4, "even": True})
     assert [p.steps for p in run.phases] == [1500, 3000, 300]
     assert last.batches == BatchConfig(steps=300, batch=8, hr_patch=64)
     assert [p.start for p in run.phases] == ["", "", "distill"]
