@@ -145,7 +145,7 @@ def _parser() -> argparse.ArgumentParser:
     add(
         "--strip",
         action="store_true",
-        help="leave out EXIF, resolution and text, and do not name the model in the results",
+        help="leave out EXIF, IPTC, resolution and text, and do not name the model in the results",
     )
     return parser
 

@@ -1,4 +1,4 @@
-"""What a picture's file says beside its pixels: EXIF, XMP, text and resolution.
+"""What a picture's file says beside its pixels: EXIF, XMP, IPTC, text and resolution.
 
 Damage is passed over: none of it is worth a picture.
 """
@@ -19,10 +19,11 @@ from kdgan_jax.pictures.picture import Details
 _LONGEST_TEXT = 2**16  # bytes of a text; programs hide whole projects in them
 _LONGEST = 2**20  # bytes of EXIF or XMP, and of all texts together
 _XMP_KEYWORD = "XML:com.adobe.xmp"
+_RAW_IPTC = "Raw profile type iptc"
 _RAW_EXIF = "Raw profile type exif", "Raw profile type APP1"  # keywords of ImageMagick
 # What describes a picture in the first directory of a TIFF; the others describe its samples.
 _TIFF_TAGS = {
-    *(exif.PROCESSING_SOFTWARE, exif.DESCRIPTION, exif.SOFTWARE, exif.XMP),
+    *(exif.PROCESSING_SOFTWARE, exif.DESCRIPTION, exif.SOFTWARE, exif.XMP, exif.IPTC),
     *(exif.X_RESOLUTION, exif.Y_RESOLUTION, exif.RESOLUTION_UNIT),
     *(0x010D, 0x010F, 0x0110, 0x011D, 0x0132, 0x013B, 0x013C, 0x8298),  # names, dates and places
     *(0x4746, 0x4749, 0x8769, 0x8825, 0x9003, *range(0x9C9B, 0x9CA0)),
@@ -58,6 +59,20 @@ def _xmp(raw: object) -> bytes:
     return _XMP_ORIENTATION.sub(rb"\g<1>1", data)
 
 
+def _iptc(data: object, inside: bool = False) -> bytes:
+    """Returns IPTC, b"" if `data` is something else; `inside` Photoshop's blocks or alone."""
+    if not isinstance(data, bytes) or len(data) > _LONGEST:
+        return b""
+    place = 0
+    while inside and data[place : place + 4] == b"8BIM" and place + 7 <= len(data):
+        start = place + 10 + (data[place + 6] // 2 + 1) * 2  # behind its name and length
+        size = int.from_bytes(data[start - 4 : start], "big")
+        if data[place + 4 : place + 6] == b"\4\4":
+            return _iptc(data[start : start + size])
+        place = start + size + size % 2
+    return data if not inside and data[:1] == b"\x1c" else b""
+
+
 def _readable(data: bytes) -> str:
     try:
         return data.decode()
@@ -77,7 +92,7 @@ def _inflated(data: bytes, most: int) -> bytes:
 
 
 def _limit(keyword: str) -> int:
-    return _LONGEST if keyword in (_XMP_KEYWORD, *_RAW_EXIF) else _LONGEST_TEXT
+    return _LONGEST if keyword in (_XMP_KEYWORD, _RAW_IPTC, *_RAW_EXIF) else _LONGEST_TEXT
 
 
 def _text(kind: bytes, data: bytes) -> tuple[str, str]:
@@ -120,12 +135,14 @@ def _hexadecimal(value: str) -> bytes:
 
 
 def _of_png(chunks: Mapping[bytes, Sequence[bytes]]) -> Details:
-    texts, raw, xmp = [], b"", b""
+    texts, raw, xmp, iptc = [], b"", b"", b""
     for keyword, value in _texts(chunks):
         if keyword == _XMP_KEYWORD:
             xmp = xmp or _xmp(value)
         elif keyword in _RAW_EXIF:
             raw = raw or _hexadecimal(value)
+        elif keyword == _RAW_IPTC:
+            iptc = iptc or _iptc(_hexadecimal(value), inside=True)
         else:
             texts.append((keyword, value))
     kept, resolution = _without_orientation(next(iter(chunks.get(b"eXIf", ())), raw))
@@ -133,7 +150,7 @@ def _of_png(chunks: Mapping[bytes, Sequence[bytes]]) -> Details:
     if len(per_metre) == 9 and per_metre[8] == 1:
         x, y = (int.from_bytes(per_metre[i : i + 4], "big") * 0.0254 for i in (0, 4))
         resolution = _dpi((x, y)) or resolution
-    return Details(kept, xmp, tuple(texts), resolution)
+    return Details(kept, xmp, tuple(texts), resolution, iptc)
 
 
 # Others
@@ -141,7 +158,7 @@ def _of_png(chunks: Mapping[bytes, Sequence[bytes]]) -> Details:
 
 def _tiff(file: BinaryIO, page: int) -> Details:
     found = exif.read(exif.Window(file), page, _TIFF_TAGS)
-    xmp = found.entries.pop(exif.XMP, None)
+    xmp, iptc = (found.entries.pop(tag, None) for tag in (exif.XMP, exif.IPTC))
     description = found.entries.get(exif.DESCRIPTION)
     if description and description.data.startswith(_LAYOUTS):
         del found.entries[exif.DESCRIPTION]
@@ -149,17 +166,20 @@ def _tiff(file: BinaryIO, page: int) -> Details:
     if not resolution:  # TIFF demands one, so programs make one up
         for tag in (exif.X_RESOLUTION, exif.Y_RESOLUTION, exif.RESOLUTION_UNIT):
             found.entries.pop(tag, None)
-    return Details(exif.write(found), _xmp(xmp.data) if xmp else b"", (), resolution)
+    records = _iptc(iptc.data) if iptc else b""
+    return Details(exif.write(found), _xmp(xmp.data) if xmp else b"", (), resolution, records)
 
 
-def of_tiff(path: str | bytes | Path, page: int = 0) -> Details:
-    """Returns what can be read of one picture of a TIFF file; never raises.
+def of_tiff(file: str | bytes | Path | BinaryIO, page: int = 0) -> Details:
+    """Returns what can be read of one picture of a TIFF file or path; never raises.
 
     What describes its samples and not what it shows is left out.
     """
     try:
-        with open(path, "rb") as file:
+        if not isinstance(file, str | bytes | Path):
             return _tiff(file, page)
+        with open(file, "rb") as opened:
+            return _tiff(opened, page)
     except Exception:  # whatever damage leads to
         return Details()
 
@@ -177,7 +197,8 @@ def _of_info(image: ImageFile.ImageFile) -> Details:
     comment = info.get("comment", b"")
     comment = comment.encode() if isinstance(comment, str) else comment
     text = (("Comment", _readable(comment)),) if 0 < len(comment) <= _LONGEST_TEXT else ()
-    return Details(kept, _xmp(info.get("xmp", b"")), text, resolution)
+    iptc = _iptc(info.get("photoshop", {}).get(0x0404))
+    return Details(kept, _xmp(info.get("xmp", b"")), text, resolution, iptc)
 
 
 def of_image(image: ImageFile.ImageFile, chunks: Mapping[bytes, Sequence[bytes]]) -> Details:

@@ -11,7 +11,7 @@ from typing import BinaryIO, Literal, NamedTuple, Protocol, cast
 DESCRIPTION, SOFTWARE, ORIENTATION = 0x010E, 0x0131, 0x0112
 X_RESOLUTION, Y_RESOLUTION, RESOLUTION_UNIT = 0x011A, 0x011B, 0x0128
 PROCESSING_SOFTWARE = 0x000B  # what has changed the picture after the camera's software
-XMP = 0x02BC
+XMP, IPTC = 0x02BC, 0x83BB
 _MAKER_NOTE, _SIDES = 0x927C, (0xA002, 0xA003)  # width, height
 _DIRECTORIES = {0x8769, 0x8825, 0xA005}  # tags that lead to further ones: EXIF, GPS, interoperation
 _PREVIEWS = {0x014A, 0x0201, 0x0202}  # tags that lead to other pictures

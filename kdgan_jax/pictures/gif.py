@@ -2,7 +2,7 @@
 
 import re
 
-_EXTENSION, _IMAGE, _END = 0x21, 0x2C, 0x3B
+_EXTENSION, _CONTROL, _IMAGE, _END = 0x21, 0xF9, 0x2C, 0x3B
 # An image, often with a block before it that says what is transparent.
 _FIRST = re.compile(rb"(?=((?:\x21\xf9\x04.{4}\0)?\x2c(.{8})(.)))", re.DOTALL)
 _MOST_SEARCHED = 1000  # places after damage that might be an image
@@ -21,6 +21,8 @@ def repaired(data: bytes) -> bytes | None:
     """Returns a file whose first image follows what is sound; None if nothing is damaged there."""
     place = 13 + _table(data[10]) if len(data) > 13 else len(data)
     while place + 1 < len(data) and data[place] == _EXTENSION:
+        if data[place + 1] == _CONTROL and data[place + 2 : place + 3] != b"\4":
+            break
         end = place + 2
         while end < len(data) and data[end]:
             end += data[end] + 1

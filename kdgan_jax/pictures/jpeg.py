@@ -19,7 +19,9 @@ from kdgan_jax.pictures.samples import Unsupported
 # over all pixels.
 MOST_SCANS = 40  # 10 are usual
 # What may follow pixels without changing them, if none is missing.
-_PROBES = bytes(64), b"\x5a\xc3" * 32
+_NOISE = b"\x5a\xc3" * 32
+# The decoder passes over noise where it waits for a mark to restart.
+_PROBES = bytes(64), _NOISE + b"".join(bytes([0xFF, 0xD0 + i]) + _NOISE for i in range(8))
 _SEARCHED = 2**20  # bytes searched for the picture behind damage
 # A marker that is followed by a length, or the end; others are data.
 _MARKER = re.compile(rb"\xff([\x02-\xcf\xd9-\xfe])")
@@ -28,6 +30,8 @@ EMPTY_SCAN = b"\xff\xda\0\x08\1\1\0\0\x3f\0"  # for those who read the header al
 _PROGRESSIVE = 2, 6, 10, 14
 _START, _END, _SCAN = b"\xff\xd8", b"\xff\xd9", 0xDA
 _TABLES = {0xDB, 0xC4, 0xCC, 0xDD, *_FRAMES}
+# Segments with names that matter: how colours are, the resolution, and IPTC.
+_NAMED = {(0xE0, b"JFIF"), (0xEE, b"Adob"), (0xED, b"Phot")}
 # Markers that stand between segments in a sound file.
 _SOUND = {*_TABLES, _SCAN, 0xFE, *range(0xE0, 0xF0)}
 
@@ -202,7 +206,7 @@ def parse(data: bytes) -> Jpeg | None:
             icc.append(body)
         elif not _sound(marker, body):
             remarks[f"its {'EXIF' if marker == 0xE1 else 'metadata'} cannot be read"] = None
-        elif (marker, body[:4]) in ((0xE0, b"JFIF"), (0xEE, b"Adob")) or marker in (0xE1, 0xFE):
+        elif marker in (0xE1, 0xFE) or (marker, body[:4]) in _NAMED:
             others.append((marker, body))
     if frame is None:
         raise ValueError("it has no frame")
@@ -231,7 +235,7 @@ def scans(data: bytes, place: int) -> tuple[list[bytes], int | None]:
     return heads, None
 
 
-def _every_bit(frame: Frame, heads: Sequence[bytes]) -> bool:
+def every_bit(frame: Frame, heads: Sequence[bytes]) -> bool:
     """Returns whether scans of these headers hold every bit of every coefficient."""
     left = {(component, k) for component in frame.components for k in range(64)}
     for head in heads:
@@ -245,9 +249,39 @@ def _every_bit(frame: Frame, heads: Sequence[bytes]) -> bool:
     return not left
 
 
-def _decoded(data: bytes) -> np.ndarray:
-    with Image.open(io.BytesIO(data), formats=["JPEG"]) as image:
+def _decoded(jpeg: Jpeg, scans: bytes) -> np.ndarray:
+    if jpeg.frame.bits != 8:
+        return deep(jpeg, scans)
+    with Image.open(io.BytesIO(jpeg.plain + scans), formats=["JPEG"]) as image:
         return np.asarray(image)
+
+
+def _complete(jpeg: Jpeg, scans: bytes, pixels: np.ndarray) -> bool:
+    """Returns whether `pixels`, those of `scans`, stay as they are whatever follows."""
+    return all(np.array_equal(pixels, _decoded(jpeg, scans + probe + _END)) for probe in _PROBES)
+
+
+def check_whole(jpeg: Jpeg, scans: bytes, image: Image.Image) -> None:
+    """Refuses a picture that was cut and then given an end mark.
+
+    The decoder leaves the blocks that are missing even, so that only a picture whose last block is
+    even takes more time.
+
+    Args:
+      jpeg: its segments.
+      scans: what `body` returns.
+      image: what Pillow decodes of it.
+
+    Raises:
+      ValueError: pixels are missing.
+    """
+    left, top = ((side - 1) // 8 * 8 for side in image.size)
+    last = np.asarray(image.crop((left, top, *image.size)))
+    if jpeg.frame.bits != 8 or jpeg.frame.process in _PROGRESSIVE or (last != last[0, 0]).any():
+        return
+    scans = scans.removesuffix(_END)
+    if not _complete(jpeg, scans, _decoded(jpeg, scans + _END)):
+        raise ValueError("it ends within its pixels")
 
 
 def body(jpeg: Jpeg, data: bytes, heads: Sequence[bytes], end: int | None) -> bytes:
@@ -265,16 +299,12 @@ def body(jpeg: Jpeg, data: bytes, heads: Sequence[bytes], end: int | None) -> by
     """
     if end is not None:
         return data[jpeg.scans : end] + _END
-    if jpeg.frame.bits == 8 and _every_bit(jpeg.frame, heads):
+    if every_bit(jpeg.frame, heads):
         found = data[jpeg.scans :]
         bare = found.rstrip(b"\0")
         bare = bare + b"\0" if bare.endswith(b"\xff") and len(bare) < len(found) else bare
         for scan in {bare, found if len(found) < len(bare) + 3 else bare}:
             scan = scan.removesuffix(b"\xff")  # half an end mark
-            pixels = _decoded(jpeg.plain + scan + _END)
-            if all(
-                np.array_equal(pixels, _decoded(jpeg.plain + scan + probe + _END))
-                for probe in _PROBES
-            ):
+            if _complete(jpeg, scan, _decoded(jpeg, scan + _END)):
                 return scan + _END
     raise ValueError("it ends within its pixels")

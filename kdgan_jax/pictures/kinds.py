@@ -2,7 +2,7 @@
 
 import re
 
-HEAD = 512  # bytes that tell
+HEAD = 2**12  # bytes that tell
 
 # The formats that are read, by their first bytes; the names are Pillow's.
 _READ = {
@@ -17,15 +17,18 @@ _READ = {
     "AVIF": rb"....ftypavi[fs]|....ftypmi[fa]\d....(?:....)*?avi[fs]",
     "HEIF": rb"....ftyp(?:hei[cmsx]|hev[cmsx]|mif1|msf1)",
 }
+_JPEG_LS = rb"\xff\xd8(?:\xff\xe8\0.SPIFF.{0,80}?)?\xff\xf7"
 # What is told apart from noise, so that a message can name it.
 _OTHERS = {
     "a JPEG XL picture": rb"\xff\x0a|\0\0\0\x0cJXL ",
     "a JPEG 2000 picture": rb"\0\0\0\x0cjP  |\xff\x4f\xff\x51",
-    "a JPEG-LS picture": rb"\xff\xd8\xff\xf7",
+    "a JPEG-LS picture": _JPEG_LS,
+    "a PNG that was sent as text and is damaged": rb"\x89PNG[\r\n]",
+    "an MNG or JNG animation": rb"\x8a[MJ]NG|\x8bJNG",
     "a Photoshop file": rb"8BPS",
     "a GIMP file": rb"gimp xcf",
     "a Krita or OpenRaster file": rb"PK\x03\x04.{26}mimetype(?:application/x-kri|image/openr)",
-    "a PDF document": rb"%PDF-",
+    "a PDF document": rb"\s*%PDF-",
     "a PostScript file": rb"%!PS|\xc5\xd0\xd3\xc6",
     "an SVG drawing": rb"(?:\xef\xbb\xbf)?\s*(?:<\?xml.*?<svg|<!--.*?<svg|<!DOCTYPE svg|<svg)",
     "an OpenEXR picture": rb"\x76\x2f\x31\x01",
@@ -34,7 +37,8 @@ _OTHERS = {
     "an icon": rb"\0\0[\1\2]\0[^\0]\0|icns",
     "a QOI picture": rb"qoif",
     "a camera's RAW file": (
-        rb"....ftypcrx |II\*\0.{4}CR\x02|FUJIFILMCCD-RAW|IIR[OS]|MMOR|IIU\0|FOVb|\0MRM|HEAPCCDR"
+        rb"....ftypcrx |II\*\0.{4}CR\x02|FUJIFILMCCD-RAW|IIR[OS]|MMOR|IIU\0|FOVb|\0MRM"
+        rb"|II.{4}HEAPCCDR"
     ),
     "a FITS file": rb"SIMPLE  =",
     "a DICOM file": rb".{128}DICM",
@@ -46,10 +50,20 @@ _OTHERS = {
     "a film": rb"....(?:ftyp(?!avi|mi|he|ms)|moov|mdat|free|wide)|\x1a\x45\xdf\xa3|RIFF....AVI ",
     "a web page": rb"(?:\xef\xbb\xbf)?\s*<(?:!doctype html|html|head|body)",
     "a pointer to a file that Git LFS has not fetched": rb"version https://git-lfs",
+    "a PCX picture": rb"\x0a[\0\2-\5][\0\1][\1\2\4\x08]",
+    "an SGI picture": rb"\x01\xda[\0\1][\1\2]",
+    "a Sun raster picture": rb"\x59\xa6\x6a\x95",
+    "an X11 picture (XPM or XBM)": rb"/\* XPM|#define \w+_width",
+    "a DPX or Cineon picture": rb"SDPX|XPDS|\x80\x2a\x5f\xd7|\xd7\x5f\x2a\x80",
+    "a BPG or FLIF picture": rb"BPG\xfb|FLIF",
     "an archive": rb"PK\x03\x04|\x1f\x8b|7z\xbc\xaf|Rar!|.{257}ustar",
+    # No mark tells it but the values of its header.
+    "a Targa picture (TGA)": (
+        rb".(?:\x01[\x01\x09].{4}[\x0f-\x20]|\0[\2\3\x0a\x0b]\0{5}).{8}[\x08\x0f\x10\x18\x20][\0-\x2f]"
+    ),
 }
 # A TIFF in which only previews can be read; JPEG-LS, which begins like JPEG.
-_NOT_READ = re.compile(rb"II\*\0.{4}CR\x02|\xff\xd8\xff\xf7", re.DOTALL)
+_NOT_READ = re.compile(rb"II\*\0.{4}CR\x02|" + _JPEG_LS, re.DOTALL)
 _TABLES = [
     [
         (name, re.compile(pattern, re.DOTALL | re.IGNORECASE if "web" in name else re.DOTALL))

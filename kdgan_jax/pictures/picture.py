@@ -13,12 +13,14 @@ class Details(NamedTuple):
       xmp: XMP, b"" for none.
       text: (keyword, value) of PNG's text chunks, or of comments.
       dpi: (horizontal, vertical) resolution in pixels per inch, None if the file has none.
+      iptc: the records of IPTC (IIM), b"" for none.
     """
 
     exif: bytes = b""
     xmp: bytes = b""
     text: tuple[tuple[str, str], ...] = ()
     dpi: tuple[float, float] | None = None
+    iptc: bytes = b""
 
 
 class Picture(NamedTuple):

@@ -11,6 +11,8 @@ import zlib
 from collections.abc import Mapping, Sequence
 from typing import BinaryIO, NamedTuple
 
+from kdgan_jax.pictures.samples import Unsupported
+
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _DATA = b"IDAT", b"fcTL", b"fdAT"  # copied chunk for chunk, however long
 # Chunks that are kept, and the most bytes of each; longer ones are skipped.
@@ -22,6 +24,10 @@ _LONGEST = {
 }
 _MOST_KEPT = 2**24  # bytes of all of them
 _TEXT = {b"tEXt", b"zTXt", b"iTXt"}
+_BLOCK = 2**20  # bytes inflated at a time
+# (left, top, step across, step down) of the pixels in the passes of an interlaced picture.
+_PASSES = [(0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4), (0, 2, 2, 4)]
+_PASSES += [(1, 0, 2, 2), (0, 1, 1, 2)]
 _MOST_SEARCHES = 10  # for the next chunk after a damaged one
 _MOST_SEARCHED = 100  # places in each that might be chunks
 _KNOWN = re.compile(rb"PLTE|tRNS|IDAT|IEND|fcTL|fdAT")
@@ -54,6 +60,18 @@ class Png(NamedTuple):
     def firsts(self) -> dict[bytes, bytes]:
         """The first chunk of each kind."""
         return {kind: data[0] for kind, data in self.chunks.items()}
+
+    @property
+    def last_row(self) -> int:
+        """The row of pixels that is decoded last: the last pass has those of odd numbers."""
+        interlaced = self.header[12] and self.height > 1
+        return self.height // 2 * 2 - 1 if interlaced else self.height - 1
+
+    @property
+    def colours(self) -> dict[bytes, bytes]:
+        """The first chunk of each kind, without primaries for grey, which has none."""
+        grey = self.kind in (0, 4)
+        return {kind: data for kind, data in self.firsts.items() if kind != b"cHRM" or not grey}
 
     @property
     def key(self) -> tuple[int, ...] | None:
@@ -91,7 +109,7 @@ def scan(file: BinaryIO) -> Png:
     file.seek(0)
     head = file.read(33)
     if head[12:16] == b"CgBI":
-        raise ValueError("it is of Apple's own kind, for its devices alone")
+        raise Unsupported("is a PNG of Apple's own kind, for its devices alone")
     if len(head) < 33 or head[8:16] != b"\0\0\0\rIHDR":
         raise ValueError("it has no header")
     if struct.unpack(">I", head[29:])[0] != zlib.crc32(head[12:29]):
@@ -179,6 +197,33 @@ def pixels(file: BinaryIO, png: Png, animated: bool = False) -> bytes:
     return b"".join([*parts, _chunk(b"IEND", b"")])
 
 
+def check_whole(data: bytes, png: Png) -> None:
+    """Refuses pixels of which rows are missing at the end, which the decoder leaves black.
+
+    Args:
+      data: what `pixels` returns.
+      png: the chunks.
+
+    Raises:
+      ValueError: there are fewer than the header says.
+    """
+    bits = png.depth * {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}[png.kind]
+    needed = 0
+    for left, top, across, down in _PASSES if png.header[12] else [(0, 0, 1, 1)]:
+        width, height = -(-(png.width - left) // across), -(-(png.height - top) // down)
+        needed += height * (1 + -(-width * bits // 8)) if width > 0 < height else 0
+    unpack, place = zlib.decompressobj(), len(SIGNATURE)
+    while needed > 0 and place < len(data):
+        length, name = struct.unpack(">I4s", data[place : place + 8])
+        rest = data[place + 8 : place + 8 + length] if name == b"IDAT" else b""
+        while rest and needed > 0 and not unpack.eof:
+            needed -= len(unpack.decompress(rest, _BLOCK))
+            rest = unpack.unconsumed_tail
+        place += length + 12
+    if needed > 0:
+        raise ValueError("rows of its pixels are missing")
+
+
 def exif(png: Png) -> dict[str, bytes | str]:
     """Returns what `Image.info` holds of EXIF and XMP, from which Pillow takes the orientation."""
     info: dict[str, bytes | str] = {}
@@ -198,7 +243,7 @@ def exif(png: Png) -> dict[str, bytes | str]:
 
 
 def texts(png: Png) -> int:
-    """Returns the number of texts, without those that are metadata of another kind."""
-    others = b"XML:com.adobe.xmp", b"Raw profile type"
+    """Returns the number of texts, without those that are metadata of another kind than XMP."""
+    others = b"Raw profile type"
     every = [data for kind in _TEXT for data in png.chunks.get(kind, ())]
     return sum(not data.startswith(others) for data in every)

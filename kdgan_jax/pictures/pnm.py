@@ -16,7 +16,10 @@ _BLOCK = 2**20  # bytes of text read at a time
 
 
 class Header(NamedTuple):
-    """What stands before the pixels; `maximum` is negative for floats of the low byte first."""
+    """What stands before the pixels.
+
+    `maximum` is negative for floats of the low byte first, `inks` says that channels are CMYK.
+    """
 
     kind: str
     width: int
@@ -24,6 +27,7 @@ class Header(NamedTuple):
     channels: int
     maximum: float
     start: int
+    inks: bool = False
 
 
 def header(data: bytes) -> Header:
@@ -33,7 +37,7 @@ def header(data: bytes) -> Header:
       ValueError: it is damaged.
     """
     data = data[:HEADER]
-    kind = chr(data[1])
+    kind, inks = chr(data[1]), False
     if kind == "7":
         end = data.find(b"ENDHDR\n")
         fields = dict(_FIELD.findall(data[: max(end, 0)]))
@@ -41,7 +45,7 @@ def header(data: bytes) -> Header:
         if end < 0 or not all(fields.get(name, b"").isdigit() for name in names):
             raise ValueError("its header is damaged")
         width, height, channels = (int(fields[name]) for name in names[:3])
-        maximum = float(fields[b"MAXVAL"])
+        maximum, inks = float(fields[b"MAXVAL"]), fields.get(b"TUPLTYPE") == b"CMYK"
         start = end + len(b"ENDHDR\n")
     else:
         tokens, place = [], 2
@@ -61,7 +65,7 @@ def header(data: bytes) -> Header:
         raise ValueError(f"it states a size of {width}x{height}x{channels}")
     if not (np.isfinite(maximum) and maximum if floats else 1 <= maximum <= 65535):
         raise ValueError(f"it states a maximum of {maximum:g}")
-    return Header(kind, width, height, channels, maximum, start)
+    return Header(kind, width, height, channels, maximum, start, inks and channels == 4)
 
 
 def _plain(data: bytes, head: Header) -> np.ndarray:
@@ -133,6 +137,8 @@ def read(data: bytes) -> Samples:
     else:
         depth = np.uint8 if head.maximum < 256 else np.uint16
         values = samples.scaled(values, head.maximum, depth)
+    if head.inks:
+        return Samples(values, "CMYK")
     colours = head.channels - 1 if head.channels in (2, 4) else head.channels
     alpha = values[..., colours:] if colours < head.channels else None
     mode = "L" if colours == 1 else "RGB"

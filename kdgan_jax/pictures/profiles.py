@@ -8,14 +8,12 @@ import contextlib
 import functools
 import io
 import zlib
-from collections.abc import Mapping
-from pathlib import Path
+from collections.abc import Callable, Mapping
 
 import numpy as np
 from PIL import Image, ImageCms
 
 from kdgan_jax.pictures import icc as icc_profiles
-from kdgan_jax.runtime import console
 
 _BLOCK = 2**18  # pixels converted at a time
 _LONGEST = 2**23  # bytes of a profile in a PNG; those of printers take 3 MB
@@ -190,9 +188,12 @@ def _converted(samples: np.ndarray, mode: str, icc: bytes) -> np.ndarray:
 # Rules
 
 
-def _ignored(path: Path, error: Exception) -> None:
+Say = Callable[[str], None]  # tells the user something about the file
+
+
+def _ignored(error: Exception, say: Say) -> None:
     """Warns of a profile; whatever a damaged one raises, the pixels are readable."""
-    console.warn_once(f"{path}: its colour profile cannot be used and is ignored ({error})")
+    say(f"its colour profile cannot be used and is ignored ({error})")
 
 
 @functools.lru_cache(maxsize=16)
@@ -213,24 +214,24 @@ def _keeps(icc: bytes) -> bool:
     return _beyond_srgb(display.matrix)
 
 
-def _usable(icc: bytes, mode: str, path: Path) -> bytes | None:
+def _usable(icc: bytes, mode: str, say: Say) -> bytes | None:
     """Returns the profile that counts, None if there is nothing to convert; warns of others."""
     codes = icc_profiles.tags(icc).get(b"cicp", b"")[8:12]
     if len(codes) == 4 and codes[1] in _HDR and mode in ("L", "RGB"):
-        console.warn_once(
-            f"{path}: is a picture of high dynamic range ({_HDR[codes[1]]}); what is brighter than"
-            " white paper becomes white"
+        say(
+            f"is a picture of high dynamic range ({_HDR[codes[1]]}); what is brighter than white"
+            " paper becomes white"
         )
         icc = _of_codes(codes) or icc
     try:
         return icc if _transform(icc, mode)[1] else None
     except Exception as error:
-        _ignored(path, error)
+        _ignored(error, say)
         return None
 
 
 def as_rgb(
-    samples: np.ndarray, mode: str, icc: bytes | None, path: Path
+    samples: np.ndarray, mode: str, icc: bytes | None, say: Say
 ) -> tuple[np.ndarray, bytes | None]:
     """Returns RGB pixels (H, W, 3) in the dtype of `samples`, and their profile: None for sRGB.
 
@@ -240,16 +241,16 @@ def as_rgb(
       mode: "L", "RGB", "CMYK" (0 is no ink) or "LAB".
       icc: the profile that the file has. One that is broken or not for this mode is ignored with a
         warning.
-      path: the file, for the warning.
+      say: called with warnings.
     """
-    icc = _usable(icc, mode, path) if icc and mode != "LAB" else None
+    icc = _usable(icc, mode, say) if icc and mode != "LAB" else None
     if icc and mode == "RGB" and _keeps(icc):
         return samples, icc
     if icc:
         try:
             return _converted(samples, mode, icc), None
         except Exception as error:
-            _ignored(path, error)
+            _ignored(error, say)
     if mode == "RGB":
         return samples, None
     if mode == "L":
@@ -259,9 +260,9 @@ def as_rgb(
     return np.asarray(_image(samples, mode).convert("RGB")), None
 
 
-def to_srgb(pixels: np.ndarray, icc: bytes | None, path: Path) -> np.ndarray:
+def to_srgb(pixels: np.ndarray, icc: bytes | None, say: Say) -> np.ndarray:
     """Returns sRGB (H, W, 3) of `pixels` in the profile `icc`, both uint8; None stands for sRGB."""
-    icc = _usable(icc, "RGB", path) if icc else None
+    icc = _usable(icc, "RGB", say) if icc else None
     return _apply(pixels, "RGB", icc) if icc else pixels
 
 

@@ -12,8 +12,10 @@ from kdgan_jax.pictures.picture import Details
 
 BLOCK = 2**20  # samples converted at a time
 # Full scales of samples that fill little of their integers, where nothing states the range.
-_USUAL = 255, 1023, 4095, 65535
-_LITTLE = 8  # a picture that uses less than this part of its range would be nearly black
+_USUAL = 255, 1023, 4095, 16383, 65535
+# A picture that uses at most an eighth of its range is probably of a smaller one; or a quarter, of
+# which it uses nearly all.
+_LITTLE, _RATHER_LITTLE, _NEARLY = 8, 4, 0.95
 _OVERSHOOT = 1.25  # of floats that were resampled, as a factor of full scale
 # Pillow's unpackers of 16-bit samples keep the high byte; reading in the other byte order keeps the
 # low one.
@@ -97,15 +99,33 @@ def integer_white(
     full, largest = 2**bits - 1, int(values.max(initial=0))
     if stated and max(largest, 1) <= stated < full:
         return stated, ""
-    if known or bits <= 8 or largest == 0 or largest * _LITTLE > full:
+    if known or bits <= 8 or largest == 0 or (largest + 1) * _RATHER_LITTLE > full + 1:
         return full, ""
     white = next((usual for usual in _USUAL if largest <= usual < full), full)
-    if white == full:
+    dark = (largest + 1) * _LITTLE > full + 1 and largest < _NEARLY * white
+    if white == full or dark:
         return full, ""
     return white, (
         f"its samples of {bits} bits reach {largest} at most and are taken as those of"
         f" {white.bit_length()} bits"
     )
+
+
+def negative(values: np.ndarray, white: float) -> str:
+    """Returns a remark on floats that are below 0 or no numbers, "" if there are hardly any.
+
+    Resampling leaves some that are just below 0.
+    """
+    lowest, sound = 0.0, True
+    flat = values.reshape(-1)
+    for part in blocks(len(flat)):
+        block = flat[part]
+        finite = np.isfinite(block)
+        sound = sound and bool(finite.all())
+        lowest = min(lowest, float(block[finite].min(initial=0)))
+    if lowest < white * (1 - _OVERSHOOT):
+        return f"its samples reach down to {lowest:g}; what is below 0 becomes black"
+    return "" if sound else "what is no number in it becomes black or white"
 
 
 def float_white(values: np.ndarray, stated: float | None) -> tuple[float, str]:
@@ -121,10 +141,10 @@ def float_white(values: np.ndarray, stated: float | None) -> tuple[float, str]:
         block = block[np.isfinite(block)]
         largest = max(largest, float(block.max(initial=0)))
         above, lit = above + int((block > 1).sum()), lit + int((block > 0).sum())
+    if stated and (largest > 1 or stated < 1) and largest <= stated * _OVERSHOOT:
+        return stated, ""
     if largest <= 1:
         return 1, ""
-    if stated and 1 < largest <= stated:
-        return stated, ""
     if 2 * above > lit and largest * _LITTLE > _USUAL[0]:
         for white in _USUAL:
             if largest <= white * _OVERSHOOT:

@@ -22,7 +22,7 @@ _WIDTH, _HEIGHT, _BITS, _PACKING, _PHOTOMETRIC, _FILL = 256, 257, 258, 259, 262,
 _STRIPS, _CHANNELS, _ROWS, _STRIP_BYTES, _PLANES = 273, 277, 278, 279, 284
 _PREDICTOR, _PALETTE, _TILE_WIDTH, _TILE_HEIGHT, _TILES, _TILE_BYTES = 317, 320, 322, 323, 324, 325
 _DIRECTORIES, _EXTRA, _FORMAT, _MAXIMUM, _TURN, _ICC = 330, 338, 339, 341, 274, 34675
-_USUAL_MAXIMUM, _DNG, _EXIF = 281, 50706, 34665
+_USUAL_MAXIMUM, _DNG, _EXIF, _INKS, _SUBSAMPLING = 281, 50706, 34665, 332, 530
 _PIXELS = {
     *(_WIDTH, _HEIGHT, _BITS, _PACKING, _PHOTOMETRIC, _FILL, _STRIPS, _CHANNELS, _ROWS),
     *(_STRIP_BYTES, _PLANES, 292, 293, _PREDICTOR, _PALETTE, _TILE_WIDTH, _TILE_HEIGHT, _TILES),
@@ -45,11 +45,7 @@ _USUAL = {2, 3, 4, 6, 7}  # those that Pillow can decode wherever it runs: fax a
 _COLOURS = {0: 1, 1: 1, 2: 3, 3: 1, 4: 1, 5: 4, 8: 3, 9: 3}  # channels by photometric value
 _RAW = {32803, 34892}
 _MOST_BYTES = 16  # per pixel, of samples as they are stored
-
-
-# What Pillow needs to know of a picture of one pixel.
-_ONE_PIXEL = {_WIDTH: 1, _HEIGHT: 1, _BITS: 8, _PACKING: 1, _PHOTOMETRIC: 1, _STRIPS: 4}
-_ONE_PIXEL |= {_CHANNELS: 1, _ROWS: 1, _STRIP_BYTES: 1}
+_MOST_ALPHA = 1.01  # of floats whose range is 0 to 1
 
 
 class Page(NamedTuple):
@@ -262,13 +258,9 @@ def _as_file(page: Page, keep: set[int], values: Mapping[int, int | Sequence[int
 Opener = Callable[[BinaryIO, str], ImageFile.ImageFile]  # of a file and the name of its format
 
 
-def metadata(page: Page, opened: Opener) -> ImageFile.ImageFile | None:
-    """Returns Pillow's view of what a page of any kind says beside its pixels, None if damaged."""
-    try:
-        keep = set(page.entries) - _PIXELS - {_DIRECTORIES}
-        return opened(_as_file(page, keep, _ONE_PIXEL), "TIFF")
-    except Exception:  # damage raises SyntaxError, struct.error, ...
-        return None
+def metadata(page: Page) -> BinaryIO:
+    """Returns a file of what a page says beside its pixels."""
+    return _as_file(page, set(page.entries) - _PIXELS - {_DIRECTORIES}, {})
 
 
 # Samples
@@ -305,7 +297,7 @@ def _layout(page: Page) -> _Layout:
         raise Unsupported("has samples of several kinds")
     stated = [v for v in page.numbers(_MAXIMUM) if np.isfinite(v) and v > 0]
     usual = page.number(_USUAL_MAXIMUM, 0)
-    if not stated and usual & (usual + 1) == 0 and 8 < usual.bit_length() < bits[0]:
+    if not stated and usual & (usual + 1) == 0 and 8 <= usual.bit_length() < bits[0]:
         stated = [usual]  # else statistics, as the specification has it
     extra = tuple(int(e) for e in page.numbers(_EXTRA))
     if not extra and photometric == 2 and channels == 4:
@@ -367,11 +359,17 @@ def _check_whole(page: Page, layout: _Layout) -> None:
         raise ValueError("it ends within its pixels")
 
 
-def _decoded(page: Page, layout: _Layout) -> np.ndarray:
-    """Returns the samples (H, W, C) as tifffile decodes them, signed ones as unsigned bits."""
+def _array(page: Page, keep: set[int], values: Mapping[int, int | Sequence[int]]) -> np.ndarray:
+    """Returns what tifffile decodes (S, 1, H, W, C) of the file that `_as_file` makes."""
     import tifffile
 
     logging.getLogger("tifffile").setLevel(logging.CRITICAL)  # its errors name no file
+    with tifffile.TiffFile(_as_file(page, keep, values)) as file:
+        return file.pages[0].asarray(squeeze=False, maxworkers=1)
+
+
+def _decoded(page: Page, layout: _Layout) -> np.ndarray:
+    """Returns the samples (H, W, C) as tifffile decodes them, signed ones as unsigned bits."""
     keep = _PIXELS - {_FORMAT, *([_BITS] if layout.format != 3 else [])}
     values: dict[int, int | Sequence[int]] = {
         _PHOTOMETRIC: 1,
@@ -393,8 +391,14 @@ def _decoded(page: Page, layout: _Layout) -> np.ndarray:
             if across % 8:
                 raise Unsupported(f"has tiles of {bits} bits")
             values[_TILE_WIDTH] = across // 8
-    with tifffile.TiffFile(_as_file(page, keep, values)) as file:
-        array = file.pages[0].asarray(squeeze=False, maxworkers=1)
+    height, rows = layout.height, page.number(_ROWS, 0)
+    try:
+        array = _array(page, keep, values)
+    except Exception:
+        if not 0 < rows < height or height % rows == 0:
+            raise
+        # Some programs fill the last strip up.
+        array = _array(page, keep, values | {_HEIGHT: -(-height // rows) * rows})[:, :, :height]
     planes = array.reshape(array.shape[0], *array.shape[2:])  # (S, H, W, C)
     if raw:
         little = page.order == "<"
@@ -413,15 +417,24 @@ def _in_range(
     colours = decoded[..., : layout.colours]
     if layout.format == 3:
         white, remark = samples.float_white(colours, layout.stated)
-        return samples.scaled(decoded, white, np.uint16), (remark,) if remark else ()
-    bits = layout.bits
+        remarks = tuple(filter(None, (remark, samples.negative(colours, white))))
+        parts = [samples.scaled(colours, white, np.uint16)]
+        for i in range(layout.colours, layout.channels):  # alpha is of 0 to 1 beside any colours
+            extra = decoded[..., i : i + 1]
+            one = white if (extra > _MOST_ALPHA).any() else 1
+            parts.append(samples.scaled(extra, one, np.uint16))
+        return np.concatenate(parts, axis=-1) if len(parts) > 1 else parts[0], remarks
+    bits, below = layout.bits, ""
     depth = np.uint8 if bits <= 8 else np.uint16
-    if layout.format == 2:  # negative ones are black
+    if layout.format == 2:
         bits -= 1
-        decoded = np.where(decoded >> bits, 0, decoded).astype(decoded.dtype)
+        signs = decoded >> bits
+        if signs[..., : layout.colours].any():
+            below = "its negative samples become black"
+        decoded = np.where(signs, 0, decoded).astype(decoded.dtype)
         colours = decoded[..., : layout.colours]
     white, remark = samples.integer_white(colours, max(bits, 1), layout.stated, certain)
-    return samples.scaled(decoded, white, depth), (remark,) if remark else ()
+    return samples.scaled(decoded, white, depth), tuple(filter(None, (remark, below)))
 
 
 def _coloured(decoded: np.ndarray, layout: _Layout, page: Page) -> np.ndarray:
@@ -468,6 +481,8 @@ def _for_pillow(layout: _Layout) -> bool:
     """Returns whether Pillow decodes these samples without loss."""
     if layout.packing not in _SIMPLE or layout.photometric not in _COLOURS:
         return True
+    if layout.packing == 1 or layout.photometric == 3:
+        return False  # it is slower, and darkens palettes of 8 bits
     plain = layout.same and layout.bits in (1, 2, 4, 8) and layout.format in (1, 4)
     unstated = layout.stated is None or layout.stated == 2**layout.bits - 1
     return plain and unstated and not layout.planar and 1 not in layout.extra
@@ -494,6 +509,12 @@ def read(page: Page, opened: Opener) -> Samples:
     layout = _layout(page)
     if layout.photometric in _RAW or (_DNG in page.entries and layout.photometric not in _COLOURS):
         raise Unsupported("is a camera's RAW file")
+    simple = layout.packing in _SIMPLE
+    if layout.photometric == 5 and page.number(_INKS, 1) == 2:
+        raise Unsupported("is a TIFF of other inks than those of CMYK")
+    mixed = layout.planar or set(page.numbers(_SUBSAMPLING)) - {1}
+    if (simple and layout.photometric == 6 and mixed) or (not simple and layout.bits > 8):
+        raise Unsupported(_reason(layout))  # Pillow would give noise
     if layout.packing != 6:
         _check_whole(page, layout)
     stored = layout.height * layout.width * layout.channels * -(-layout.bits // 8)
@@ -509,9 +530,9 @@ def read(page: Page, opened: Opener) -> Samples:
                 with image:
                     return Samples(*samples.of_image(image))
             except OSError:
-                if layout.packing in _SIMPLE or layout.packing in _USUAL:
+                if simple or layout.packing in _USUAL:
                     raise
-    if layout.packing not in _SIMPLE or layout.photometric not in _COLOURS:
+    if not simple or layout.photometric not in _COLOURS:
         raise Unsupported(_reason(layout))
     if not layout.same or layout.format not in (1, 2, 3, 4) or layout.channels < layout.colours:
         raise Unsupported(_reason(layout))

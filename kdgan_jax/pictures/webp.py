@@ -21,9 +21,9 @@ def split(data: bytes) -> tuple[bytes, dict[str, bytes], tuple[str, ...]]:
         name, length = struct.unpack("<4sI", data[place : place + 8])
         body = data[place + 8 : place + 8 + length]
         if len(body) < length:
-            if name in _PIXELS or not pictures:
+            if not pictures:
                 raise ValueError("it ends within its pixels")
-            remarks.append("its metadata is cut")
+            remarks.append("it is cut after its first picture")
             break
         if name == b"VP8X":
             body = bytes([body[0] & _ALPHA_OR_FRAMES]) + body[1:] if body else body

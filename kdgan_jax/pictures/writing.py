@@ -22,6 +22,7 @@ from kdgan_jax.runtime.files import replacing
 _JPEG_SEGMENT = 65533  # bytes of the longest
 _METRIC = 0.0128  # pixels per inch by which the whole numbers per metre of a PNG are off
 _JPEG_EXIF, _JPEG_XMP = b"Exif\0\0", 29  # what stands before them in their segments: text, length
+_PHOTOSHOP = b"Photoshop 3.0\0"
 _XMP_KEYWORD = b"XML:com.adobe.xmp"
 _SIGNATURE = 8 + 25  # bytes of a PNG before its second chunk
 
@@ -67,6 +68,7 @@ class Format(NamedTuple):
     deep: bool = False  # whether it has 16 bits
     alpha: bool = True
     text: bool = False
+    iptc: bool = False
 
 
 def _squeezed(samples: np.ndarray) -> np.ndarray:
@@ -134,6 +136,11 @@ def _text_chunk(keyword: str, value: str) -> bytes:
     return _chunk(b"iTXt", name + b"\0\0\0\0\0" + value.encode("utf-8", "replace"))
 
 
+def _blocks(iptc: bytes) -> bytes:
+    """Returns IPTC as the block of resources that Photoshop puts it into."""
+    return b"8BIM\4\4\0\0" + struct.pack(">I", len(iptc)) + iptc + bytes(len(iptc) % 2)
+
+
 def _png_chunks(content: _Content) -> Iterator[bytes]:
     details, made_by = content.details, content.options.made_by
     if content.icc:
@@ -147,6 +154,10 @@ def _png_chunks(content: _Content) -> Iterator[bytes]:
         yield _chunk(b"eXIf", details.exif)
     if details.xmp:
         yield _chunk(b"iTXt", _XMP_KEYWORD + b"\0\0\0\0\0" + details.xmp)
+    if details.iptc:  # as ImageMagick writes it
+        blocks = _blocks(details.iptc)
+        text = f"\niptc\n{len(blocks):8}\n{blocks.hex()}\n".encode()
+        yield _chunk(b"zTXt", b"Raw profile type iptc\0\0" + zlib.compress(text))
     # Of equal keywords, many programs show the last: the source's.
     for keyword, value in dict.fromkeys([*made_by.items(), *details.text]):
         yield _text_chunk(keyword, value)
@@ -176,11 +187,15 @@ def _jpeg(content: _Content) -> bytes:
         "exif": _JPEG_EXIF + exif.write(found) if found.entries else b"",
         "xmp": details.xmp,
         "comment": "\n".join(lines).encode("utf-8", "replace"),
+        "extra": _PHOTOSHOP + _blocks(details.iptc) if details.iptc else b"",
     }
     for name, data in parts.items():
         if len(data) + (_JPEG_XMP if name == "xmp" else 0) > _JPEG_SEGMENT:
-            console.warn_once(f"JPEG holds no {name} of more than 64 KB: it is left out")
+            what = {"extra": "IPTC"}.get(name, name)
+            console.warn_once(f"JPEG holds no {what} of more than 64 KB: it is left out")
             parts[name] = b""
+    if parts["extra"]:
+        parts["extra"] = b"\xff\xed" + struct.pack(">H", len(parts["extra"]) + 2) + parts["extra"]
     return _pillow(
         content,
         format="JPEG",
@@ -244,17 +259,16 @@ def _tiff(content: _Content) -> bytes:
         metadata=None,
         software=False,
     )
-    if content.details.xmp:
-        xmp = content.details.xmp
-        entries = found.entries | {exif.XMP: exif.Entry(1, len(xmp), xmp)}
-        found = found._replace(entries=entries)
+    for tag, data in ((exif.XMP, content.details.xmp), (exif.IPTC, content.details.iptc)):
+        if data:
+            found = found._replace(entries=found.entries | {tag: exif.Entry(1, len(data), data)})
     return exif.into_tiff(file.getvalue(), found)
 
 
-_PNG = Format("PNG", _png, quality=False, longest=2**31 - 1, deep=True, text=True)
-_JPEG = Format("JPEG", _jpeg, quality=True, longest=65500, alpha=False, text=True)
+_PNG = Format("PNG", _png, quality=False, longest=2**31 - 1, deep=True, text=True, iptc=True)
+_JPEG = Format("JPEG", _jpeg, quality=True, longest=65500, alpha=False, text=True, iptc=True)
 _WEBP = Format("WebP", _webp, quality=True, longest=16383)
-_TIFF = Format("TIFF", _tiff, quality=False, longest=2**31 - 1, deep=True)
+_TIFF = Format("TIFF", _tiff, quality=False, longest=2**31 - 1, deep=True, iptc=True)
 _AVIF = Format("AVIF", _avif, quality=True, longest=65536)
 FORMATS = {
     ".png": _PNG,
@@ -336,6 +350,8 @@ def _content(picture: Picture, form: Format, options: Options) -> _Content:
         console.warn_once(
             f"{form.name} has no place for the texts of PNG and for comments: they are left out"
         )
+    if details.iptc and not form.iptc:
+        console.warn_once(f"{form.name} has no place for IPTC: it is left out")
     # The resolution is kept as it is: it says how large a pixel is printed, and those who set it
     # for their printer want it in the result; the print becomes larger, as the picture does.
     tags = exif.resized(exif.read(details.exif), *samples.shape[:2])

@@ -132,6 +132,16 @@ def test_the_second_picture_of_a_phones_jpeg_is_ignored_without_warning(tmp_path
     assert caplog.text == ""
 
 
+@pytest.mark.parametrize("suffix", ["png", "jpg", "webp"])
+def test_several_damages_are_said_in_one_warning(tmp_path, suffix, caplog):
+    damaged = {"icc_profile": b"no profile" * 20, "exif": b"Exif\0\0junkjunk"}
+    path = saved(tmp_path / f"a.{suffix}", COLOUR, **damaged)
+    codec.read_rgb(path)
+    (record,) = caplog.records
+    assert "EXIF" in record.message
+    assert "profile" in record.message
+
+
 # Size and turns.
 
 # What numpy does to the array in the file, by the meaning of the EXIF values.

@@ -5,6 +5,7 @@ import struct
 import sys
 import types
 
+import imagecodecs
 import numpy as np
 import pytest
 from pictured import ALPHA, COLOUR, DEEP, GREY, reads, reads_deep, refused, saved
@@ -48,6 +49,17 @@ def test_a_webp_that_is_cut_is_refused(tmp_path):
     for part in (40, len(webp()) - 3):
         path.write_bytes(riff(webp()[:part]))
         refused(path, "truncated or damaged", by=[codec.read])
+
+
+def test_an_animation_that_is_cut_has_a_first_frame(tmp_path, caplog):
+    images = [Image.fromarray(np.roll(COLOUR, i)) for i in range(3)]
+    data, path = webp(save_all=True, append_images=images[1:]), tmp_path / "a.webp"
+    path.write_bytes(data[:-20])
+    reads(path, COLOUR)
+    (record,) = caplog.records
+    assert str(path) in record.message
+    assert "cut" in record.message
+    assert codec.frame_count(path) == 2
 
 
 # Animations
@@ -105,7 +117,53 @@ def test_a_damaged_comment_does_not_refuse_a_gif(tmp_path, length, animated, cap
     assert str(path) in record.message
 
 
+def test_a_damaged_control_block_does_not_refuse_a_gif(tmp_path):
+    image = Image.fromarray(COLOUR).quantize(35)
+    path = tmp_path / "a.gif"
+    image.save(path)
+    data = path.read_bytes()
+    place = 13 + (3 << ((data[10] & 7) + 1))
+    path.write_bytes(data[:place] + b"\x21\xf9\2\0\0\0" + data[place:])
+    reads(path, np.asarray(image.convert("RGB")))
+
+
 # AVIF
+
+
+@pytest.mark.parametrize("bits", [8, 10, 12])
+@pytest.mark.parametrize("channels", [1, 3, 4])
+def test_the_bits_of_an_avif_are_kept(tmp_path, bits, channels):
+    full = 2**bits - 1
+    ramp = np.linspace(0, full, 24 * 16).reshape(16, 24, 1).repeat(channels, axis=2)
+    ramp = ramp.astype(np.uint8 if bits == 8 else np.uint16)
+    data = imagecodecs.avif_encode(ramp.squeeze(), level=100, bitspersample=bits)
+    (tmp_path / "a.avif").write_bytes(data)
+    picture = codec.read(tmp_path / "a.avif")
+    white = 255 if bits == 8 else 65535
+    assert picture.pixels.dtype == (np.uint8 if bits == 8 else np.uint16)
+    assert np.abs(picture.pixels / white - ramp[..., :3] / full).max() < 0.01
+    assert picture.grey == (channels == 1)
+    assert (picture.alpha is None) == (channels != 4)
+    if channels == 4:
+        assert np.abs(picture.alpha / white - ramp[..., 3:] / full).max() < 0.01
+
+
+@pytest.mark.parametrize(
+    ("primaries", "transfer", "kept", "said"),
+    [(1, 13, False, ""), (1, 1, False, ""), (12, 13, True, ""), (9, 16, False, "PQ")],
+)
+def test_what_an_avif_without_a_profile_says_of_its_colours(
+    tmp_path, primaries, transfer, kept, said, caplog
+):
+    data = imagecodecs.avif_encode(
+        np.full((8, 8, 3), 90, np.uint8), level=100, primaries=primaries, transfer=transfer
+    )
+    (tmp_path / "a.avif").write_bytes(data)
+    picture = codec.read(tmp_path / "a.avif")
+    assert bool(picture.icc) == kept
+    assert (np.abs(picture.pixels.astype(int) - 90).max() <= 1) == (not said)
+    assert said in caplog.text
+    assert len(caplog.records) == bool(said)
 
 
 def test_damaged_exif_does_not_refuse_an_avif(tmp_path, caplog):
@@ -143,6 +201,14 @@ def test_netpbm_of_8_and_16_bits(tmp_path):
     both = np.concatenate([GREY, ALPHA], axis=-1)
     path.write_bytes(head.format(2, 255, "GRAYSCALE_ALPHA").encode() + both.tobytes())
     reads(path, GREY, ALPHA, grey=True)
+
+
+def test_inks_of_a_netpbm(tmp_path):
+    path = tmp_path / "a.pam"
+    inks = np.concatenate([255 - COLOUR, np.zeros_like(GREY)], axis=-1)
+    head = b"P7\nWIDTH 7\nHEIGHT 5\nDEPTH 4\nMAXVAL 255\nTUPLTYPE CMYK\nENDHDR\n"
+    path.write_bytes(head + inks.tobytes())
+    reads(path, COLOUR)
 
 
 @pytest.mark.parametrize("maximum", [1, 3, 100, 255, 1023, 4095, 65535])
@@ -220,6 +286,17 @@ def test_a_damaged_netpbm_is_refused(tmp_path, data):
         (b"\0\0\0\x18ftypisom", "film"),
         (b"\0\0\1\0\1\0", "icon"),
         (b"PK\x03\x04" + bytes(30), "archive"),
+        (imagecodecs.jpegls_encode(COLOUR), "JPEG-LS"),
+        (b"<?xml version='1.0'?><!--" + b"x" * 900 + b"--><svg>", "SVG"),
+        (b"II\x1a\0\0\0HEAPCCDR", "RAW"),
+        (b"\x89PNG\n\x1a\n", "as text"),
+        (b"\x8aMNG\r\n\x1a\n", "MNG"),
+        (b"\x0a\5\1\x08", "PCX"),
+        (b"\x01\xda\1\1", "SGI"),
+        (b"\x59\xa6\x6a\x95", "Sun"),
+        (b"/* XPM */", "XPM"),
+        (b"SDPX", "DPX"),
+        (bytes([0, 0, 2, *[0] * 9, 32, 0, 32, 0, 24, 0]), "Targa"),
         (b"", "empty"),
     ],
 )
@@ -269,6 +346,31 @@ def test_names_do_not_decide(tmp_path):
         saved(tmp_path / "a.png", COLOUR).rename(tmp_path / name)
         reads(tmp_path / name, COLOUR)
     assert [path.name for path in folders.find(tmp_path)] == sorted(names)
+
+
+def bitmap(bits, rows, masks=b""):
+    """Returns a BMP of 4 pixels a row; `masks` are those of version 5."""
+    size, packing = (124, 3) if masks else (40, 0)
+    head = struct.pack("<IiiHHIIiiII", size, 4, len(rows) // 16, 1, bits, packing, 0, 0, 0, 0, 0)
+    head = (head + masks).ljust(size, b"\0")
+    return b"BM" + struct.pack("<IHHI", 0, 0, 0, 14 + size) + head + rows
+
+
+def test_the_transparency_of_a_bitmap(tmp_path):
+    masks = struct.pack("<IIII", 0xFF0000, 0xFF00, 0xFF, 0xFF000000)
+    rgb, alpha = np.full((1, 4, 3), 90, np.uint8), np.array([[[255], [0], [9], [7]]], np.uint8)
+    for clear, found in ((alpha, alpha), (alpha * 0, None)):  # an empty place for it is none
+        rows = np.concatenate([rgb, clear], axis=-1).tobytes()
+        (tmp_path / "a.bmp").write_bytes(bitmap(32, rows, masks))
+        reads(tmp_path / "a.bmp", rgb, found)
+
+
+def test_a_bitmap_that_is_not_read_is_not_called_damaged(tmp_path):
+    (tmp_path / "a.bmp").write_bytes(bitmap(2, bytes(16)))
+    refused(tmp_path / "a.bmp", "Unsupported", by=[codec.read])
+    with pytest.raises(ValueError, match="save it again") as caught:
+        codec.read(tmp_path / "a.bmp")
+    assert "damaged" not in str(caught.value)
 
 
 def test_a_bitmap_without_its_first_header(tmp_path):

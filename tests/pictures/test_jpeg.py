@@ -78,6 +78,42 @@ def test_a_picture_that_is_cut_is_refused(tmp_path, kind, tail):
         refused(path, "truncated or damaged", by=[codec.read])
 
 
+@pytest.mark.parametrize("kind", set(KINDS) - {"progressive"})
+def test_a_picture_that_is_cut_and_closed_is_refused(tmp_path, kind):
+    sound, path = of_kind(kind), tmp_path / "a.jpg"
+    for part in (0.6, 0.8):
+        path.write_bytes(sound[: int(len(sound) * part)] + END)
+        refused(path, "truncated or damaged", by=[codec.read])
+
+
+def test_a_picture_that_is_cut_between_restarts_is_refused(tmp_path):
+    sound, path = of_kind("restarts"), tmp_path / "a.jpg"
+    marks = [i for i in range(len(sound)) if sound[i] == 0xFF and 0xD0 <= sound[i + 1] <= 0xD7]
+    for place in marks[-8:]:
+        for end in (place, place + 2):
+            for tail in (b"", bytes(9), END):
+                path.write_bytes(sound[:end] + tail)
+                refused(path, "truncated or damaged", by=[codec.read])
+
+
+@pytest.mark.parametrize("value", [0, 255])
+@pytest.mark.parametrize("kind", KINDS)
+def test_an_even_picture_is_whole(tmp_path, value, kind, caplog):
+    even = np.full_like(SMOOTH, value)
+    sound = saved(even[..., 0] if kind == "grey" else even, **KINDS[kind])
+    equal(tmp_path / "a.jpg", sound, even)
+    assert caplog.text == ""
+
+
+def test_a_progressive_picture_without_its_last_scans_is_warned_of(tmp_path, caplog):
+    sound, path = of_kind("progressive"), tmp_path / "a.jpg"
+    path.write_bytes(sound[: sound.rindex(b"\xff\xda")] + END)
+    codec.read(path)
+    (record,) = caplog.records
+    assert str(path) in record.message
+    assert "scans" in record.message
+
+
 def test_a_progressive_picture_that_lacks_whole_scans_is_refused(tmp_path):
     sound, path = of_kind("progressive"), tmp_path / "a.jpg"
     scan = sound.rindex(b"\xff\xda")
@@ -173,3 +209,7 @@ def test_jpegs_of_more_than_8_bits(tmp_path, bits):
     assert picture.pixels.dtype == np.uint16
     assert np.abs(picture.pixels - expected).max() <= 65535 * 10 / 4095
     assert codec.size(path) == picture.pixels.shape[:2]
+    path.write_bytes(data[:-2])
+    np.testing.assert_array_equal(codec.read(path).pixels, np.rot90(picture.pixels))
+    path.write_bytes(data[: len(data) * 9 // 10])
+    refused(path, "truncated or damaged", by=[codec.read])

@@ -82,6 +82,12 @@ DAMAGE = {
     "a packed text": [HEADER, chunk(b"zTXt", b"a\0\0no zlib"), PIXELS, END],
     "a long text": [HEADER, chunk(b"zTXt", b"a\0\0" + zlib.compress(bytes(10**7))), PIXELS, END],
     "a longer text": [HEADER, chunk(b"tEXt", b"a\0" + bytes(2**21)), PIXELS, END],
+    "long XMP": [
+        HEADER,
+        chunk(b"iTXt", b"XML:com.adobe.xmp\0\1\0\0\0" + zlib.compress(bytes(10**7))),
+        PIXELS,
+        END,
+    ],
     "an international text": [HEADER, chunk(b"iTXt", b"a\0\1\0\0\0no zlib"), PIXELS, END],
     "EXIF": [HEADER, chunk(b"eXIf", b"junkjunkjunk"), PIXELS, END],
     "EXIF after the pixels": [HEADER, PIXELS, chunk(b"eXIf", b"noise"), END],
@@ -128,6 +134,54 @@ def test_damage_beside_the_pixels_does_not_refuse_a_picture(tmp_path, name, capl
 )
 def test_damaged_pixels_are_refused(tmp_path, chunks):
     refused(png(tmp_path / "a.png", *chunks), "truncated or damaged", by=[codec.read])
+
+
+@pytest.mark.parametrize("depth", [8, 16])
+@pytest.mark.parametrize("channels", [1, 2, 3, 4])
+def test_rows_that_are_missing_are_refused_though_nothing_is_cut(tmp_path, depth, channels):
+    values = DEEP[..., :channels] >> (16 - depth)
+    sound = parts(values, depth)
+    path = png(tmp_path / "a.png", *sound, END)
+    assert codec.read(path).pixels.shape == (5, 7, 3)
+    for rows in (1, 4):
+        refused(
+            png(path, sound[0], parts(values[:rows], depth)[1], END),
+            "truncated or damaged",
+            by=[codec.read],
+        )
+    values = np.zeros_like(values)  # all rows are there, and black
+    picture = codec.read(png(path, *parts(values, depth), END))
+    assert not picture.pixels.any()
+
+
+def test_an_interlaced_picture_is_whole_or_refused(tmp_path):
+    # Two rows of one pixel, of which the last pass holds the second.
+    header = chunk(b"IHDR", struct.pack(">IIBBBBB", 1, 2, 8, 0, 0, 0, 1))
+    rows = [b"\0\x07", b"\0\0"]
+    whole, part = (chunk(b"IDAT", zlib.compress(b"".join(rows[:n]))) for n in (2, 1))
+    reads(
+        png(tmp_path / "a.png", header, whole, END), np.array([[[7]], [[0]]], np.uint8), grey=True
+    )
+    header = chunk(b"IHDR", struct.pack(">IIBBBBB", 1, 8, 8, 0, 0, 0, 1))
+    black = chunk(b"IDAT", zlib.compress(b"\0\0" * 8))
+    reads(png(tmp_path / "a.png", header, black, END), np.zeros((8, 1, 1), np.uint8), grey=True)
+    refused(png(tmp_path / "a.png", header, part, END), "rows", by=[codec.read])
+
+
+def test_a_png_for_apples_devices_is_named(tmp_path):
+    path = png(tmp_path / "a.png", chunk(b"CgBI", bytes(4)), HEADER, PIXELS, END)
+    refused(path, "Apple", by=[codec.read])
+    with pytest.raises(ValueError, match="save"):
+        codec.read(path)
+
+
+def test_primaries_mean_nothing_to_grey(tmp_path, caplog):
+    of_p3 = struct.pack(">8I", 31270, 32900, 68000, 32000, 26500, 69000, 15000, 6000)
+    chunks = chunk(b"gAMA", struct.pack(">I", 45455)), chunk(b"cHRM", of_p3)
+    header, data = parts(COLOUR[..., :1])
+    reads(png(tmp_path / "a.png", header, *chunks, data, END), COLOUR[..., :1], grey=True)
+    assert codec.read(png(tmp_path / "b.png", HEADER, *chunks, PIXELS, END)).icc
+    assert caplog.text == ""
 
 
 def test_what_is_sound_is_read_without_a_warning(tmp_path, caplog):

@@ -32,13 +32,15 @@ def test_rounding_to_8_bits_and_scaling_are_those_of_exact_arithmetic():
     [
         (4095, 16, None, 4095, True),
         (1000, 16, None, 1023, True),
+        (16383, 16, None, 16383, True),
+        (12000, 16, None, 65535, False),  # a dark photo
         (255, 32, None, 255, True),
         (65535, 32, None, 65535, True),
         (4095, 15, None, 4095, True),  # signed ones of 16 bits
         (30000, 16, None, 65535, False),
         (4095, 16, 4095, 4095, False),
         (4000, 16, 4095, 4095, False),
-        (5000, 16, 4095, 65535, False),  # the statement is wrong
+        (20000, 16, 4095, 65535, False),  # the statement is wrong
         (10, 8, None, 255, False),
         (0, 16, None, 65535, False),
     ],
@@ -64,12 +66,25 @@ def test_the_range_of_integers(largest, bits, stated, white, doubt):
         ([0, 0.1, 0.2, 0.3, 250], None, 1, True),
         ([0, 500, 1e6], None, 1, True),
         ([0, 50, 100], 100, 100, False),
+        ([0, 50, 101], 100, 100, False),  # rounded
+        ([0, 0.25, 0.5], 0.5, 0.5, False),
+        ([0, 0.5, 1], 1e4, 1, False),  # the statement is of something else
+        ([0, 500, 16000], None, 16383, True),
     ],
 )
 def test_the_range_of_floats(values, stated, white, doubt):
     found, remark = samples.float_white(np.array(values, np.float32), stated)
     assert found == white
     assert bool(remark) == doubt
+
+
+@pytest.mark.parametrize(
+    ("values", "said"), [([0, 1], ""), ([-0.1, 1], ""), ([-1, 1], "-1"), ([0, np.nan], "no number")]
+)
+def test_what_is_below_0_or_no_number_is_said(values, said):
+    remark = samples.negative(np.array(values, np.float32), 1)
+    assert said in remark
+    assert bool(remark) == bool(said)
 
 
 def test_floats_that_are_no_numbers_and_out_of_range_are_clipped():

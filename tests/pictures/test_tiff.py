@@ -1,7 +1,9 @@
 """TIFF: samples of every kind, which page is the picture, damaged metadata."""
 
 import struct
+import zlib
 
+import imagecodecs
 import numpy as np
 import pytest
 import tifffile
@@ -15,13 +17,17 @@ SRGB = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
 
 
 def tiff(path, width, height, data, *, order="<", big=False, **tags):
-    """Writes a TIFF of one strip; `tags` are numbers, tuples or bytes by t254=..., t339=..."""
+    """Writes a TIFF, of one strip unless t279 has several lengths.
+
+    `tags` are numbers, tuples or bytes by t254=..., t339=...
+    """
     values = {256: width, 257: height, 258: 8, 259: 1, 262: 1, 273: 0, 277: 1, 278: height}
     values |= {279: len(data)} | {int(name[1:]): value for name, value in tags.items()}
     offset = 16 if big else 8
+    lengths = values[279] if isinstance(values[279], tuple) else (values[279],)
     inline = 8 if big else 4
     table, extra = b"", data + bytes(len(data) % 2)
-    values[273] = offset
+    values[273] = tuple(offset + sum(lengths[:i]) for i in range(len(lengths)))
     place = offset + len(extra)
     for tag, value in sorted(values.items()):
         if isinstance(value, bytes):
@@ -321,3 +327,81 @@ def test_what_is_not_read_is_named(tmp_path):
     refused(tiff(path, 4, 4, bytes(48), t258=16, t259=34712), "JPEG 2000", by=[codec.read])
     refused(tiff(path, 4, 4, bytes(48), t259=50001), "WebP", by=[codec.read])
     assert "remove" not in path.read_text(errors="replace")
+
+
+# Kinds beside the usual ones.
+
+
+def test_a_palette_of_8_bits(tmp_path):
+    table = np.arange(768).reshape(3, 256) % 256
+    index = np.arange(35, dtype=np.uint8).reshape(5, 7)
+    for values in (table, table * 256 + 77):
+        colours = tuple(map(int, values.ravel()))
+        for packing, data in ((1, bytes(index)), (8, zlib.compress(index))):
+            path = tiff(tmp_path / "a.tif", 7, 5, data, t259=packing, t262=3, t320=colours)
+            reads(path, np.moveaxis(table[:, index], 0, -1))
+
+
+@pytest.mark.parametrize(
+    ("tags", "fact"),
+    [
+        ({"t262": 5, "t277": 5, "t332": 2, "t258": (8,) * 5}, "inks"),
+        ({"t262": 6, "t277": 3, "t530": (2, 2), "t258": (8,) * 3}, "photometric 6"),
+        ({"t262": 6, "t277": 3, "t284": 2, "t258": (8,) * 3}, "photometric 6"),
+        ({"t258": 12, "t259": 7}, "JPEG"),
+    ],
+    ids=["other inks", "halved chroma", "chroma in planes", "JPEG of 12 bits"],
+)
+def test_what_would_be_noise_is_named(tmp_path, tags, fact):
+    path = tiff(tmp_path / "a.tif", 4, 4, bytes(100), **tags)
+    refused(path, fact, by=[codec.read])
+
+
+@pytest.mark.parametrize("order", "<>")
+@pytest.mark.parametrize("big", [False, True])
+def test_both_orders_of_bytes_are_read_without_a_warning(tmp_path, order, big, caplog):
+    text = {"description": "a boat", "metadata": None}
+    tifffile.imwrite(
+        tmp_path / "a.tif", COLOUR, photometric="rgb", byteorder=order, bigtiff=big, **text
+    )
+    reads(tmp_path / "a.tif", COLOUR)
+    assert b"a boat" in codec.read(tmp_path / "a.tif").details.exif
+    assert caplog.text == ""
+
+
+@pytest.mark.parametrize("white", [1, 255])
+def test_transparency_of_floats_is_of_0_to_1_or_as_colours_are(tmp_path, white):
+    for most in {1, white}:
+        whole = np.stack([RAMP * white, RAMP[::-1, ::-1] * most], axis=-1).astype(np.float32)
+        options = {"photometric": "minisblack", "planarconfig": "contig"}
+        tifffile.imwrite(tmp_path / "a.tif", whole, extrasamples=["unassalpha"], **options)
+        picture = is_ramp(tmp_path / "a.tif")
+        assert np.abs(picture.alpha[..., 0] / 65535 - RAMP[::-1, ::-1]).max() < 1e-4
+
+
+@pytest.mark.parametrize("dtype", [np.int16, np.float32])
+def test_samples_below_0_are_said(tmp_path, dtype, caplog):
+    values = (RAMP * 2 - 1) * (32767 if dtype == np.int16 else 1)
+    tifffile.imwrite(tmp_path / "a.tif", values.astype(dtype))
+    picture = codec.read(tmp_path / "a.tif")
+    assert (picture.pixels[0, [0, 16, -1], 0] == [0, 0, 65535]).all()
+    (record,) = caplog.records
+    assert "black" in record.message
+
+
+@pytest.mark.parametrize("packing", [8, 32773, 50000])
+def test_a_last_strip_that_is_filled_up_is_read(tmp_path, packing):
+    encode = {
+        8: imagecodecs.zlib_encode,
+        32773: imagecodecs.packbits_encode,
+        50000: imagecodecs.zstd_encode,
+    }[packing]
+    rows = DEEP[..., 0].astype("<u2").tobytes()  # 5 of 14 bytes, in strips of 3
+    strips = encode(rows[:42]), encode(rows[42:] + bytes(14))
+    lengths = tuple(map(len, strips))
+    path = tiff(
+        tmp_path / "a.tif", 7, 5, b"".join(strips), t258=16, t259=packing, t278=3, t279=lengths
+    )
+    reads_deep(path, DEEP[..., :1], grey=True)
+    tiff(path, 7, 5, strips[0] + encode(rows[42:-2]), t258=16, t259=packing, t278=3, t279=lengths)
+    refused(path, "truncated or damaged", by=[codec.read])

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import tifffile
 from pictured import ALPHA, COLOUR, DEEP, GREY
-from PIL import Image, ImageCms
+from PIL import Image, ImageCms, IptcImagePlugin
 
 from kdgan_jax.pictures import codec, icc, writing
 from kdgan_jax.pictures.picture import Details, Picture
@@ -196,6 +196,23 @@ def test_equal_keywords_are_both_kept_and_odd_ones_do_no_harm(tmp_path):
     with Image.open(tmp_path / "a.png") as image:
         assert image.text["Nul"] == "ab"
         np.testing.assert_array_equal(np.asarray(image), COLOUR)
+
+
+@pytest.mark.parametrize("suffix", ["png", "jpg", "webp", "tif", "avif"])
+@pytest.mark.parametrize("order", "<>")
+def test_iptc_comes_back_or_is_said_to_be_lost(tmp_path, suffix, order, caplog):
+    path, records = tmp_path / f"a.{suffix}", b"\x1c\2\5\0\5A boat"[:10]
+    details = Details(exif(order=order), iptc=records)
+    writing.write(path, Picture(COLOUR, details=details))
+    kept = suffix in ("png", "jpg", "tif")
+    assert codec.read(path).details.iptc == (records if kept else b"")
+    assert len(caplog.records) == (not kept)
+    assert "IPTC" in caplog.text or kept
+    if suffix in ("jpg", "tif"):
+        with Image.open(path) as image:
+            assert IptcImagePlugin.getiptcinfo(image) == {(2, 5): b"A boa"}
+    writing.write(path, Picture(COLOUR, details=details), writing.Options(strip=True))
+    assert codec.read(path).details.iptc == b""
 
 
 def test_what_does_not_fit_into_a_jpeg_is_said(tmp_path, caplog):
