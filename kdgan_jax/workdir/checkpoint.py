@@ -25,7 +25,6 @@ from pathlib import Path
 from typing import Any
 
 import jax
-from orbax.checkpoint import v1 as ocp
 
 from kdgan_jax.runtime import processes
 from kdgan_jax.runtime.errors import UserError
@@ -89,6 +88,8 @@ def save(
     Raises:
       OSError: the checkpoint cannot be written; earlier ones remain unchanged.
     """
+    from orbax.checkpoint import v1 as ocp  # slow to import, and not needed for models in one file
+
     folder = Path(folder).absolute()
     temporary, final = folder / f".{step}.part", folder / str(step)
     filled = {name: tree for name, tree in items.items() if jax.tree.leaves(tree)}
@@ -235,6 +236,8 @@ def load(checkpoint: str | Path, targets: dict[str, Any]) -> dict[str, Any]:
     Raises:
       UserError: the checkpoint is damaged, or its arrays have other shapes or dtypes.
     """
+    from orbax.checkpoint import v1 as ocp
+
     checkpoint = Path(checkpoint).absolute()
     verify(checkpoint)
     filled = {name: tree for name, tree in targets.items() if jax.tree.leaves(tree)}
