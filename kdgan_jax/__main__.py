@@ -14,6 +14,7 @@ COMMANDS = {
     "evaluate": "Measure models on folders of photos: tables, comparison sheets, plots.",
     "zoo": "List architectures and published weights: costs, licences, sources.",
     "convert": "Write any model as one file, average models, export PyTorch's names.",
+    "export": "Write a model as an ONNX file, for other programs.",
     "check_data": "Find problems in folders of photos before training on them.",
     "prepare": "Decode photos once, into one file that training maps into memory.",
     "label": "Compute the images of stored teachers once, into a folder that training reads.",

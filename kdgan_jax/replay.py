@@ -17,6 +17,7 @@ from kdgan_jax.config import from_json
 from kdgan_jax.config.settings import PhaseConfig, RunConfig
 from kdgan_jax.data import batches
 from kdgan_jax.data.batches import Batch
+from kdgan_jax.inference import engines
 from kdgan_jax.inference.load import load
 from kdgan_jax.inference.model import Model
 from kdgan_jax.runtime import console, devices, files
@@ -62,7 +63,7 @@ def replay(folder: Path) -> tuple[dict[str, float], list[str]]:
         workdir,
         inputs.external_models(run, workdir),
         1,
-        lambda name, fold: load(workdir, name, fold=fold),
+        lambda name, fold: load(workdir, name, fold=fold, engine=engines.JAX),
     )
     phase = dataclasses.replace(
         phase, model=Model(spec["name"], spec["kwargs"], spec["scale"], None)

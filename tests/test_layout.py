@@ -28,9 +28,11 @@ ROOMS = (
     "losses",
     "data",
     "audit",
+    "onnx",
     "inference",
     "baselines",
     "evaluation",
+    "upscaling",
     "train",
 )
 # What a network or a loss may use of other rooms.

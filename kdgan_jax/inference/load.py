@@ -6,6 +6,7 @@ and a published network to restore real photos or to teach.
 
 import contextlib
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import jax
@@ -13,7 +14,7 @@ import numpy as np
 
 from kdgan_jax.formats import foreign, imported, native, origin
 from kdgan_jax.formats.reading import check_finite
-from kdgan_jax.inference import mix
+from kdgan_jax.inference import engines, mix
 from kdgan_jax.inference.model import Model
 from kdgan_jax.runtime import devices
 from kdgan_jax.runtime.console import log
@@ -38,6 +39,7 @@ def load(
     scale: int | None = None,
     fold: bool = True,
     strength: float | None = None,
+    engine: str = engines.AUTO,
 ) -> Model:
     """Returns the trained model at `path`, with its weights on the host.
 
@@ -58,18 +60,26 @@ def load(
       fold: whether to fold a network whose branches are for training only.
       strength: from 0, the soft model that a refined one starts from, to 1, the refined one; for
         files whose card names the soft one (`SOFT`).
+      engine: what runs it: "onnxruntime", "jax", or "auto" for the faster one.
 
     Raises:
       UserError: the path, the role or a checkpoint does not exist, the file is damaged, weights are
         not finite, or models do not fit together.
     """
     devices.check_platforms()
-    if strength is not None:
-        return _at_strength(load(path, role, ema=ema, scale=scale, fold=fold), strength, path)
     if mixed := _mixture(os.path.expanduser(path)):
         first, second, share = mixed
-        models = [load(one, role, ema=ema, scale=scale, fold=fold) for one in (first, second)]
-        return mix.average(models, [1 - share, share]).with_about(mixed=str(path))
+        models = [_loaded(one, role, ema, scale, fold) for one in (first, second)]
+        model = mix.average(models, [1 - share, share]).with_about(mixed=str(path))
+    else:
+        model = _loaded(path, role, ema, scale, fold)
+    if strength is not None:
+        model = _at_strength(model, strength, path)
+    return replace(model, engine=engines.checked(engine))
+
+
+def _loaded(path: str | Path, role: str, ema: bool, scale: int | None, fold: bool) -> Model:
+    """Returns the single model at `path`; see `load`."""
     path = Path(path).expanduser() if isinstance(path, Path) else os.path.expanduser(path)
     location, words = _split(str(path))
     is_checkpoint, is_foreign = _is_checkpoint(location), imported.is_foreign(location)

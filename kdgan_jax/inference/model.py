@@ -3,7 +3,8 @@
 import functools
 import math
 from collections.abc import Callable
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import Any, Self
 
 import flax.linen as nn
 import jax
@@ -12,7 +13,7 @@ import numpy as np
 
 from kdgan_jax import models
 from kdgan_jax.formats.weights import Weights
-from kdgan_jax.inference import tiles
+from kdgan_jax.inference import engines, tiles
 from kdgan_jax.inference.ensemble import checked_image, quantise
 from kdgan_jax.models.types import Params
 from kdgan_jax.pictures import colour
@@ -20,7 +21,9 @@ from kdgan_jax.runtime import devices
 from kdgan_jax.runtime.console import log
 from kdgan_jax.runtime.errors import UserError
 
-TILE = 128  # side of a tile in LR pixels, if the network's receptive radius allows it
+# Side of a tile in LR pixels, if the network's receptive radius allows it. Large ones overlap less.
+# JAX compiles for each size of an image that is smaller than a tile; ONNX Runtime takes any.
+TILE, TILE_OF_ANY_SIZE = 128, 512
 BATCH = 8  # tiles of that side that an accelerator gets at once; one alone does not keep it busy
 # Memory per LR pixel on a CPU of Fast-SRGAN, the largest of the networks that see the whole image.
 WHOLE_IMAGE_BYTES = 8400
@@ -47,13 +50,31 @@ def _batch(tiling: tiles.Tiling) -> int:
     return 1 if devices.on_cpu() else max(1, BATCH * TILE**2 // tiling.tile**2)
 
 
+@dataclass(frozen=True)
 class Model(Weights):
-    """A generator and its weights, ready to run."""
+    """A generator and its weights, ready to run.
+
+    Attributes:
+      engine: what runs it, one of `engines.NAMES`.
+    """
+
+    engine: str = engines.JAX
 
     @classmethod
-    def of(cls, weights: Weights) -> "Model":
+    def of(cls, weights: Weights, engine: str = engines.JAX) -> Self:
         """Returns the model that runs `weights`."""
-        return cls(weights.name, weights.kwargs, weights.scale, weights.params, weights.about)
+        facts = weights.name, weights.kwargs, weights.scale, weights.params, weights.about
+        return cls(*facts, engine)
+
+    @functools.cached_property
+    def runs_on(self) -> str:
+        """The engine that runs it: "onnxruntime" or "jax"."""
+        with_jax = replace(self, engine=engines.JAX)
+        return engines.chosen(self.engine, self, with_jax.predict)
+
+    @functools.cached_property
+    def _sessions(self) -> dict[engines.Form, engines.Run]:
+        return {}
 
     @functools.cached_property
     def on_device(self) -> Any:
@@ -69,7 +90,8 @@ class Model(Weights):
         module = self.module
         if not getattr(module, "whole_image", False):
             margin, grid = module.receptive_radius, getattr(module, "grid", 1)
-            return tiles.Tiling(-(-max(TILE, 4 * margin) // grid) * grid, margin, grid)
+            side = TILE_OF_ANY_SIZE if self.runs_on == engines.ONNX else TILE
+            return tiles.Tiling(-(-max(side, 4 * margin) // grid) * grid, margin, grid)
         largest = math.isqrt(devices.memory() // 2 // WHOLE_IMAGE_BYTES)
         if size[0] * size[1] <= largest**2:
             return tiles.WHOLE
@@ -126,12 +148,20 @@ class Model(Weights):
                 self.name,
                 tiling.tile,
             )
-        predict, params = _compiled(self.module, rounded), self.on_device
         return tiles.run(
-            lambda parts: np.asarray(predict(params, parts)),
+            self._runner(engines.Form(image.dtype.name, "uint8" if rounded else "float32")),
             image,
             scale=self.scale,
             tiling=tiling,
             batch=_batch(tiling),
             on_tile=on_tile,
         )
+
+    def _runner(self, form: engines.Form) -> engines.Run:
+        """Returns the network as its engine runs it: tiles (n, h, w, 3) to SR, of `form`."""
+        if self.runs_on == engines.ONNX:
+            if form not in self._sessions:
+                self._sessions[form] = engines.session(self, form)
+            return self._sessions[form]
+        predict, params = _compiled(self.module, form.made == "uint8"), self.on_device
+        return lambda parts: np.asarray(predict(params, parts))

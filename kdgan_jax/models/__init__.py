@@ -11,7 +11,8 @@ A generator may also have:
 - `grid`: tiles must start at multiples of this number of LR pixels;
 - `dtype`: the dtype in which its convolutions compute;
 - `fold`: returns the smaller network for deployment that computes the same;
-- `starts_as`: the network with whose parameters its training may start;
+- `before_shuffle`: the name of the feature that the convolution before its last pixel shuffle
+  sees, and the path of that convolution's parameters;
 - `detect`, `readings`, `torch_key`, `as_published`, `serves_scales`: how its published files are
   recognised, read and written.
 """

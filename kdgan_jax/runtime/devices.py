@@ -86,6 +86,12 @@ def flags(training: bool, xla_flags: str) -> str:
     return " ".join([xla_flags, *added]).strip()
 
 
+def cache_folder() -> Path:
+    """Returns the user's folder for what can be made again."""
+    home = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return Path(home) / "kdgan_jax"
+
+
 def configure(training: bool = False, kept_from: float = 1.0) -> None:
     """Prepares JAX for a command before its first use: devices, XLA flags, a compilation cache.
 
@@ -103,8 +109,7 @@ def configure(training: bool = False, kept_from: float = 1.0) -> None:
     if (wanted := flags(training, current)) != current:
         os.environ["XLA_FLAGS"] = wanted
     if jax.config.values["jax_compilation_cache_dir"] is None:
-        cache = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "kdgan_jax"
-        jax.config.update("jax_compilation_cache_dir", str(cache))
+        jax.config.update("jax_compilation_cache_dir", str(cache_folder()))
     if "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS" not in os.environ:
         jax.config.update("jax_persistent_cache_min_compile_time_secs", kept_from)
 
@@ -279,9 +284,14 @@ def gather(tree: Tree) -> Tree:
     return to_host(multihost_utils.process_allgather(tree, tiled=True))
 
 
+def kind() -> str:
+    """Returns what JAX runs on: "cpu", "gpu" or "tpu"."""
+    return jax.default_backend()
+
+
 def on_cpu() -> bool:
     """Returns whether JAX runs on the CPU."""
-    return jax.default_backend() == "cpu"
+    return kind() == "cpu"
 
 
 def to_host(tree: Tree) -> Tree:

@@ -4,17 +4,16 @@ import contextlib
 import datetime
 import time
 from collections.abc import Callable, Sequence
-from importlib.metadata import version
 from pathlib import Path
 from typing import NamedTuple
 
-import jax
 import numpy as np
 
 from kdgan_jax.config.settings import DataConfig, TeacherConfig
 from kdgan_jax.data import labels
 from kdgan_jax.data.buffers import Buffers, to_rows
 from kdgan_jax.data.labels import Labels
+from kdgan_jax.inference import engines
 from kdgan_jax.inference.ensemble import quantise, self_ensemble
 from kdgan_jax.inference.model import Model
 from kdgan_jax.inference.reduced import Reduced, at_scale
@@ -55,6 +54,11 @@ class _Checked(Model):
                 " the photo out, or choose another teacher"
             )
         return quantise(sr) if rounded else sr
+
+
+def _runnable(model: Model) -> Model:
+    """Returns a teacher as the fastest engine runs it."""
+    return _Checked.of(model, engines.AUTO)
 
 
 def output(teacher: Model | Reduced, config: TeacherConfig, lr: np.ndarray) -> np.ndarray:
@@ -145,13 +149,15 @@ def stored_rows(
 
 def _labels(teacher: StoredTeacher, photos: Buffers, folder: Path) -> Labels:
     config, digest = teacher.config, teacher.model.digest
+    engine = engines.described(_runnable(teacher.model).runs_on)
+    processes.agree(engine, "engine that makes labels")
     facts = {
         "teacher": digest,
         "photos": labels.photos_digest(photos),
         "scale": teacher.scale,
         "stored": config.stored,
         "ensemble": config.ensemble,
-        "engine": f"jax {version('jax')} on {jax.default_backend()}",
+        "engine": engine,
     }
     words = [teacher.name, digest[:8], config.stored, *["ensemble"] * config.ensemble]
     return Labels(
@@ -175,7 +181,7 @@ def _make(
     share = processes.share(missing)
     if not share:
         return
-    model = at_scale(_Checked.of(teacher.model), teacher.scale, f"teacher {teacher.name!r}")
+    model = at_scale(_runnable(teacher.model), teacher.scale, f"teacher {teacher.name!r}")
 
     def label(photo: int) -> np.ndarray:
         try:

@@ -1,4 +1,4 @@
-"""The compact network of branches, the even one, and the plain network into which they fold."""
+"""The compact network of branches, and the plain network into which it folds."""
 
 import checks
 import jax
@@ -12,21 +12,17 @@ from kdgan_jax.formats import foreign
 from kdgan_jax.inference.model import Model
 
 
-FOLDED = {"branches": True}, {"even": True}, {"branches": True, "even": True}
-
-
 def folded(**kwargs):
-    """Returns (network that folds, its parameters, plain network, its parameters) at x2."""
-    module, variables, _ = checks.build("compact", 2, **kwargs)
+    """Returns (network of branches, its parameters, plain network, its parameters) at x2."""
+    module, variables, _ = checks.build("compact", 2, branches=True, **kwargs)
     arguments, params = module.fold(variables["params"])
     return module, variables["params"], models.generator("compact", arguments, 2), params
 
 
 @pytest.mark.parametrize("size", [(1, 1), (1, 7), (9, 13)])
 @pytest.mark.parametrize("channels", [8, 12])  # 12 is the number of the last convolution, too
-@pytest.mark.parametrize("options", FOLDED)
-def test_the_folded_network_computes_the_same_at_borders_too(channels, size, options):
-    module, params, plain, plain_params = folded(channels=channels, **options)
+def test_the_folded_network_computes_the_same_at_borders_too(channels, size):
+    module, params, plain, plain_params = folded(channels=channels)
     lr = checks.image(*size)
     expected, _ = module.apply({"params": params}, lr)
     sr, _ = plain.apply({"params": plain_params}, lr)
@@ -34,7 +30,7 @@ def test_the_folded_network_computes_the_same_at_borders_too(channels, size, opt
 
 
 def test_the_folded_network_is_the_plain_one_and_pytorchs_names_are_its_own(tmp_path):
-    _, params, plain, plain_params = folded(branches=True)
+    _, params, plain, plain_params = folded()
     assert plain == models.generator("compact", TINY["compact"], 2)
     shapes = foreign.shapes(plain)
     assert jax.tree.map(np.shape, plain_params) == jax.tree.map(np.shape, shapes)
@@ -44,16 +40,6 @@ def test_the_folded_network_is_the_plain_one_and_pytorchs_names_are_its_own(tmp_
     state = load_file(tmp_path / "a.safetensors")
     assert checks.claims(state) == [("compact", {"scale": 2, **TINY["compact"]})]
     jax.tree.map(np.testing.assert_array_equal, foreign.to_params(plain, state), plain_params)
-
-
-@pytest.mark.parametrize("options", FOLDED)
-@pytest.mark.parametrize("even", [False, True])
-def test_only_even_networks_give_flat_blocks_of_flat_images(options, even):
-    module, variables, _ = checks.build("compact", 2, **options | {"even": even})
-    far = module.receptive_radius
-    sr, _ = module.apply(variables, np.full((1, 2 * far + 1, 2 * far + 1, 3), 0.3, np.float32))
-    block = np.asarray(sr)[0, 2 * far : 2 * far + 2, 2 * far : 2 * far + 2]
-    assert (np.ptp(block, axis=(0, 1)) < 1e-6).all() == even
 
 
 def test_every_branch_learns():

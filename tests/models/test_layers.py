@@ -46,19 +46,6 @@ def test_pixel_shuffle_is_pytorchs(scale):
     np.testing.assert_array_equal(layers.pixel_shuffle(jnp.asarray(x), scale), expected)
 
 
-@every_scale
-def test_filters_of_a_block_get_equal_sums(scale):
-    kernel, bias = rng().random((3, 3, 4, 5 * scale**2)), rng(1).random(5 * scale**2)
-    even = layers.evened({"conv": {"kernel": kernel, "bias": bias}}, scale)["conv"]
-    difference = even["kernel"] - kernel
-    np.testing.assert_allclose(difference, np.broadcast_to(difference[:1, :1], kernel.shape))
-    for one, other in (kernel.sum((0, 1)), even["kernel"].sum((0, 1))), (bias, even["bias"]):
-        for channel in range(5):
-            places = slice(channel * scale**2, (channel + 1) * scale**2)
-            mean = one[..., places].mean(-1, keepdims=True)
-            np.testing.assert_allclose(other[..., places] - mean, 0, atol=1e-5)
-
-
 def test_a_fresh_mean_shift_adds_its_offset():
     x = rng().random((1, 2, 3, 3), np.float32)
     _, shifted = fresh(MeanShift((1.0, 2.0, 3.0)), x)

@@ -72,7 +72,9 @@ def test_every_photo_has_the_teachers_image(photo, tmp_path, stored, ensemble, s
         assert (exact.min() < 0 and exact.max() > 1) or scale == 2  # reducing clips
         image = joined(photos, {"big": rows}).image("big", i)
         assert image.dtype == stored
-        np.testing.assert_array_equal(image, expected)
+        difference = np.abs(image.astype(np.float64) - expected)  # of another engine, perhaps
+        assert difference.max() <= (1 if stored == "uint8" else 2e-3)
+        assert difference.mean() < 1e-3
 
 
 def test_a_phase_has_the_labels_of_its_stored_teachers_under_its_workdir(photo, tmp_path):

@@ -139,28 +139,6 @@ class BranchConv(nn.Module):
         return {"conv": {"kernel": kernel, "bias": params["bias"]}}
 
 
-def evened(params: Params, scale: int) -> Params:
-    """Returns parameters of a convolution before a `pixel_shuffle`, even over a block's pixels.
-
-    Each pixel of a block has a filter of its own. Their sums and biases become equal, so that flat
-    features give flat blocks, and no mesh (Sugawara et al., "Super-Resolution Using Convolutional
-    Neural Networks Without Any Checkerboard Artifacts", ICIP 2018, who fix the same condition).
-
-    Args:
-      params: kernels (k, k, C, F * scale²) and biases (F * scale²,), at any depth.
-      scale: side of a block.
-    """
-
-    def even(x: Array) -> Array:
-        sums = x.reshape(-1, *x.shape[-2:]).sum(0) if x.ndim == 4 else x
-        by_block = sums.reshape(*sums.shape[:-1], -1, scale**2)
-        excess = (by_block - by_block.mean(-1, keepdims=True)).reshape(sums.shape)
-        return x - excess / (x.size // sums.size)
-
-    evened_params: Params = jax.tree.map(even, params)
-    return evened_params
-
-
 def he_normal(gain: float) -> Initializer:
     """Returns the kernel initializer of He et al. (2015) with `gain` times its variance."""
     return nn.initializers.variance_scaling(2.0 * gain, "fan_in", "normal")

@@ -17,15 +17,7 @@ import jax.numpy as jnp
 from jax import Array
 from jax.typing import DTypeLike
 
-from kdgan_jax.models.blocks.layers import (
-    BranchConv,
-    Conv,
-    PReLU,
-    evened,
-    nearest,
-    pixel_shuffle,
-    tap,
-)
+from kdgan_jax.models.blocks.layers import BranchConv, Conv, PReLU, nearest, pixel_shuffle, tap
 from kdgan_jax.models.types import Arguments, Features, Params, Shapes
 
 Value = TypeVar("Value")
@@ -41,7 +33,6 @@ class Compact(nn.Module):
       channels: channels of every hidden layer.
       depth: convolutions between the first and the last; `num_conv` in Real-ESRGAN.
       branches: train each convolution as a sum of branches, which `fold` merges.
-      even: keep the last convolution `evened`, which leaves no mesh; `fold` makes it a plain one.
       slope: that of a leaky ReLU for all channels, 0 for ReLU; None learns slopes (PReLU).
       dtype: dtype in which convolutions compute; the result is float32.
     """
@@ -52,7 +43,6 @@ class Compact(nn.Module):
     channels: int = 24
     depth: int = 4
     branches: bool = False
-    even: bool = False
     slope: float | None = None
     dtype: DTypeLike = jnp.float32
 
@@ -60,6 +50,13 @@ class Compact(nn.Module):
     def receptive_radius(self) -> int:
         """LR pixels that one output pixel depends on, on each side."""
         return self.depth + 2
+
+    @property
+    def before_shuffle(self) -> tuple[str, tuple[str, ...]] | None:
+        """The feature that the last convolution sees, and where its parameters are."""
+        if self.branches:
+            return None
+        return f"conv{self.depth + 1}", (f"Conv_{self.depth + 1}", "conv")
 
     @nn.compact
     def __call__(self, lr: Array) -> tuple[Array, Features]:
@@ -71,39 +68,26 @@ class Compact(nn.Module):
             x = conv(self.channels, dtype=self.dtype)(x)
             x = PReLU()(x) if self.slope is None else nn.leaky_relu(x, self.slope)
             x = tap(self, features, f"conv{i + 1}", x)
-        last = nn.map_variables(conv, "params", self._last, init=self.is_initializing())
-        name = f"{conv.__name__}_{self.depth + 1}"
-        x = last(3 * self.scale**2, gain=LAST_GAIN, dtype=self.dtype, name=name)(x)
+        x = conv(3 * self.scale**2, gain=LAST_GAIN, dtype=self.dtype)(x)
         x = pixel_shuffle(x, self.scale).astype(jnp.float32)
         return nearest(lr, self.scale) + x, features
-
-    def _last(self, params: Params) -> Params:
-        """Returns the parameters with which the last convolution computes."""
-        return evened(params, self.scale) if self.even else params
-
-    @property
-    def starts_as(self) -> "Compact":
-        """The network from whose parameters this one can start."""
-        return self.clone(even=False, parent=None)
 
     def fold(self, params: Params) -> tuple[Arguments, Params] | None:
         """Returns (arguments without the scale, parameters) of the equivalent plain network.
 
         The result is None if this is a plain network already.
         """
-        if not self.branches and not self.even:
+        if not self.branches:
             return None
-        last = f"{'BranchConv' if self.branches else 'Conv'}_{self.depth + 1}"
-        plain = dict(params) | {last: self._last(params[last])}
-        if self.branches:
-            hidden = BranchConv(self.channels, parent=None)
-            final = BranchConv(3 * self.scale**2, gain=LAST_GAIN, parent=None)
-            for i, conv in enumerate([hidden] * (self.depth + 1) + [final]):
-                plain[f"Conv_{i}"] = conv.fold(plain.pop(f"BranchConv_{i}"))
+        hidden = BranchConv(self.channels, parent=None)
+        last = BranchConv(3 * self.scale**2, gain=LAST_GAIN, parent=None)
+        layers = [hidden] * (self.depth + 1) + [last]
+        plain = {f"Conv_{i}": conv.fold(params[f"BranchConv_{i}"]) for i, conv in enumerate(layers)}
+        slopes = {name: slope for name, slope in params.items() if name.startswith("PReLU_")}
         arguments: Arguments = {"channels": self.channels, "depth": self.depth}
         if self.slope is not None:
             arguments["slope"] = self.slope
-        return arguments, plain
+        return arguments, plain | slopes
 
     @staticmethod
     def torch_key(key: str) -> str:

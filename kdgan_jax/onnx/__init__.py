@@ -1,0 +1,1 @@
+"""Networks as ONNX files: the traced program, written without the package `onnx`."""
