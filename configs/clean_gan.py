@@ -1,4 +1,4 @@
-"""A refined student for clean photos: `student_x4`, refined on HR, and no mesh.
+"""A refined student for clean photos: `student_x4`, refined on HR, without a mesh.
 
     python -m kdgan_jax.main --config=configs/clean_gan.py --workdir=runs/clean_gan \\
         --config.data.source=PHOTOS
@@ -15,7 +15,7 @@ def get_config(variant: str = ""):
     smoke = variant == "smoke"
     size = {"steps": 600, "learning_rate": 2e-4}
     config = default(
-        networks={"student": network("compact:channels=32,depth=4,even=True")},
+        networks={"student": network("compact:channels=32,depth=4")},
         phases={
             "refine": polish(
                 "student_x4", "hr", **({"steps": 2, "batch": 2, "hr_patch": 32} if smoke else size)

@@ -54,7 +54,7 @@ def get_config(variant: str = ""):
 def laptop():
     """Runs in minutes on 2 cores."""
     size = {"steps": 2500, "learning_rate": 2e-3}
-    config = without_hr("compact:channels=32,depth=4,even=True", size, {"steps": 200})
+    config = without_hr("compact:channels=32,depth=4", size, {"steps": 200})
     config.data.copies, config.data.holdout_copies, config.data.crop = 24, 8, 96
     return config
 
@@ -62,7 +62,7 @@ def laptop():
 def smoke():
     """Runs in seconds: a tiny student, a few steps of every phase."""
     size = {"steps": 4, "batch": 4, "hr_patch": 32}
-    config = without_hr("compact:channels=8,depth=1,even=True", size, size)
+    config = without_hr("compact:channels=8,depth=1", size, size)
     config.data.crop = 16
     config.log_every = config.checkpoint_every = 2
     return config
@@ -97,7 +97,7 @@ def scratch():
     config = default(
         networks={
             "teacher": network("compact:channels=64,depth=6"),
-            "student": network("compact:channels=32,depth=4,even=True"),
+            "student": network("compact:channels=32,depth=4"),
         },
         phases={
             "teacher": teach(steps=1500, learning_rate=1e-3),
@@ -116,7 +116,7 @@ def scratch():
                     "adversarial": loss("relativistic", 5e-3),
                 },
             ),
-        }
+        },
     )
     config.evaluate_every = 100
     config.checkpoint_every = 300

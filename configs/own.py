@@ -25,7 +25,7 @@ def get_config(variant: str = ""):
     config = default(
         networks={
             "teacher": network("", "realesr-general-x4v3"),
-            "student": network(f"compact:{size},even=True"),
+            "student": network(f"compact:{size}"),
         },
         phases={
             "distill": imitate(

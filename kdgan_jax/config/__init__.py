@@ -48,8 +48,9 @@ def loss(kind: str, weight: float, target: str = "hr", schedule: str = "constant
     Args:
       kind: an entry of `kdgan_jax.losses.TERMS` (or REGULARIZERS) and its options.
       weight: multiplies the loss; a loss of weight 0 is not computed.
-      target: the image that the output is compared with: "hr", or the name of a teacher of the
-        phase. For an adversarial loss, the real images. Regularisers ignore it.
+      target: the image that the output is compared with: "hr", the name of a teacher of the phase,
+        or "ema", the network with its averaged weights. For an adversarial loss, the real images.
+        Regularisers ignore it.
       schedule: an entry of `kdgan_jax.losses.SCHEDULES` and its options; multiplies the weight at
         every step.
     """
@@ -148,6 +149,12 @@ def phase(
         "milestones": (),  # fractions of the steps at which "halving" halves
         "warmup_steps": 0,  # in which the learning rate rises linearly from 0
         "clip_norm": 0.0,  # largest global gradient norm; 0 does not clip
+        "weight_decay": 0.0,  # of kernels, relative to the learning rate (AdamW)
+        "mixup": 0.0,  # mixes pairs of patches, by shares drawn from Beta(mixup, mixup)
+        # Drops channels of a feature of the network, such as "conv5:rate=0.1"; "" drops none.
+        "dropout": "",
+        # Of the mesh when it is taken out of the finished network, by least squares; 0 leaves it.
+        "level": 0.0,
         "ema_decay": 0.999,  # of the evaluated weights; lower at first, which suits short runs
     }
     config = ConfigDict(fields)
@@ -250,8 +257,8 @@ def polish(start: str = "distill", target: str = "teacher", **changes: Any) -> C
     """Returns a phase that refines the student of `start` without HR.
 
     The real images are the teacher's (Yim et al.'s loop, as the origin runs it): its output, its
-    fine detail and its VGG features are the targets. Networks with a pixel shuffle should be even
-    (`compact:even=True`): others get a mesh.
+    fine detail and its VGG features are the targets. The term on the pattern of the pixel shuffle
+    keeps out most of the mesh that such phases leave, and levelling at the end the rest.
 
     Args:
       start: an earlier phase, or a model.
@@ -262,12 +269,14 @@ def polish(start: str = "distill", target: str = "teacher", **changes: Any) -> C
         "output": loss("l1", 0.2, target=target),
         "detail": loss("haar", 0.2, target=target),
         "perceptual": loss("perceptual:layers=(conv2_2,conv3_3)", 0.1, target=target),
+        "pattern": loss("pattern:window=32", 0.3, target=target),
         "adversarial": loss("relativistic", 5e-3, target=target),
     }
     fields = {
         "batch": 8,
         "hr_patch": 64,
         "learning_rate": 1e-4,
+        "level": 30.0,
         "losses": losses,
         "teachers": {} if target == "hr" else {"teacher": teacher("teacher", stored="uint8")},
         "discriminator": discriminator("patch:spectral_norm=True", learning_rate=1e-4),

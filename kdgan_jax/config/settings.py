@@ -115,6 +115,7 @@ class OptimizerConfig:
     milestones: tuple[float, ...] = ()
     warmup_steps: int = 0
     clip_norm: float = 0.0
+    weight_decay: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -125,7 +126,7 @@ class LossConfig:
       kind: the entry of the table and its options.
       weight: multiplies the loss.
       schedule: of the weight over steps; see `kdgan_jax.losses.schedules`.
-      target: the image that the output is compared with: "hr", or the name of a teacher.
+      target: the image that the output is compared with: "hr", the name of a teacher, or "ema".
     """
 
     kind: Spec
@@ -191,6 +192,9 @@ class PhaseConfig:
       dtype: in which convolutions are computed.
       number: its place in the run, from 0.
       needs_hr: whether a loss or a teacher reads HR images.
+      level: weight of the mesh when it is taken out at the end; 0 leaves it.
+      mixup: alpha of the mixtures of patches; 0 does not mix.
+      dropout: a feature of the network and the rate at which its channels are dropped in training.
     """
 
     name: str
@@ -208,6 +212,9 @@ class PhaseConfig:
     number: int = 0
     needs_hr: bool = True
     start_if_fits: bool = False
+    level: float = 0.0
+    mixup: float = 0.0
+    dropout: tuple[str, float] | None = None
 
     @property
     def steps(self) -> int:

@@ -32,6 +32,7 @@ from kdgan_jax.data import degradations
 from kdgan_jax.data.sources import entries
 from kdgan_jax.evaluation import metrics
 from kdgan_jax.formats import foreign
+from kdgan_jax.losses.term import EMA
 from kdgan_jax.runtime.errors import UserError, pick
 from kdgan_jax.train import optim
 from kdgan_jax.workdir.metrics import NO_LOSSES
@@ -208,7 +209,7 @@ def _phase(config: Any, name: str, number: int) -> PhaseConfig:
             f" {foreign.LARGEST}, which checkpoints may not have; choose a smaller one"
         )
     used_losses = _losses(settings, field)
-    targets = {loss.target for loss in used_losses.values()}
+    targets = _targets(used_losses)
     teachers = {
         label: _teacher(teacher, earlier, config, f"{field}.teachers.{label}")
         for label, teacher in settings.teachers.items()
@@ -228,6 +229,7 @@ def _phase(config: Any, name: str, number: int) -> PhaseConfig:
         milestones=tuple(settings.milestones),
         warmup_steps=settings.warmup_steps,
         clip_norm=settings.clip_norm,
+        weight_decay=settings.weight_decay,
     )
     return PhaseConfig(
         name=name,
@@ -245,7 +247,23 @@ def _phase(config: Any, name: str, number: int) -> PhaseConfig:
         ema_decay=settings.ema_decay,
         dtype=config.dtype,
         number=number,
+        level=settings.level,
+        mixup=settings.mixup,
+        dropout=_dropout(settings.dropout, f"{field}.dropout"),
     )
+
+
+def _dropout(text: str, field: str) -> tuple[str, float] | None:
+    """Returns the feature and the rate of a text such as "conv5:rate=0.1", None for ""."""
+    if not text:
+        return None
+    name, options = spec.parse(text, field)
+    rate = options.get("rate")
+    if list(options) != ["rate"] or not isinstance(rate, float) or not 0 < rate < 1:
+        raise UserError(
+            f"{field}={text!r} must be a feature and a rate between 0 and 1, such as conv5:rate=0.1"
+        )
+    return name, rate
 
 
 def _check_numbers(settings: Any, field: str, scale: int) -> None:
@@ -273,6 +291,8 @@ def _check_numbers(settings: Any, field: str, scale: int) -> None:
         _must(0 <= value <= highest, f"{field}.{name}", value, f"from 0 to {highest}")
     clip, decay = settings.clip_norm, settings.ema_decay
     _must(0 <= clip < math.inf, f"{field}.clip_norm", clip, "a finite number, 0 or more")
+    for name in "weight_decay", "mixup", "level":
+        _must(0 <= settings[name] < math.inf, f"{field}.{name}", settings[name], "0 or more")
     _must(0 <= decay < 1, f"{field}.ema_decay", decay, "from 0 and below 1, such as 0.999")
     # The command line also accepts words.
     betas, milestones = tuple(settings.betas), tuple(settings.milestones)
@@ -338,15 +358,26 @@ def _teacher(settings: Any, earlier: tuple[str, ...], config: Any, field: str) -
 
 def _needs_hr(used: dict[str, LossConfig], teachers: dict[str, TeacherConfig]) -> bool:
     """Returns whether a phase reads HR images."""
-    kinds = [losses.TERMS[loss.kind.name] for loss in used.values()]
-    targets = {loss.target for loss in used.values()}
-    reads = {teacher.reads for teacher in teachers.values()}
-    return "hr" in targets | reads or any(kind.of_hr for kind in kinds)
+    return "hr" in _targets(used) | {teacher.reads for teacher in teachers.values()}
+
+
+def _targets(used: dict[str, LossConfig]) -> set[str]:
+    """Returns the names of all images and teachers that losses compare with."""
+    terms = (
+        spec.build(losses.TERMS, *loss.kind, label, target=loss.target)
+        for label, loss in used.items()
+    )
+    return {name for term in terms for name in term.targets}
 
 
 def _losses(settings: Any, field: str) -> dict[str, LossConfig]:
     """Returns the losses of a phase whose weight is not 0, by label."""
     teachers, used = dict(settings.teachers.items()), {}
+    if EMA in teachers:
+        raise UserError(
+            f"{field}.teachers.{EMA}: {EMA!r} is the average of the network that is trained; choose"
+            " another label"
+        )
     for label, description in settings.losses.items():
         where = f"{field}.losses.{label}"
         if label in TAKEN:
@@ -358,31 +389,55 @@ def _losses(settings: Any, field: str) -> dict[str, LossConfig]:
         term.check(settings.hr_patch, f"{where}.kind")
         if not loss.weight:
             continue
-        if term.of_teacher and loss.target not in teachers:
-            raise UserError(
-                f"{where}.target={loss.target!r} must be a teacher of the phase"
-                f" ({', '.join(teachers) or 'it has none'}); name one in {field}.teachers"
-            )
-        if not term.of_teacher:
-            pick(dict.fromkeys(("hr", *teachers)), loss.target, f"{where}.target")
-        if not term.of_image and teachers[loss.target].stored:
-            raise UserError(
-                f"{where} compares features of the teacher {loss.target!r}, but only its images are"
-                f" stored; set {field}.teachers.{loss.target}.stored to ''"
-            )
-        if term.of_image and loss.target in teachers and teachers[loss.target].reads == "hr":
-            raise UserError(
-                f"{where}.target={loss.target!r} is a teacher that reads HR, so its images have"
-                f" another size; use its features, or set {field}.teachers.{loss.target}.reads"
-                " to 'lr'"
-            )
+        for target in term.targets:
+            if target == loss.target or target != "hr":
+                _check_target(term, target, teachers, where, field)
         used[label] = loss
     if not used:
         raise UserError(
             f"{field}.losses: the phase needs a loss whose weight is not 0 (its losses:"
             f" {', '.join(settings.losses) or 'none'})"
         )
+    if {loss.target for loss in used.values()} == {EMA}:
+        raise UserError(
+            f"{field}.losses: all targets are {EMA!r}, the network itself, which teaches nothing;"
+            " add a loss with another target"
+        )
     return used
+
+
+def _check_target(
+    term: losses.Term, target: str, teachers: dict[str, Any], where: str, field: str
+) -> None:
+    """Checks that a loss can compare with a target.
+
+    Args:
+      term: the loss.
+      target: one of its targets.
+      teachers: descriptions of the phase's teachers.
+      where: the field of the loss.
+      field: the field of the phase.
+    """
+    named = f"{where}.target" if target == term.target else f"{where}.kind: target"
+    if term.of_teacher and target not in teachers:
+        raise UserError(
+            f"{named}={target!r} must be a teacher of the phase"
+            f" ({', '.join(teachers) or 'it has none'}); name one in {field}.teachers"
+        )
+    if not term.of_teacher:
+        pick(dict.fromkeys(("hr", EMA, *teachers)), target, named)
+    if target not in teachers:
+        return
+    if not term.of_image and teachers[target].stored:
+        raise UserError(
+            f"{where} needs the teacher {target!r} in every step, but only its images of the"
+            f" photos are stored; set {field}.teachers.{target}.stored to ''"
+        )
+    if term.of_image and teachers[target].reads == "hr":
+        raise UserError(
+            f"{named}={target!r} is a teacher that reads HR, so its images have another size; use"
+            f" its features, or set {field}.teachers.{target}.reads to 'lr'"
+        )
 
 
 def _loss(settings: Any, field: str) -> LossConfig:

@@ -1,6 +1,5 @@
 """A run's inputs, which are checked before training starts: photos, and models made elsewhere."""
 
-import dataclasses
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -10,12 +9,13 @@ from kdgan_jax.audit.apart import apart
 from kdgan_jax.config.settings import PhaseConfig, RunConfig
 from kdgan_jax.data.buffers import Buffers
 from kdgan_jax.data.sources import Photos, gather
+from kdgan_jax.inference import engines
 from kdgan_jax.inference.load import load
 from kdgan_jax.inference.model import Model
 from kdgan_jax.inference.reduced import at_scale
 from kdgan_jax.runtime import files
 from kdgan_jax.runtime.errors import UserError
-from kdgan_jax.train import earlier, loop
+from kdgan_jax.train import earlier, levelling, loop
 from kdgan_jax.train.phase_setup import EXTRACTORS, PhaseSetup, check_features
 
 ExternalModels = Mapping[str, Model]  # models made elsewhere, by the config field that names them
@@ -161,7 +161,9 @@ def external_models(run: RunConfig, workdir: Path) -> ExternalModels:
 
 
 def _load(field: str, reference: ModelReference, scale: int) -> Model:
-    model = load(reference.path, reference.role, scale=scale, fold=reference.fold)
+    model = load(
+        *(reference.path, reference.role), scale=scale, fold=reference.fold, engine=engines.JAX
+    )
     if reference.reducible:
         at_scale(model, scale, f"{field}={reference.path!r}")  # raises if it cannot be reduced
     elif model.scale != scale and not reference.optional:
@@ -174,8 +176,7 @@ def _load(field: str, reference: ModelReference, scale: int) -> Model:
 
 def _fits(model: Model, phase: PhaseConfig, scale: int) -> bool:
     """Returns whether a model is what the phase trains, so that it can start there."""
-    described = networks.generator(*phase.spec, scale)
-    return model.module in (described, getattr(described, "starts_as", described))
+    return bool(model.module == networks.generator(*phase.spec, scale))
 
 
 def record_models(path: Path, models: ExternalModels) -> None:
@@ -211,8 +212,6 @@ def set_up_phase(
     field = f"config.train.{phase.name}"
     if phase.start and (f"{field}.start" in models or not phase.start_if_fits):
         generator = model(f"{field}.start", phase.start, False)
-        if _fits(generator, phase, run.scale):  # others stay what they are
-            generator = dataclasses.replace(generator, kwargs=phase.spec.options)
     else:
         untrained = Model(phase.spec.name, phase.spec.options, run.scale, None)
         generator = models.get(f"config.{phase.network}.checkpoint", untrained)
@@ -238,10 +237,12 @@ def check_phases(run: RunConfig, workdir: Path, models: ExternalModels) -> None:
 
     for phase in run.phases:
         if loop.finished(workdir, phase.name, phase.steps):  # its external models may be gone
-            by_phase[phase.name] = load(workdir, phase.name, fold=False)
+            by_phase[phase.name] = load(workdir, phase.name, fold=False, engine=engines.JAX)
             continue
         setup = set_up_phase(phase, run, workdir, models, 1, trained)
         for name in setup.extractors:
             EXTRACTORS[name].check()
         check_features(setup)
+        if phase.level:
+            levelling.check(setup.model.module, f"config.train.{phase.name}.level")
         by_phase[phase.name] = setup.model.with_params(None)

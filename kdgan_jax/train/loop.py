@@ -241,6 +241,7 @@ def train(
     evaluate: Callable[[Model], Scores],
     loop: LoopConfig,
     stop: Stop | None = None,
+    finish: Callable[[Model], Model] = lambda model: model,
 ) -> None:
     """Trains the phase to its end, starting from its newest checkpoint if there is one.
 
@@ -250,6 +251,7 @@ def train(
       evaluate: returns how a model does on the held-out photos, for the log.
       loop: intervals of the training loop.
       stop: whether the run has been asked to stop.
+      finish: what is done to the model of averaged weights after the last step.
 
     Raises:
       Stopped: the run was asked to stop; the current step is saved.
@@ -310,6 +312,9 @@ def train(
                         *(setup.name, number, row["skipped"], row["not_finite"]),
                     )
                 note = _note(row, setup.config.losses, number // loop.log_every)
+            if last:
+                model = finish(setup.model.with_params(devices.to_host(current.ema)))
+                current = current.replace(ema=devices.replicate(model.params, setup.devices))
             if last or (number % loop.evaluate_every == 0 and asked is None):
                 averaged = setup.model.with_params(devices.to_host(current.ema)).folded()
                 scores = evaluate(averaged)

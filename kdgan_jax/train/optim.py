@@ -1,7 +1,9 @@
 """Optimisers and learning-rate schedules from a phase's config."""
 
 import math
+from typing import Any
 
+import jax
 import optax
 
 from kdgan_jax.config.settings import OptimizerConfig
@@ -45,9 +47,24 @@ def schedule(settings: OptimizerConfig, updates: int) -> optax.Schedule:
 
 
 def adam(settings: OptimizerConfig, updates: int) -> optax.GradientTransformation:
-    """Returns Adam with the settings' `schedule`, after gradient clipping if it is on."""
+    """Returns Adam with the settings' `schedule`, after gradient clipping if it is on.
+
+    With weight decay it is AdamW (Loshchilov & Hutter, "Decoupled Weight Decay Regularization",
+    ICLR 2019): every update also takes rate * weight_decay of the kernels. Biases and slopes stay,
+    as is usual.
+    """
     b1, b2 = settings.betas
-    optimizer = optax.adam(schedule(settings, updates), b1=b1, b2=b2)
+    rate = schedule(settings, updates)
+    optimizer = optax.adam(rate, b1=b1, b2=b2)
+    if settings.weight_decay:
+        optimizer = optax.adamw(
+            rate, b1=b1, b2=b2, weight_decay=settings.weight_decay, mask=_kernels
+        )
     if settings.clip_norm:
         return optax.chain(optax.clip_by_global_norm(settings.clip_norm), optimizer)
     return optimizer
+
+
+def _kernels(params: Any) -> Any:
+    """Returns a tree that tells which parameters are kernels, of convolutions and matrices."""
+    return jax.tree.map(lambda leaf: leaf.ndim > 1, params)

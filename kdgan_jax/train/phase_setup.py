@@ -130,12 +130,13 @@ def losses_of(setup: PhaseSetup) -> steps.Losses:
     config = setup.config
     terms = {label: weighted(term, config.losses[label]) for label, term in setup.terms.items()}
     if config.discriminator is None:
-        return steps.Losses(terms)
+        return steps.Losses(terms, mixup=config.mixup)
     regularizers = {
         label: weighted(spec.build(losses.REGULARIZERS, *loss.kind, label), loss)
         for label, loss in config.discriminator.regularizers.items()
     }
-    return steps.Losses(terms, config.discriminator.adversarial_loss, regularizers)
+    adversarial = config.discriminator.adversarial_loss
+    return steps.Losses(terms, adversarial, regularizers, config.mixup)
 
 
 def optimizers(setup: PhaseSetup) -> dict[str, optax.GradientTransformation]:
@@ -191,7 +192,7 @@ def initial_state(setup: PhaseSetup) -> state.TrainState:
 def _adapters(setup: PhaseSetup, current: state.TrainState) -> dict[str, Any]:
     """Returns fresh parameters, by label, of the losses that have any."""
     terms = setup.terms
-    if not _have_parameters(terms):
+    if not _name_features(setup):
         return {}  # which saves tracing the networks
 
     def fresh(current: state.TrainState, frozen: steps.Frozen) -> dict[str, Any]:
@@ -210,12 +211,12 @@ def _adapters(setup: PhaseSetup, current: state.TrainState) -> dict[str, Any]:
 
 
 def check_features(setup: PhaseSetup) -> None:
-    """Checks the features that the losses name, by tracing the networks without computing.
+    """Checks the features that the phase names, by tracing the networks without computing.
 
     Teachers without params are checked as untrained networks.
 
     Raises:
-      UserError: a network lacks a feature that a loss names, or two features differ in size.
+      UserError: a network lacks a feature that is named, or two features differ in size.
     """
 
     def trace() -> state.TrainState:
@@ -227,12 +228,14 @@ def check_features(setup: PhaseSetup) -> None:
             teachers[name] = teacher
         return initial_state(dataclasses.replace(setup, teachers=teachers))
 
-    if _have_parameters(setup.terms):
+    if _name_features(setup):
         jax.eval_shape(trace)
 
 
-def _have_parameters(terms: Mapping[str, Term]) -> bool:
-    return any(type(term).init is not Term.init for term in terms.values())
+def _name_features(setup: PhaseSetup) -> bool:
+    """Returns whether the phase names features, for which its losses may have parameters."""
+    looking = (type(term).init is not Term.init for term in setup.terms.values())
+    return any(looking) or setup.config.dropout is not None
 
 
 def networks(setup: PhaseSetup, mean: Mean = identity) -> steps.Networks:
@@ -248,7 +251,7 @@ def networks(setup: PhaseSetup, mean: Mean = identity) -> steps.Networks:
         discriminator = functools.partial(apply_discriminator, _discriminator(setup, mean))
     extractors = {name: EXTRACTORS[name].features for name in setup.extractors}
     generator = functools.partial(models.apply, module)
-    return steps.Networks(generator, teachers, discriminator, extractors)
+    return steps.Networks(generator, teachers, discriminator, extractors, setup.config.dropout)
 
 
 def apply_discriminator(

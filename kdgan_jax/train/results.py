@@ -10,6 +10,7 @@ from kdgan_jax.config.settings import PhaseConfig, RunConfig
 from kdgan_jax.evaluation import measure, metrics, plots, report, sheets
 from kdgan_jax.evaluation.measure import Example, Rows
 from kdgan_jax.formats import native
+from kdgan_jax.inference import engines
 from kdgan_jax.inference.load import SOFT, load
 from kdgan_jax.inference.model import Model
 from kdgan_jax.runtime import console, processes
@@ -68,7 +69,7 @@ def write(
       device: describes the machine.
     """
     models = {
-        name: load(workdir, phase)
+        name: load(workdir, phase, engine=engines.JAX)
         for phase, name in row_names(config).items()
         if has_checkpoint(workdir, phase)
     }

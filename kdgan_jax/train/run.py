@@ -10,13 +10,15 @@ from typing import Any
 from kdgan_jax.config.settings import RunConfig
 from kdgan_jax.data.buffers import Buffers
 from kdgan_jax.data.photos import Photo
+from kdgan_jax.data.photos import load as load_photo
 from kdgan_jax.data.sources import Photos
+from kdgan_jax.inference import engines
 from kdgan_jax.inference.load import load
 from kdgan_jax.inference.model import Model
 from kdgan_jax.inference.reduced import at_scale
 from kdgan_jax.runtime import console, devices, files, processes
 from kdgan_jax.runtime.errors import Stopped, UserError
-from kdgan_jax.train import budget, checks, earlier, inputs, labelling, loop, results
+from kdgan_jax.train import budget, checks, earlier, inputs, labelling, levelling, loop, results
 from kdgan_jax.train.feed import feed_factory
 from kdgan_jax.train.heldout import HeldOut, Teachers, scores
 from kdgan_jax.train.stopping import Stop, listening
@@ -158,7 +160,7 @@ def _train(
     """Trains the phases that are not finished yet."""
 
     def trained(name: str, fold: bool) -> Model:
-        return load(workdir, name, fold=fold)
+        return load(workdir, name, fold=fold, engine=engines.JAX)
 
     feeds = None
     for phase in config.phases:
@@ -181,14 +183,31 @@ def _train(
             )
         labels = labelling.stored_outputs(setup, feeds.photos, config.data, feeds.names)
         examples = held_out.goal(setup)
+        finish = functools.partial(
+            _finished, level=phase.level, photos=photos, decoded=feeds.photos
+        )
         loop.train(
             setup,
             feeds(setup.batch_seed, phase.batches, labels),
             functools.partial(scores, examples=examples, names=config.loop.holdout_metrics),
             config.loop,
             stop,
+            finish,
         )
         stop.check()
+
+
+def _finished(model: Model, level: float, photos: list[Photo], decoded: Buffers | None) -> Model:
+    """Returns a phase's final model, levelled if it is to be."""
+    if not level:
+        return model
+    number = len(photos) if decoded is None else len(decoded.sides)
+    some = range(0, number, -(-number // levelling.PHOTOS))
+    if decoded is None:
+        images = [load_photo(photos[i], model.scale)["lr"] for i in some]
+    else:
+        images = [decoded.image("lr", i) for i in some]
+    return levelling.levelled(model, images, level)
 
 
 def _stored_teachers(config: RunConfig, models: inputs.ExternalModels) -> Teachers:

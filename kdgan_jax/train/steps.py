@@ -16,6 +16,7 @@ from jax import Array
 
 from kdgan_jax.data.batches import Batch
 from kdgan_jax.losses.term import (
+    EMA,
     Adversarial,
     Context,
     FeatureExtractor,
@@ -27,6 +28,7 @@ from kdgan_jax.losses.term import (
 from kdgan_jax.models.blocks.normalization import identity
 from kdgan_jax.models.types import Mean, Params
 from kdgan_jax.runtime.errors import UserError
+from kdgan_jax.train.regularization import drop_channels, mixed, to_float
 from kdgan_jax.train.state import (
     ADAPTERS,
     DISCRIMINATOR,
@@ -67,11 +69,18 @@ class Losses(NamedTuple):
       terms: of the generator.
       adversarial: label of the adversarial term, or "".
       regularizers: of the discriminator.
+      mixup: alpha of `regularization.mixed`; 0 does not mix.
     """
 
     terms: Mapping[str, Weighted[Term]]
     adversarial: str = ""
     regularizers: Mapping[str, Weighted[Regularizer]] = {}
+    mixup: float = 0.0
+
+    @property
+    def targets(self) -> set[str]:
+        """Names of all images and teachers that the terms compare with."""
+        return {name for term, *_ in self.terms.values() for name in term.targets}
 
 
 class Networks(NamedTuple):
@@ -82,23 +91,20 @@ class Networks(NamedTuple):
       teachers: by name, each with the image that it reads, "lr" or "hr".
       discriminator: None in a phase without one.
       extractors: by name, (weights, images, layers) to a list of features.
+      dropout: in training, a feature of the generator and the rate at which its channels are
+        dropped; None drops none.
     """
 
     generator: ApplyGenerator
     teachers: Mapping[str, tuple[ApplyGenerator, str]] = {}
     discriminator: ApplyDiscriminator | None = None
     extractors: Mapping[str, Callable[..., list[Array]]] = {}
+    dropout: tuple[str, float] | None = None
 
 
 def ema_decay(limit: float, step: Array) -> Array:
     """Returns min(limit, (1 + step) / (10 + step)), which soon forgets the first weights."""
     return jnp.minimum(limit, (1 + step) / (10 + step))
-
-
-def to_float(image: Array) -> Array:
-    """Returns an image as float32: uint8 is scaled to [0, 1], floats are left as they are."""
-    scale = 255 if image.dtype == jnp.uint8 else 1
-    return image.astype(jnp.float32) / scale
 
 
 def _keys(state: TrainState, label: str, index: Array) -> Array:
@@ -108,7 +114,12 @@ def _keys(state: TrainState, label: str, index: Array) -> Array:
 
 
 def make_context(
-    networks: Networks, state: TrainState, frozen: Frozen, batch: Batch, mean: Mean = identity
+    networks: Networks,
+    state: TrainState,
+    frozen: Frozen,
+    batch: Batch,
+    mean: Mean = identity,
+    averaged: bool = False,
 ) -> tuple[dict[str, Array], Callable[[Params], Context]]:
     """Returns (target images by name, function from the generator's parameters to the context).
 
@@ -118,6 +129,7 @@ def make_context(
       frozen: {"teachers": variables by name, "extractors": weights by name}.
       batch: one device's share.
       mean: mean over devices.
+      averaged: whether the image of the averaged generator is a target.
     """
     lr = to_float(batch.lr)
     images = {name: to_float(image) for name, image in batch.targets.items()}
@@ -139,15 +151,21 @@ def make_context(
     }
     others = state.networks[GENERATOR].others
     ema = functools.partial(networks.generator, {"params": state.ema, **others})
+    if averaged:
+        images[EMA] = jax.lax.stop_gradient(ema(lr)[0])
 
     def context(params: Params) -> Context:
         generator = functools.partial(networks.generator, {"params": params, **others})
+        sr, features = generator(lr)
+        if networks.dropout:
+            keys = _keys(state, "phase.dropout", batch.index)
+            sr = drop_channels(generator, lr, features, keys, *networks.dropout)
         return Context(
             step=state.step,
             keys=_keys(state, "", batch.index),
             lr=lr,
             images=images,
-            generator=Output(lr, *generator(lr), generator),
+            generator=Output(lr, sr, features, generator),
             teachers=teachers,
             ema=ema,
             discriminator=discriminator,
@@ -162,13 +180,14 @@ def _logits(discriminator: ApplyDiscriminator, variables: Params, images: Array)
     return discriminator(variables, images, False)[0]
 
 
-def _mean_of_valid(values: Array, valid: Array | None, mean: Mean) -> Array:
-    """Returns the mean of values (B,) over the samples that have the target; 0 if none has.
+def _mean_of_valid(values: Array, parts: list[Array], mean: Mean) -> Array:
+    """Returns the mean of values (B,) over the samples that have all targets; 0 if none has.
 
     The number of these samples differs between devices, so it is averaged over them.
     """
-    if valid is None:
+    if not parts:
         return values.mean()
+    valid = functools.reduce(jnp.logical_and, parts)
     share = mean(valid.astype(jnp.float32).mean())
     return jnp.where(valid, values, 0).mean() / jnp.maximum(share, 1e-9)
 
@@ -194,7 +213,10 @@ def make_gradients(
     def gradients(
         state: TrainState, frozen: Frozen, batch: Batch
     ) -> tuple[dict[str, Any], dict[str, Any], Metrics, Array]:
-        images, context = make_context(networks, state, frozen, batch, mean)
+        if losses.mixup:
+            batch = mixed(batch, _keys(state, "phase.mixup", batch.index), losses.mixup)
+        averaged = EMA in losses.targets
+        images, context = make_context(networks, state, frozen, batch, mean, averaged)
         params = {n: t.params for n, t in state.networks.items() if n != DISCRIMINATOR}
 
         def total_loss(params: Params) -> tuple[Array, tuple[Metrics, Array]]:
@@ -203,7 +225,8 @@ def make_gradients(
             for label, (term, weight, schedule) in losses.terms.items():
                 term_context = shared._replace(keys=_keys(state, label, batch.index))
                 values = term(params.get(ADAPTERS, {}).get(label, {}), term_context)
-                parts[label] = _mean_of_valid(values, batch.valid.get(term.target), mean)
+                there = [batch.valid[name] for name in term.targets if name in batch.valid]
+                parts[label] = _mean_of_valid(values, there, mean)
                 total = total + weight * schedule(state.step) * parts[label]
             return total, (parts | {"total": total}, shared.sr)
 
@@ -217,7 +240,7 @@ def make_gradients(
         if losses.adversarial:
             grads[DISCRIMINATOR], others, parts = discriminator_gradient(state, images, sr, batch)
             metrics |= parts
-        compared = {term.target for term, *_ in losses.terms.values()} & set(networks.teachers)
+        compared = losses.targets & set(networks.teachers)
         finite = _finite([images[name] for name in compared if name in images and not warming])
         return mean(grads), others, mean(metrics), mean(finite.astype(jnp.float32)) == 1
 

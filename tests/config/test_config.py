@@ -34,7 +34,11 @@ from kdgan_jax.runtime.errors import UserError
 from kdgan_jax.train import checks, earlier
 
 CONFIGS = ROOT / "configs"
-PHASES = "control", "assistant", "two_teachers", "published", "hints", "finetune", "refine"
+PHASES = (
+    *("control", "assistant", "two_teachers", "published", "hints", "finetune", "refine"),
+    *("attention", "affinity", "contrastive", "wavelet", "consistency", "zoom_in", "several"),
+    *("early", "own_average", "regularized", "study"),
+)
 VARIANTS = {
     "clean_gan": ("", "smoke"),
     "kd": ("", "smoke", "scratch", "scratch,smoke", "full", "full_real"),
@@ -271,7 +275,8 @@ def test_files_may_replace_earlier_phases(config):
 
 
 def test_every_entry_of_the_tables_can_be_named(config):
-    options = {"fitnet": ":pairs=((conv1,conv1),)"}
+    pairs, others = ":pairs=((conv1,conv1),)", ":others=(hr,)"
+    options = {"fitnet": pairs, "attention": pairs, "affinity": pairs, "several": others}
     for field, table in ("kind", losses.TERMS), ("schedule", losses.SCHEDULES):
         for name in table:
             config.train.distill.losses.distill[field] = name + options.get(name, "")
@@ -327,6 +332,12 @@ REFUSED = [
     ("train.teacher.final_fraction", 1.5, "=1.5", "0 to 1"),
     ("train.teacher.ema_decay", 1.0, "=1.0", "0.999"),
     ("train.teacher.clip_norm", -1.0, "=-1.0"),
+    ("train.teacher.weight_decay", -1.0, "=-1.0", "0 or more"),
+    ("train.teacher.mixup", -0.2, "=-0.2", "0 or more"),
+    ("train.teacher.mixup", float("nan"), "=nan"),
+    ("train.teacher.dropout", "conv5", "='conv5'", "conv5:rate=0.1"),
+    ("train.teacher.dropout", "conv5:rate=1.0", "='conv5:rate=1.0'", "between 0 and 1"),
+    ("train.teacher.dropout", "conv5:rat=0.5", "='conv5:rat=0.5'"),
     ("data.max_bad_fraction", float("nan"), "=nan", "0 to 1"),
     ("train.teacher.warmup_steps", 10**6, "=1000000", "999"),
     ("train.adversarial.discriminator.warmup_steps", 1000, "=1000", "999"),
@@ -344,6 +355,15 @@ REFUSED = [
     ("train.distill.losses.pixel.kind", "l1:target=teacher", "'target'"),  # a field of its own
     ("train.distill.losses.distill.kind", "blend:alpha=2", "alpha=2"),
     ("train.distill.losses.distill.kind", "fitnet", "pairs=()"),
+    ("train.distill.losses.distill.kind", "affinity:pairs=((a,b),),pool=0", "pool=0"),
+    ("train.distill.losses.distill.kind", "several", "others=()"),
+    ("train.distill.losses.distill.kind", "several:others=(hr,),choose=bst", "'bst'", "'best'"),
+    ("train.distill.losses.distill.kind", "several:others=(techer,)", "'techer'", "teacher"),
+    ("train.distill.losses.distill.kind", "consistency:probability=0.0", "probability=0.0"),
+    ("train.distill.losses.distill.kind", "contrastive:layers=(conv1_1,)", "weights=", "1 layers"),
+    ("train.adversarial.losses.adversarial.kind", "bce:smooth=0.5", "smooth=0.5", "0.1"),
+    ("train.adversarial.losses.adversarial.kind", "hinge:smooth=0.1", "'hinge'", "'smooth'"),
+    ("train.distill.teachers.ema", teacher("teacher"), "'ema'", "label"),
     ("train.adversarial.losses.adversarial.kind", "hing", "='hing'", "'hinge'"),
     ("train.adversarial.losses.perceptual.kind", "perceptual:layers=(conv9_9,)", "'conv9_9'"),
     ("train.adversarial.losses.perceptual.kind", "perceptual:layers=()", "layers=()"),
@@ -372,6 +392,10 @@ REFUSED_ELSEWHERE = [
     (
         *("train.distill.losses.pixel.kind", "fitnet:pairs=((conv1,conv1),)"),
         *("config.train.distill.losses.pixel.target='hr'", "teacher"),
+    ),
+    (
+        *("train.teacher.losses.pixel.target", "ema"),
+        *("config.train.teacher.losses", "'ema'", "another target"),
     ),
     ("train.teacher.losses.pixel.weight", 0.0, "config.train.teacher", "weight", "pixel"),
     (

@@ -7,7 +7,6 @@ from described import loss, phase_config
 from PIL import Image
 
 from kdgan_jax.config.settings import DataConfig, LoopConfig, RunConfig, Spec, TeacherConfig
-from kdgan_jax.inference.model import Model
 from kdgan_jax.runtime.errors import UserError
 from kdgan_jax.train import inputs
 
@@ -76,18 +75,6 @@ def test_models_from_elsewhere_are_told_from_phases():
     assert inputs.external_references(phase, run_of(teacher(), phase)) == {
         "config.train.student.teachers.guide.model": guide
     }
-
-
-def test_an_even_network_starts_from_a_plain_one_and_another_stays_what_it_is(tmp_path):
-    size = {"channels": 4, "depth": 2}
-    for described, start, trained in (
-        (size | {"even": True}, size, size | {"even": True}),
-        (size | {"even": True}, size | {"depth": 1}, size | {"depth": 1}),
-    ):
-        phase = phase_config("student", spec=Spec("compact", described), start="file")
-        given = {"config.train.student.start": Model("compact", start, 4, None)}
-        setup = inputs.set_up_phase(phase, run_of(phase), tmp_path, given, 1, dict)
-        assert setup.model.kwargs == trained
 
 
 def test_a_phase_may_be_called_teachers():

@@ -64,6 +64,23 @@ def test_gradients_longer_than_clip_norm_are_shortened(clip_norm, expected):
     )
 
 
+def test_weight_decay_takes_its_share_of_kernels_at_the_current_rate():
+    params = {"kernel": jnp.array([[2.0, -4.0]]), "bias": jnp.array([3.0])}
+    gradients = {"kernel": jnp.array([[1.0, -1.0]]), "bias": jnp.array([1.0])}
+    settings = {"learning_rate": 0.1, "schedule": "constant", "warmup_steps": 2}
+    after = {}
+    for decay in 0.0, 0.5:
+        optimizer = optim.adam(OptimizerConfig(**settings, weight_decay=decay), 100)
+        state, current = optimizer.init(params), params
+        for _ in range(2):  # at rates of 0 and 0.05
+            changes, state = optimizer.update(gradients, state, current)
+            current = optax.apply_updates(current, changes)
+        after[decay] = current
+    shrunk = after[0.0]["kernel"] - 0.05 * 0.5 * params["kernel"]
+    np.testing.assert_allclose(after[0.5]["kernel"], shrunk, rtol=1e-6)
+    np.testing.assert_array_equal(after[0.5]["bias"], after[0.0]["bias"])
+
+
 # Learning rates that are scaled for another batch size.
 
 

@@ -271,6 +271,22 @@ def test_a_schedule_changes_the_weight_over_steps():
     assert all_differ(params(states[1]), params(fresh()))
 
 
+def test_the_averaged_generator_is_a_target_without_a_gradient():
+    own = ("own", "l1", 1.0, "ema")
+    moved = jax.tree.map(lambda x: x + 0.01, params(fresh()))
+    start = fresh().replace(ema=moved)
+    lr = steps.to_float(batch().lr)
+    goal, _ = models.apply(STUDENT, {"params": moved}, lr)
+
+    def written_out(params):
+        return pixel.l1(models.apply(STUDENT, {"params": params}, lr)[0], goal).mean()
+
+    grads, metrics = gradients(losses_of((own,)), start=start)
+    value, expected = jax.value_and_grad(written_out)(params(start))
+    np.testing.assert_allclose(metrics["own"], value, rtol=1e-4)
+    assert_close(grads["generator"], expected, 1e-4)
+
+
 def test_only_the_discriminator_trains_in_its_warm_up_and_the_ema_starts_after_it():
     states, rows = run((PIXEL, ALL[-1]), updates=4, warmup=2)
     before = fresh()
@@ -345,7 +361,11 @@ def step_with(game):
     """Returns the compiled step of every other loss on a stored target, and of one game."""
     parts = [(game, game, 1.0, "stored")]
     if game == "bce":  # compiled once
-        arguments = {"perceptual": ALL[3][1], "fitnet": ALL[4][1]}
+        pairs = "pairs=((conv1,head),(conv2,block1))"
+        arguments = {kind: f"{kind}:{pairs}" for kind in ("fitnet", "attention", "affinity")}
+        arguments["perceptual"] = ALL[3][1]
+        arguments["contrastive"] = f"contrastive:layers=({','.join(LAYERS)}),weights=(1.0,0.5)"
+        arguments["several"] = "several:others=(stored,),choose=best"
         for kind in losses.TERMS.keys() - GAMES:
             label = "hints" if kind == "fitnet" else kind  # the adapters are labelled so
             parts.append((label, arguments.get(kind, kind), 1.0, "teacher"))
@@ -419,6 +439,15 @@ def test_samples_without_a_target_do_not_count_in_its_loss(number):
     (after,), (row,) = run((PIXEL,), number=number, given=none)
     assert row["pixel"] == 0
     assert_same(params(after), params(fresh()))
+
+
+def test_samples_that_lack_one_of_two_targets_do_not_count():
+    valid = np.arange(BATCH) < 6
+    given = batch()._replace(valid={"hr": valid})
+    mixture = losses_of((ALL[2],))  # the blend of HR and the teacher
+    value = gradients(mixture, given)[1]["blend"]
+    expected = gradients(mixture, jax.tree.map(lambda x: x[valid], batch()))[1]["blend"]
+    np.testing.assert_allclose(value, expected, rtol=1e-5)
 
 
 def test_real_images_that_some_photos_lack_are_refused():
