@@ -180,7 +180,7 @@ def _folder() -> Path:
 def _key(weights: Weights) -> str:
     """Returns a hash of what the outputs depend on: weights, versions and this machine."""
     versions = [metadata.version(name) for name in ("kdgan_jax", "jax", ONNX)]
-    facts = [weights.digest, *versions, _machine()]
+    facts = [weights.digest, program.REVISION, *versions, _machine()]
     return hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:24]
 
 

@@ -148,8 +148,9 @@ class Model(Weights):
                 self.name,
                 tiling.tile,
             )
+        made = "uint8" if rounded else "float32"
         return tiles.run(
-            self._runner(engines.Form(image.dtype.name, "uint8" if rounded else "float32")),
+            self._runner(engines.Form(image.dtype.name, made), min(height, width)),
             image,
             scale=self.scale,
             tiling=tiling,
@@ -157,9 +158,12 @@ class Model(Weights):
             on_tile=on_tile,
         )
 
-    def _runner(self, form: engines.Form) -> engines.Run:
-        """Returns the network as its engine runs it: tiles (n, h, w, 3) to SR, of `form`."""
-        if self.runs_on == engines.ONNX:
+    def _runner(self, form: engines.Form, side: int) -> engines.Run:
+        """Returns the network as its engine runs it: tiles (n, h, w, 3) to SR, of `form`.
+
+        Files of networks that enlarge by bicubic do not take images with a `side` of 1.
+        """
+        if side > 1 and self.runs_on == engines.ONNX:
             if form not in self._sessions:
                 self._sessions[form] = engines.session(self, form)
             return self._sessions[form]

@@ -43,6 +43,10 @@ def test_results_are_those_of_jax(folder, photo, dtype):
     assert difference.max() <= (1 if dtype == "uint8" else 7)  # of 65,535: CLOSE
 
 
+def test_an_image_of_one_row_is_enlarged(folder, photo):
+    assert model("vdsr").upscale(photo[:1, :9]).shape == (4, 36, 3)
+
+
 def test_tiles_give_the_whole(folder, photo, monkeypatch):
     monkeypatch.setattr("kdgan_jax.inference.model.TILE_OF_ANY_SIZE", 16)
     tiled = model().upscale(photo[:40, :50])
