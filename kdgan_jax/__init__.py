@@ -4,23 +4,32 @@
 TensorFlow.
 """
 
+import importlib
+from importlib import metadata
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from kdgan_jax.inference.load import load
+    from kdgan_jax.inference.load import list_models, load
     from kdgan_jax.inference.model import Model
 
-__all__ = ["Model", "load"]
+# Imported on first use, since some commands run without JAX.
+_HOMES = {
+    "Model": "kdgan_jax.inference.model",
+    "list_models": "kdgan_jax.inference.load",
+    "load": "kdgan_jax.inference.load",
+}
+__all__ = ["Model", "__version__", "list_models", "load"]
 
 
 def __getattr__(name: str) -> Any:
-    """Imports `load` and `Model` on first use, since some commands run without JAX."""
-    if name == "load":
-        from kdgan_jax.inference.load import load
-
-        return load
-    if name == "Model":
-        from kdgan_jax.inference.model import Model
-
-        return Model
+    """Returns a public name or the version, on first use."""
+    if name in _HOMES:
+        return getattr(importlib.import_module(_HOMES[name]), name)
+    if name == "__version__":
+        return metadata.version("kdgan_jax")
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    """Returns the public names."""
+    return __all__

@@ -20,7 +20,8 @@ from kdgan_jax.evaluation.metrics import (
 )
 from kdgan_jax.evaluation.run import Plan
 from kdgan_jax.evaluation.sheets import Box
-from kdgan_jax.inference.load import load
+from kdgan_jax.inference import engines
+from kdgan_jax.inference.load import resolve
 from kdgan_jax.inference.reduced import at_scale
 from kdgan_jax.runtime.console import log
 from kdgan_jax.runtime.errors import UserError, missing, suggest
@@ -141,14 +142,16 @@ def _trained(path: str, scale: int) -> measure.Trained:
     if path == "forest" or path.startswith("forest:"):
         return random_forest.load(path.removeprefix("forest").removeprefix(":") or "runs/forest")
     try:
-        return load(path, scale=scale)
+        return resolve(path, scale=scale, engine=engines.JAX)
     except UserError as error:
         raise UserError(f"{error}{suggest(path, [*BASELINES, 'forest'])}") from None
 
 
 def _teacher(name: str, path: str, scale: int) -> measure.Upscaler:
     """Returns the model that --reference_model names."""
-    model = at_scale(load(path, scale=scale), scale, f"--reference_model={path}")
+    model = at_scale(
+        resolve(path, scale=scale, engine=engines.JAX), scale, f"--reference_model={path}"
+    )
     return replace(measure.from_model(name, model), path=path)
 
 

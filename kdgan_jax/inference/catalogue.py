@@ -9,7 +9,7 @@ from typing import NamedTuple
 from kdgan_jax import models
 from kdgan_jax.formats import foreign, imported, published
 from kdgan_jax.inference import costs
-from kdgan_jax.inference.load import DEFAULT, SHIPPED, load
+from kdgan_jax.inference.load import DEFAULT, SHIPPED, load, resolve
 from kdgan_jax.inference.model import Model
 from kdgan_jax.runtime.console import quiet
 from kdgan_jax.runtime.errors import UserError
@@ -169,7 +169,7 @@ def comparison(paths: dict[str, Path], results: Sequence[Path], timed: bool) -> 
             continue
         cells = [measured.get((path.stem, name), "-") for name in published.SETS]
         with quiet():
-            model = load(path, scale=SCALE)
+            model = resolve(path, scale=SCALE)
         seconds = [f"{costs.seconds_720p(model):.2g}"] if timed else []
         table.append([file.title, *cells, *_costs(model, [])[:2], *seconds])
         if file.figures:

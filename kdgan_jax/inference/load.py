@@ -31,6 +31,11 @@ DEFAULT = "photo_soft_x4"  # of `upscale`: for real photos
 SHIPPED = {p.stem: p for p in sorted((Path(__file__).parents[1] / "weights").glob("*.safetensors"))}
 
 
+def list_models() -> list[str]:
+    """Returns the names of the models that come with the package, for `load`."""
+    return list(SHIPPED)
+
+
 def load(
     path: str | Path,
     role: str = "student",
@@ -56,7 +61,7 @@ def load(
       role: for a workdir, a phase ("distill") or a network ("student"). A network's model is that
         of the last phase that trains it and has a checkpoint.
       ema: whether to take the averaged weights, which evaluation uses, or the raw ones.
-      scale: for published files that serve several scales, or leave several open.
+      scale: that the model must have; files that serve several scales are read for it.
       fold: whether to fold a network whose branches are for training only.
       strength: from 0, the soft model that a refined one starts from, to 1, the refined one; for
         files whose card names the soft one (`SOFT`).
@@ -64,8 +69,27 @@ def load(
 
     Raises:
       UserError: the path, the role or a checkpoint does not exist, the file is damaged, weights are
-        not finite, or models do not fit together.
+        not finite, models do not fit together, or the scale is another one.
     """
+    model = resolve(path, role, ema=ema, scale=scale, fold=fold, engine=engine)
+    if scale not in (None, model.scale):
+        raise UserError(
+            f"{path} enlarges by {model.scale}, not by scale={scale}; leave scale out, or choose"
+            " another model"
+        )
+    return model if strength is None else _at_strength(model, strength, path)
+
+
+def resolve(
+    path: str | Path,
+    role: str = "student",
+    *,
+    ema: bool = True,
+    scale: int | None = None,
+    fold: bool = True,
+    engine: str = engines.AUTO,
+) -> Model:
+    """Returns what `load` returns, whatever its scale; the arguments are the same."""
     devices.check_platforms()
     if mixed := _mixture(os.path.expanduser(path)):
         first, second, share = mixed
@@ -73,8 +97,6 @@ def load(
         model = mix.average(models, [1 - share, share]).with_about(mixed=str(path))
     else:
         model = _loaded(path, role, ema, scale, fold)
-    if strength is not None:
-        model = _at_strength(model, strength, path)
     return replace(model, engine=engines.checked(engine))
 
 
@@ -103,7 +125,12 @@ def _loaded(path: str | Path, role: str, ema: bool, scale: int | None, fold: boo
         return Model.of(native.load(location))
     if origin.is_origin(location):
         return Model.of(origin.load(location))
-    folder = location if is_checkpoint else _folder(location, role, best)
+    if is_checkpoint:
+        folder: Path | None = location
+    elif checkpoint.steps(location):  # the folder of a phase
+        folder = _of_phase(location, best)
+    else:
+        folder = _folder(location, role, best)
     if folder is None:
         raise _not_found(str(path), location, role)
     model = _load_checkpoint(folder, ema)
@@ -189,12 +216,16 @@ def _folder(workdir: Path, role: str, best: bool) -> Path | None:
     roles = _roles(workdir)
     phases = [role] if role in roles else [p for p, network in roles.items() if network == role]
     for phase in reversed(phases):
-        folder = checkpoint.phase_folder(workdir, phase)
-        recorded = checkpoint.best(folder) if best else None
-        step = recorded[0] if recorded else checkpoint.newest(folder, log.warning)
-        if step is not None:
-            return folder / str(step)
+        if found := _of_phase(checkpoint.phase_folder(workdir, phase), best):
+            return found
     return None
+
+
+def _of_phase(folder: Path, best: bool) -> Path | None:
+    """Returns the newest intact checkpoint in the folder of a phase, or the best."""
+    recorded = checkpoint.best(folder) if best else None
+    step = recorded[0] if recorded else checkpoint.newest(folder, log.warning)
+    return None if step is None else folder / str(step)
 
 
 def _is_checkpoint(folder: Path) -> bool:

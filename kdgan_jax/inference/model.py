@@ -1,9 +1,12 @@
 """A trained network with its weights, ready to upscale pictures."""
 
 import functools
+import html
 import math
+import os
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any, Self
 
 import flax.linen as nn
@@ -12,11 +15,11 @@ import jax.numpy as jnp
 import numpy as np
 
 from kdgan_jax import models
+from kdgan_jax.formats import native
 from kdgan_jax.formats.weights import Weights
 from kdgan_jax.inference import engines, tiles
 from kdgan_jax.inference.ensemble import checked_image, quantise
 from kdgan_jax.models.types import Params
-from kdgan_jax.pictures import colour
 from kdgan_jax.runtime import devices
 from kdgan_jax.runtime.console import log
 from kdgan_jax.runtime.errors import UserError
@@ -50,7 +53,7 @@ def _batch(tiling: tiles.Tiling) -> int:
     return 1 if devices.on_cpu() else max(1, BATCH * TILE**2 // tiling.tile**2)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False, repr=False)
 class Model(Weights):
     """A generator and its weights, ready to run.
 
@@ -73,7 +76,7 @@ class Model(Weights):
         return engines.chosen(self.engine, self, with_jax.predict)
 
     @functools.cached_property
-    def _sessions(self) -> dict[engines.Form, engines.Run]:
+    def _sessions(self) -> dict[tuple[engines.Form, int], engines.Run]:
         return {}
 
     @functools.cached_property
@@ -97,25 +100,77 @@ class Model(Weights):
             return tiles.WHOLE
         return tiles.Tiling(largest, largest // 8)
 
-    def upscale(
-        self, image: np.ndarray, *, on_tile: Callable[[], None] = lambda: None
-    ) -> np.ndarray:
-        """Returns `image` (h, w, 3) enlarged to (h * scale, w * scale, 3) in its dtype.
+    def __repr__(self) -> str:
+        """Returns the network in one line, without its weights."""
+        number = "no weights" if self.params is None else f"{self.parameters:,} parameters"
+        return f"<Model {self.name} x{self.scale}, {number}>"
+
+    def __eq__(self, other: object) -> bool:
+        """Returns whether it is the same network with the same weights."""
+        return isinstance(other, Weights) and self.digest == other.digest
+
+    def __hash__(self) -> int:
+        """Returns a hash of the network and its weights."""
+        return hash(self.digest)
+
+    def _repr_html_(self) -> str:
+        """Returns a table of what is known about the model, for notebooks."""
+        options = ", ".join(f"{key}={value}" for key, value in self.kwargs.items())
+        facts = {"network": f"{self.name} {options}", "scale": str(self.scale)}
+        facts |= {"parameters": f"{self.parameters:,}"} | self.about
+        rows = "".join(
+            f"<tr><th>{html.escape(key)}</th><td>{html.escape(str(value))}</td></tr>"
+            for key, value in facts.items()
+        )
+        return f"<table>{rows}</table>"
+
+    def apply(self, lr: jax.Array, params: Params | None = None) -> jax.Array:
+        """Returns the network's images, for JAX code of your own: pure and differentiable.
+
+        Args:
+          lr: RGB (B, h, w, 3), floats, 1 for white.
+          params: other weights of the network; its own by default.
+
+        Returns:
+          (B, h * scale, w * scale, 3), not clipped.
+        """
+        variables = {"params": self.params if params is None else params}
+        return models.apply(self.module, variables, lr)[0]
+
+    def save(self, path: str | Path) -> None:
+        """Writes the model as one file, which `load` reads.
+
+        Raises:
+          UserError: the suffix is not .safetensors, or the file cannot be written.
+        """
+        if Path(path).suffix != ".safetensors":
+            raise UserError(f"{path}: a model's file must have the suffix .safetensors")
+        try:
+            native.save(Path(path).expanduser(), self)
+        except OSError as error:
+            raise UserError(f"{path}: cannot be written ({error})") from None
+
+    def upscale(self, image: Any, *, on_tile: Callable[[], None] = lambda: None) -> Any:
+        """Returns `image` enlarged by `scale`, as the same kind.
 
         Large images are cut into tiles, with the same result as the whole image. A network whose
         output depends on the whole image is run on tiles, with a warning, only if the image might
-        not fit into memory. What is grey stays grey: see `colour.is_grey`.
+        not fit into memory. What is grey stays grey (`colour.is_grey`); transparency is enlarged by
+        bicubic, and what it hides changes nothing.
 
         Args:
-          image: RGB, uint8 or uint16.
+          image: a path, a PIL image, or an array (NumPy or JAX): uint8, uint16, or float from 0 to
+            1; (h, w), (h, w, C) or (B, h, w, C), where C is 1 for grey, 3 for RGB, and 2 or 4 with
+            transparency. A path gives a PIL image.
           on_tile: called after every tile.
 
         Raises:
-          ValueError: the image is something else.
-          UserError: it is too small for the network.
+          TypeError, ValueError: the image is something else.
+          UserError: a file cannot be read, or the image is too small for the network.
         """
-        sr = self.raw(image, on_tile=on_tile)
-        return colour.greyed(sr) if colour.is_grey(image) else sr
+        from kdgan_jax.inference import kinds  # which uses models
+
+        return kinds.enlarged(self, image, on_tile)
 
     def raw(self, image: np.ndarray, *, on_tile: Callable[[], None] = lambda: None) -> np.ndarray:
         """Returns the network's own image, rounded: what is measured, and what students learn."""
@@ -164,8 +219,10 @@ class Model(Weights):
         Files of networks that enlarge by bicubic do not take images with a `side` of 1.
         """
         if side > 1 and self.runs_on == engines.ONNX:
-            if form not in self._sessions:
-                self._sessions[form] = engines.session(self, form)
-            return self._sessions[form]
+            key = form, os.getpid()  # threads of a session do not survive a fork
+            if key not in self._sessions:
+                self._sessions[key] = engines.session(self, form)
+            return self._sessions[key]
+        devices.check_not_forked()
         predict, params = _compiled(self.module, form.made == "uint8"), self.on_device
         return lambda parts: np.asarray(predict(params, parts))

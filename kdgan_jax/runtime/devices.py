@@ -114,6 +114,22 @@ def configure(training: bool = False, kept_from: float = 1.0) -> None:
         jax.config.update("jax_persistent_cache_min_compile_time_secs", kept_from)
 
 
+_started_in: list[int] = []  # the process in which JAX has been used
+
+
+def check_not_forked() -> None:
+    """Checks that JAX can be used: its threads do not survive a fork, and it would wait for ever.
+
+    Raises:
+      UserError: this process was forked from one that has used JAX.
+    """
+    if _started_in and _started_in[0] != os.getpid():
+        raise UserError(
+            "JAX does not work in a forked process; start processes by"
+            " multiprocessing.get_context('spawn'), or load models in each process"
+        )
+
+
 @functools.cache
 def check_platforms() -> None:
     """Checks that there is a device that JAX_PLATFORMS names. It is JAX's first use.
@@ -121,6 +137,7 @@ def check_platforms() -> None:
     Raises:
       UserError: there is none; names those that there are.
     """
+    _started_in[:] = [os.getpid()]
     try:
         jax.devices()
         return

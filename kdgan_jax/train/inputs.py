@@ -10,7 +10,7 @@ from kdgan_jax.config.settings import PhaseConfig, RunConfig
 from kdgan_jax.data.buffers import Buffers
 from kdgan_jax.data.sources import Photos, gather
 from kdgan_jax.inference import engines
-from kdgan_jax.inference.load import load
+from kdgan_jax.inference.load import load, resolve
 from kdgan_jax.inference.model import Model
 from kdgan_jax.inference.reduced import at_scale
 from kdgan_jax.runtime import files
@@ -161,7 +161,7 @@ def external_models(run: RunConfig, workdir: Path) -> ExternalModels:
 
 
 def _load(field: str, reference: ModelReference, scale: int) -> Model:
-    model = load(
+    model = resolve(
         *(reference.path, reference.role), scale=scale, fold=reference.fold, engine=engines.JAX
     )
     if reference.reducible:

@@ -56,10 +56,10 @@ def test_tiles_are_large_enough_and_on_the_grid_of_the_network():
 
 
 @pytest.mark.parametrize("shape", [(8, 8), (8, 8, 4), (1, 8, 8, 3), (0, 8, 3)])
-def test_upscale_refuses_what_is_not_uint8_rgb(model, shape):
+def test_what_is_measured_is_rgb_of_integers(model, shape):
     for image in np.zeros(shape, np.uint8), np.zeros((8, 8, 3), np.float32):
         with pytest.raises(ValueError, match="uint8 RGB"):
-            model.upscale(image)
+            model.raw(image)
 
 
 # What a network is run with: one that records it.
