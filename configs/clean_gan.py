@@ -13,7 +13,7 @@ def get_config(variant: str = ""):
     """Returns the config; `variant` is "" or "smoke"."""
     check_variant(variant, ("smoke",))
     smoke = variant == "smoke"
-    size = {"steps": 600, "learning_rate": 2e-4}
+    size = {"steps": 600, "learning_rate": 2e-4, "level": 10.0}
     config = default(
         networks={"student": network("compact:channels=32,depth=4")},
         phases={

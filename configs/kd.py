@@ -95,10 +95,6 @@ def without_hr(student: str, size, refining):
 def scratch():
     """Runs in minutes on 2 cores."""
     config = default(
-        networks={
-            "teacher": network("compact:channels=64,depth=6"),
-            "student": network("compact:channels=32,depth=4"),
-        },
         phases={
             "teacher": teach(steps=1500, learning_rate=1e-3),
             "distill": distill(steps=3000, learning_rate=2e-3),
@@ -108,11 +104,13 @@ def scratch():
                 hr_patch=64,
                 learning_rate=2e-4,
                 schedule="constant",
+                level=10.0,
                 discriminator=discriminator(learning_rate=2e-4, warmup_steps=20),
                 losses={
                     "pixel": loss("l1", 1e-1),
                     "distill": loss("l1", 1e-1, target="teacher"),
                     "perceptual": loss("perceptual:layers=(conv2_2,conv3_3)", 1e-1),
+                    "pattern": loss("pattern:window=32", 0.3),
                     "adversarial": loss("relativistic", 5e-3),
                 },
             ),

@@ -258,7 +258,7 @@ def polish(start: str = "distill", target: str = "teacher", **changes: Any) -> C
 
     The real images are the teacher's (Yim et al.'s loop, as the origin runs it): its output, its
     fine detail and its VGG features are the targets. The term on the pattern of the pixel shuffle
-    keeps out most of the mesh that such phases leave, and levelling at the end the rest.
+    keeps out the mesh that such phases leave.
 
     Args:
       start: an earlier phase, or a model.
@@ -276,7 +276,6 @@ def polish(start: str = "distill", target: str = "teacher", **changes: Any) -> C
         "batch": 8,
         "hr_patch": 64,
         "learning_rate": 1e-4,
-        "level": 30.0,
         "losses": losses,
         "teachers": {} if target == "hr" else {"teacher": teacher("teacher", stored="uint8")},
         "discriminator": discriminator("patch:spectral_norm=True", learning_rate=1e-4),

@@ -7,7 +7,7 @@ most of it is found in closed form, from the features of training photos.
 
 Equal sums of the filters (Sugawara et al., "Super-Resolution Using Convolutional Neural Networks
 Without Any Checkerboard Artifacts", ICIP 2018) would remove all of it, and with it the slopes
-inside blocks: pictures get stairs.
+inside blocks: pictures get stairs. So does a weight that is too large.
 """
 
 from collections.abc import Sequence
@@ -50,7 +50,7 @@ def levelled(model: Model, images: Sequence[np.ndarray], weight: float) -> Model
     Args:
       model: `check` accepts it.
       images: LR (h, w, 3), uint8.
-      weight: of the pattern; 10 changes images by a fraction of a level.
+      weight: of the pattern; 10 changes images by a third of a level.
 
     Raises:
       UserError: all images are too small.

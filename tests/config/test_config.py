@@ -187,7 +187,7 @@ def test_a_checked_config_has_typed_parts():
     assert [p.number for p in run.phases] == [0, 1, 2]
     assert [p.network for p in run.phases] == ["teacher", "student", "student"]
     assert first.spec == ("compact", {"channels": 64, "depth": 6})
-    assert second.spec == last.spec == ("compact", {"channels": 32, "depth": 4, "even": True})
+    assert second.spec == last.spec == ("compact", {"channels": 32, "depth": 4})
     assert [p.steps for p in run.phases] == [1500, 3000, 300]
     assert last.batches == BatchConfig(steps=300, batch=8, hr_patch=64)
     assert [p.start for p in run.phases] == ["", "", "distill"]
