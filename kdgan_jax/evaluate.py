@@ -7,13 +7,16 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from kdgan_jax.baselines.interpolation import BASELINES
-from kdgan_jax.evaluation import plan
-from kdgan_jax.evaluation.metrics import DEFAULT, METRICS, NO_REFERENCE
-from kdgan_jax.evaluation.run import run
-from kdgan_jax.models import SCALES
-from kdgan_jax.runtime import console, devices, files
-from kdgan_jax.runtime.errors import UserError, leave
+from kdgan_jax.runtime import interrupts
+
+with interrupts.in_one_line(__name__ == "__main__"):  # JAX takes seconds
+    from kdgan_jax.baselines.interpolation import BASELINES
+    from kdgan_jax.evaluation import plan
+    from kdgan_jax.evaluation.metrics import DEFAULT, METRICS, NO_REFERENCE
+    from kdgan_jax.evaluation.run import check_out, run
+    from kdgan_jax.models import SCALES
+    from kdgan_jax.runtime import console, devices, files, outputs
+    from kdgan_jax.runtime.errors import UserError, leave
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -21,7 +24,7 @@ def _parser() -> argparse.ArgumentParser:
         prog="kdgan evaluate",
         description="Measure models on folders of photos: tables, comparison sheets, plots.",
         epilog="Exit code: 0, or 1 if sets failed (each is named, the others are measured), or 2 if"
-        " nothing was measured.",
+        " nothing was measured, or 130, 143 or 129 if Ctrl-C, SIGTERM or SIGHUP stopped it.",
     )
     add = parser.add_argument
     add(
@@ -47,7 +50,12 @@ def _parser() -> argparse.ArgumentParser:
         f" {' and '.join(NO_REFERENCE)}. Its scale may be a multiple of --scale: its images are"
         " then reduced",
     )
-    add("--out", required=True, help="folder for tables and pictures")
+    add("--out", required=True, help="folder for tables and pictures, made if missing")
+    add(
+        "--overwrite",
+        action="store_true",
+        help="write over results of other models, which are refused otherwise",
+    )
     add("--scale", type=int, default=4, choices=SCALES, help="enlargement (default: %(default)s)")
     add(
         "--metrics",
@@ -92,14 +100,19 @@ def _parser() -> argparse.ArgumentParser:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Measures what the arguments name; returns 0, or 1 if some sets failed."""
-    arguments = _parser().parse_args(console.arguments(argv))
     console.setup()
-    devices.configure(kept_from=0.1)  # LPIPS for a new size of photo takes less than a second
-    try:
-        request = plan.make(**vars(arguments))
-    except UserError as error:
-        leave(error)
-    failed = run(request)
+    arguments = vars(_parser().parse_args(console.arguments(argv)))
+    overwrite = arguments.pop("overwrite")
+    with interrupts.in_one_line():
+        devices.configure(kept_from=0.1)  # LPIPS for a new size of photo takes less than a second
+        try:
+            request = plan.make(**arguments)
+            if not overwrite:
+                check_out(request)
+            outputs.make(request.out, "--out")
+        except UserError as error:
+            leave(error)
+        failed = run(request)
     if len(failed) < len(request.sets):
         print(files.read_text(request.out / "results.md"))
     return 1 if failed else 0

@@ -1,9 +1,12 @@
 import csv
 import json
+import signal
+import subprocess
 import sys
 
 import numpy as np
 import pytest
+from conftest import ROOT, wait_for
 from evaluation import tiny
 from PIL import Image
 
@@ -160,7 +163,7 @@ def test_errors_are_one_line_and_2_before_anything_is_made(capsys, folder, tmp_p
 
 def test_what_is_worse_than_bicubic_is_said_even_if_that_is_not_asked_for(folder, tmp_path):
     for models, name in (("nearest", "nearest"), ("bicubic=nearest,x=bicubic", "bicubic")):
-        rows = measure(tmp_path, folder, f"--models={models}")
+        rows = measure(tmp_path, folder, f"--models={models}", "--overwrite")
         assert [row["model"] for row in rows] == [m.partition("=")[0] for m in models.split(",")]
         hr = [np.asarray(Image.open(path)) for path in sorted(folder.iterdir())]
         lr = [bicubic.downscale(image, 4) for image in hr]
@@ -188,5 +191,62 @@ def test_images_of_all_models_and_photos_are_written_on_request(folder, tmp_path
         last = images / "bicubic/set/a/b/1.png"
         np.testing.assert_array_equal(np.asarray(Image.open(last)), expected)
         Image.fromarray(hr[:9]).save(last)  # another model's, that must not stay
-    measure(tmp_path, tmp_path / "set", "--models=nearest")
+    measure(tmp_path, tmp_path / "set", "--models=nearest", "--overwrite")
     assert not (images / "nearest").exists()
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "lost"),
+    [
+        ("nearest", "bicubic", ["nearest"]),
+        ("nearest,bicubic", "nearest", ["bicubic"]),  # its figures would be gone
+        ("a=nearest", "a=bicubic", ["a at nearest"]),
+        ("nearest", "nearest=bicubic", ["nearest"]),
+    ],
+)
+def test_results_of_other_models_are_written_over_on_request_only(
+    folder, tmp_path, capsys, first, second, lost
+):
+    measure(tmp_path, folder, f"--models={first}")
+    before = (tmp_path / "out/results.json").read_text()
+    with pytest.raises(SystemExit) as left:
+        measure(tmp_path, folder, f"--models={second}")
+    assert left.value.code == 2
+    line = capsys.readouterr().err.splitlines()[-1]
+    assert all(fact in line for fact in [f"--out={tmp_path}/out", "--overwrite", *lost])
+    assert (tmp_path / "out/results.json").read_text() == before
+    names = [word.partition("=")[0] for word in second.split(",")]
+    rows = measure(tmp_path, folder, f"--models={second}", "--overwrite")
+    assert [row["model"] for row in rows] == names
+    measure(tmp_path, folder, f"--models={second},lanczos")  # more models lose nothing
+
+
+def test_a_file_in_the_place_of_results_is_named_as_such(folder, tmp_path, capsys):
+    (tmp_path / "file").write_text("mine")
+    cases = {"file": "is a file", "file/below": f"{tmp_path}/file is a file"}
+    for place, fact in cases.items():
+        with pytest.raises(SystemExit) as left:
+            main(["--models=nearest", f"--data={folder}", f"--out={tmp_path}/{place}"])
+        assert left.value.code == 2
+        line = capsys.readouterr().err.splitlines()[-1]
+        assert f"--out={tmp_path}/{place}" in line
+        assert fact in line
+
+
+def test_a_signal_ends_the_command_in_one_line(folder, tmp_path):
+    command = [sys.executable, "-m", "kdgan_jax.evaluate", "--models=nearest", f"--data={folder}"]
+    metrics = "--metrics=psnr_y,dists"  # takes seconds
+    for name, code in (("SIGINT", 130), ("SIGTERM", 143)):
+        process = subprocess.Popen(
+            [*command, f"--out={tmp_path}/{name}", metrics],
+            cwd=ROOT,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        wait_for((tmp_path / name).is_dir, process)
+        process.send_signal(getattr(signal, name))
+        out, err = process.communicate(timeout=60)
+        assert process.returncode == code, err
+        assert err.splitlines()[-1] == "stopped"
+        assert "Traceback" not in out + err

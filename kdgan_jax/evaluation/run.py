@@ -14,6 +14,7 @@ from kdgan_jax.pictures import writing
 from kdgan_jax.pictures.picture import Picture
 from kdgan_jax.runtime import console, devices
 from kdgan_jax.runtime.errors import UserError
+from kdgan_jax.runtime.files import read_json
 
 
 class Plan(NamedTuple):
@@ -69,6 +70,31 @@ def examples(
             yield measure.alone(photo.name, load(photo, scale)["lr"], scale)
         else:
             yield measure.Example(photo.name, *load_pair(photo, scale))
+
+
+def check_out(plan: Plan) -> None:
+    """Checks that results in the folder for results are of models that are measured again.
+
+    Raises:
+      UserError: some are of others, which `run` would write over.
+    """
+    try:
+        stored = read_json(plan.out / "results.json")
+        places = {row["model"]: row["model"] for row in stored["rows"]} | stored.get("models", {})
+    except (ValueError, KeyError, TypeError):  # there are none, or they are damaged
+        return
+    models = [*plan.upscalers, *([plan.teacher] if plan.teacher else [])]
+    asked_for = {model.name: model.path or model.name for model in models}
+    lost = [
+        name if place == name else f"{name} at {place}"
+        for name, place in places.items()
+        if asked_for.get(name) != place
+    ]
+    if lost:
+        raise UserError(
+            f"--out={plan.out} holds results of other models ({', '.join(lost)}); choose another"
+            " folder, or --overwrite"
+        )
 
 
 def run(plan: Plan) -> list[str]:

@@ -93,6 +93,7 @@ def session(weights: Weights, form: Form) -> Run:
     """Returns a network as ONNX Runtime runs it: LR (1, h, w, 3) to SR, of `form`."""
     import onnxruntime
 
+    onnxruntime.disable_telemetry_events()
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = devices.cores()
     options.log_severity_level = 3  # errors

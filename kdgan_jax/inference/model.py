@@ -59,9 +59,11 @@ class Model(Weights):
 
     Attributes:
       engine: what runs it, one of `engines.NAMES`.
+      tile: side of the tiles into which images are cut, in LR pixels; 0 chooses.
     """
 
     engine: str = engines.JAX
+    tile: int = 0
 
     @classmethod
     def of(cls, weights: Weights, engine: str = engines.JAX) -> Self:
@@ -93,8 +95,11 @@ class Model(Weights):
         module = self.module
         if not getattr(module, "whole_image", False):
             margin, grid = module.receptive_radius, getattr(module, "grid", 1)
-            side = TILE_OF_ANY_SIZE if self.runs_on == engines.ONNX else TILE
-            return tiles.Tiling(-(-max(side, 4 * margin) // grid) * grid, margin, grid)
+            usual = TILE_OF_ANY_SIZE if self.runs_on == engines.ONNX else TILE
+            side = self.tile or max(usual, 4 * margin)
+            return tiles.Tiling(-(-side // grid) * grid, margin, grid)
+        if self.tile:
+            return tiles.Tiling(self.tile, self.tile // 8)
         largest = math.isqrt(devices.memory() // 2 // WHOLE_IMAGE_BYTES)
         if size[0] * size[1] <= largest**2:
             return tiles.WHOLE

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from PIL import Image
 
-from kdgan_jax.pictures import exif, icc
+from kdgan_jax.pictures import exif, icc, png_writing
 from kdgan_jax.pictures.picture import Details, Picture
 from kdgan_jax.pictures.samples import rounded
 from kdgan_jax.runtime import console
@@ -121,10 +121,6 @@ def _with_resolution(found: exif.Exif, dpi: tuple[float, float] | None) -> exif.
 # PNG
 
 
-def _chunk(kind: bytes, data: bytes) -> bytes:
-    return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
-
-
 def _text_chunk(keyword: str, value: str) -> bytes:
     """Returns a text as the simplest chunk that can hold it, b"" for a keyword of no use."""
     value = value.replace("\0", "")
@@ -132,8 +128,8 @@ def _text_chunk(keyword: str, value: str) -> bytes:
     if not name or not name.decode("latin-1").isprintable():
         return b""
     if value.isascii():
-        return _chunk(b"tEXt", name + b"\0" + value.encode())
-    return _chunk(b"iTXt", name + b"\0\0\0\0\0" + value.encode("utf-8", "replace"))
+        return png_writing.chunk(b"tEXt", name + b"\0" + value.encode())
+    return png_writing.chunk(b"iTXt", name + b"\0\0\0\0\0" + value.encode("utf-8", "replace"))
 
 
 def _blocks(iptc: bytes) -> bytes:
@@ -144,33 +140,31 @@ def _blocks(iptc: bytes) -> bytes:
 def _png_chunks(content: _Content) -> Iterator[bytes]:
     details, made_by = content.details, content.options.made_by
     if content.icc:
-        yield _chunk(b"iCCP", b"ICC Profile\0\0" + zlib.compress(content.icc))
+        yield png_writing.chunk(b"iCCP", b"ICC Profile\0\0" + zlib.compress(content.icc))
     else:
-        yield _chunk(b"sRGB", b"\0")
+        yield png_writing.chunk(b"sRGB", b"\0")
     if details.dpi:
         per_metre = [min(round(value / 0.0254), 2**31 - 1) for value in details.dpi]
-        yield _chunk(b"pHYs", struct.pack(">IIB", *per_metre, 1))
+        yield png_writing.chunk(b"pHYs", struct.pack(">IIB", *per_metre, 1))
     if details.exif:
-        yield _chunk(b"eXIf", details.exif)
+        yield png_writing.chunk(b"eXIf", details.exif)
     if details.xmp:
-        yield _chunk(b"iTXt", _XMP_KEYWORD + b"\0\0\0\0\0" + details.xmp)
+        yield png_writing.chunk(b"iTXt", _XMP_KEYWORD + b"\0\0\0\0\0" + details.xmp)
     if details.iptc:  # as ImageMagick writes it
         blocks = _blocks(details.iptc)
         text = f"\niptc\n{len(blocks):8}\n{blocks.hex()}\n".encode()
-        yield _chunk(b"zTXt", b"Raw profile type iptc\0\0" + zlib.compress(text))
+        yield png_writing.chunk(b"zTXt", b"Raw profile type iptc\0\0" + zlib.compress(text))
     # Of equal keywords, many programs show the last: the source's.
     for keyword, value in dict.fromkeys([*made_by.items(), *details.text]):
         yield _text_chunk(keyword, value)
 
 
 def _png(content: _Content) -> bytes:
-    if content.samples.dtype == np.uint16:
-        import imagecodecs  # Pillow has no colour of 16 bits
-
-        encoded = bytes(imagecodecs.png_encode(_squeezed(content.samples)))
-    else:
+    if content.more:
         encoded = _pillow(content, format="PNG")
-    return encoded[:_SIGNATURE] + b"".join(_png_chunks(content)) + encoded[_SIGNATURE:]
+        return encoded[:_SIGNATURE] + b"".join(_png_chunks(content)) + encoded[_SIGNATURE:]
+    head, *pixels = png_writing.encoded(content.samples)
+    return b"".join([head, *_png_chunks(content), *pixels])
 
 
 # JPEG, WebP, AVIF

@@ -15,6 +15,7 @@ from typing import Any
 
 log = logging.getLogger("kdgan_jax")
 _HOME = re.compile(r"(?:^|(?<=[=,:]))~(?=[/,]|$)")
+_LONGEST = 10**8  # seconds that are shown, three years
 STARTED = time.monotonic()  # of a command: this module is imported before JAX, which takes seconds
 
 
@@ -38,14 +39,42 @@ def arguments(argv: Sequence[str] | None = None) -> list[str]:
     return [_HOME.sub(lambda _: os.path.expanduser("~"), word) for word in words]
 
 
+class _Stderr(logging.StreamHandler):
+    """Writes to what stderr is at the time: while a bar is shown, lines go above it."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Writes a message."""
+        self.stream = sys.stderr
+        super().emit(record)
+
+    def handleError(self, record: logging.LogRecord) -> None:
+        """Says nothing of a terminal that is closed."""
+        if not isinstance(sys.exc_info()[1], OSError):
+            super().handleError(record)
+
+
+def _open_streams() -> None:
+    """Opens streams that whoever started the program has closed.
+
+    The next files would get their numbers, and be written into by what libraries print.
+    """
+    for number, name in enumerate(("stdin", "stdout", "stderr")):
+        if getattr(sys, name) is None:
+            null = os.open(os.devnull, os.O_RDWR)  # gets the lowest number that is free
+            setattr(sys, name, os.fdopen(null, "w" if number else "r"))
+
+
 def setup() -> None:
     """Sends this package's messages and other packages' warnings to stderr, as bare text.
 
     Names of files that an encoding cannot write are escaped, here and on stdout.
     """
+    _open_streams()
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")  # as stderr does
-    logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stderr, force=True)
+    logging.basicConfig(
+        level=logging.WARNING, format="%(message)s", handlers=[_Stderr()], force=True
+    )
     log.setLevel(logging.INFO)
     threading.excepthook = _of_thread
     # When a disk is full, Orbax's tasks repeat the error at exit, with tracebacks.
@@ -60,8 +89,21 @@ def _of_thread(failure: threading.ExceptHookArgs) -> None:
         threading.__excepthook__(failure)
 
 
+def printable(text: str) -> str:
+    """Returns `text` with escapes for what would move the cursor or is no character."""
+    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
+
+
 class Progress:
-    """Shows a bar with elapsed time and ETA on a terminal, else a line every 30 seconds."""
+    """Shows a bar with elapsed time and ETA on a terminal, else a line every 30 seconds.
+
+    Titles and notes are shown as they are: no part of them is read as markup.
+
+    Attributes:
+      done: how many items are done.
+      under_way: how much of items is done that are not yet counted: 1.5 if it is half of one and
+        all but the end of another. The bar shows it, and the number does not.
+    """
 
     interval = 30.0  # seconds between lines
 
@@ -69,6 +111,7 @@ class Progress:
         self.title, self.total, self.start, self.done = title, total, start, start
         self._began = self._last_line = time.monotonic()
         self._note = ""
+        self.under_way = 0.0
         self._bar: Any = None
         try:
             from rich import progress
@@ -78,37 +121,48 @@ class Progress:
             from rich.console import Console
 
             self._bar = progress.Progress(
-                progress.TextColumn("{task.description:<22}"),
+                progress.TextColumn("{task.description:<22}", markup=False),
                 progress.BarColumn(),
-                progress.MofNCompleteColumn(),
+                progress.TextColumn("{task.fields[done]}/{task.total:.0f}"),
                 progress.TimeElapsedColumn(),
                 progress.TextColumn("ETA"),
                 progress.TimeRemainingColumn(),
-                progress.TextColumn("{task.fields[note]}"),
+                progress.TextColumn("{task.fields[note]}", markup=False),
                 console=Console(stderr=True),
             )
-            self._task = self._bar.add_task(title, total=total, completed=start, note="")
+            self._task = self._bar.add_task(
+                title, total=total, completed=start, done=start, note=""
+            )
             self._bar.start()
 
     def advance(self, note: str = "", number: int = 1) -> None:
         """Counts `number` items as done; a `note` stays at the end of the line until the next."""
         self.done += number
+        self._show(note)
+
+    def move(self, under_way: float, note: str = "") -> None:
+        """Moves the bar without counting; a `note` stays until the next."""
+        self.under_way = under_way
+        self._show(note)
+
+    def _show(self, note: str) -> None:
+        self._note = printable(note) or self._note
+        completed = min(self.done + self.under_way, self.total)
         if self._bar:
-            self._bar.update(self._task, advance=number, **({"note": note} if note else {}))
+            self._bar.update(self._task, completed=completed, done=self.done, note=self._note)
             return
         now = time.monotonic()
-        self._note = note or self._note
         if self.done < self.total and now < self._last_line + self.interval:
             return
         self._last_line, elapsed = now, now - self._began
-        remaining = elapsed / (self.done - self.start) * (self.total - self.done)
+        remaining = elapsed / max(completed - self.start, 1e-9) * (self.total - completed)
         log.info(
             "%s: %d of %d, %s elapsed, ETA %s  %s",
             self.title,
             self.done,
             self.total,
             datetime.timedelta(seconds=round(elapsed)),
-            datetime.timedelta(seconds=round(remaining)),
+            datetime.timedelta(seconds=round(min(remaining, _LONGEST))),
             self._note,
         )
 
@@ -117,12 +171,13 @@ class Progress:
         self.start += number
         self.done += number
         if self._bar:
-            self._bar.update(self._task, advance=number)
+            self._bar.update(self._task, completed=self.done + self.under_way, done=self.done)
 
     def close(self) -> None:
         """Leaves the finished bar on the screen."""
         if self._bar:
-            self._bar.stop()
+            with contextlib.suppress(OSError):  # the terminal may be closed
+                self._bar.stop()
 
 
 @contextlib.contextmanager

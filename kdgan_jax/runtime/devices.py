@@ -4,6 +4,7 @@ A train step is written for one device's share of the batch. It averages over de
 Its state is the same on every device; only batches are split.
 """
 
+import contextlib
 import functools
 import mmap
 import os
@@ -87,9 +88,31 @@ def flags(training: bool, xla_flags: str) -> str:
 
 
 def cache_folder() -> Path:
-    """Returns the user's folder for what can be made again."""
-    home = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    """Returns the user's folder for what can be made again.
+
+    It may be one that cannot be written to, and without a home it is one that cannot be made.
+    """
+    try:
+        home = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    except RuntimeError:  # neither the environment nor the system names one
+        home = os.devnull
     return Path(home) / "kdgan_jax"
+
+
+def choose(kind: str) -> None:
+    """Lets JAX use devices of a kind: "cpu", "gpu", or "auto" for the best that there are.
+
+    Raises:
+      UserError: there are none; names those that there are.
+    """
+    if kind == "cpu":
+        jax.config.update("jax_platforms", "cpu")
+    check_platforms()
+    if kind == "gpu" and jax.default_backend() != "gpu":
+        raise UserError(
+            f"--device=gpu: JAX finds no GPU, but {jax.default_backend()}; leave the option out, or"
+            " install JAX for this machine's GPU, as by pip install 'kdgan_jax[cuda12]'"
+        )
 
 
 def configure(training: bool = False, kept_from: float = 1.0) -> None:
@@ -109,7 +132,11 @@ def configure(training: bool = False, kept_from: float = 1.0) -> None:
     if (wanted := flags(training, current)) != current:
         os.environ["XLA_FLAGS"] = wanted
     if jax.config.values["jax_compilation_cache_dir"] is None:
-        jax.config.update("jax_compilation_cache_dir", str(cache_folder()))
+        folder = cache_folder()
+        with contextlib.suppress(OSError):  # JAX would warn of every program that it cannot keep
+            folder.mkdir(parents=True, exist_ok=True)
+            if os.access(folder, os.W_OK):
+                jax.config.update("jax_compilation_cache_dir", str(folder))
     if "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS" not in os.environ:
         jax.config.update("jax_persistent_cache_min_compile_time_secs", kept_from)
 

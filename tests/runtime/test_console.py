@@ -1,5 +1,7 @@
+import io
 import itertools
 import logging
+import os
 
 import pytest
 
@@ -45,3 +47,50 @@ def test_home_is_written_as_in_a_shell(monkeypatch, word, expected):
     assert console.arguments(["upscale", word]) == ["upscale", expected]
     monkeypatch.setattr(console.sys, "argv", ["kdgan", word])
     assert console.arguments() == [expected]
+
+
+def test_the_bar_moves_with_parts_and_counts_what_is_done(caplog, monkeypatch):
+    clock = itertools.count(0, 31)  # every look is worth a line
+    monkeypatch.setattr(console.time, "monotonic", lambda: next(clock))
+    caplog.set_level(logging.INFO, "kdgan_jax")
+    with console.progress("kd", 2) as bar:
+        bar.move(0.5, "[a]\x1b\udcff")
+        bar.move(1.9)  # both are nearly done, and none is
+        bar.under_way = 0.9
+        bar.advance("b")
+    lines = ["0 of 2, 0:00:31", "0 of 2, 0:01:02 elapsed, ETA 0:00:03", "1 of 2"]
+    assert len(caplog.messages) == len(lines)
+    for message, line in zip(caplog.messages, lines, strict=True):
+        assert message.startswith(f"kd: {line}")
+    assert caplog.messages[1].endswith("  [a]\\x1b\\udcff")
+
+
+def test_a_bar_on_a_terminal_is_full_when_all_is_done_and_shows_no_markup(monkeypatch):
+    class Terminal(io.StringIO):
+        def isatty(self):
+            return True
+
+    monkeypatch.setattr(console.sys, "stderr", terminal := Terminal())
+    monkeypatch.setenv("COLUMNS", "120")
+    with console.progress("kd", 4, start=1) as bar:
+        (task,) = bar._bar.tasks
+        bar.move(2.5, "[bold]a :smile:")
+        assert (task.completed, task.fields["done"]) == (3.5, 1)
+        bar.under_way = 0
+        for _ in range(3):
+            bar.advance()
+        assert task.completed == 4
+    assert "4/4" in terminal.getvalue()
+    assert "[bold]a :smile:" in terminal.getvalue()
+    with console.progress("kd", 1) as bar:  # what cannot be written does not matter
+        monkeypatch.setattr(bar._bar, "stop", lambda: os.close(-1))
+
+
+def test_streams_that_are_closed_are_opened_on_nothing(monkeypatch):
+    for name in ("stdin", "stdout", "stderr"):
+        monkeypatch.setattr(console.sys, name, None)
+    console.setup()
+    console.log.warning("is not seen")
+    print("nor is this")
+    print("nor this", file=console.sys.stderr)
+    assert console.sys.stdin.read() == ""

@@ -72,11 +72,11 @@ def test_describe_has_number_kind_and_processes(monkeypatch):
 # Settings of JAX and XLA.
 
 
-def test_configure_asks_for_a_device_per_core_and_a_cache(monkeypatch):
+def test_configure_asks_for_a_device_per_core_and_a_cache(monkeypatch, tmp_path):
     updates = {}
     monkeypatch.delenv("JAX_NUM_CPU_DEVICES")
     monkeypatch.delenv("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS")
-    monkeypatch.setenv("XDG_CACHE_HOME", "/somewhere")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     monkeypatch.setenv("XLA_FLAGS", "")  # restored afterwards
     monkeypatch.setattr(type(jax.config), "values", {"jax_compilation_cache_dir": None})
     monkeypatch.setattr(jax.config, "update", updates.__setitem__)
@@ -84,9 +84,38 @@ def test_configure_asks_for_a_device_per_core_and_a_cache(monkeypatch):
     devices.configure(kept_from=0.5)
     assert updates == {
         "jax_num_cpu_devices": 3,
-        "jax_compilation_cache_dir": "/somewhere/kdgan_jax",
+        "jax_compilation_cache_dir": str(tmp_path / "kdgan_jax"),
         "jax_persistent_cache_min_compile_time_secs": 0.5,
     }
+
+
+def test_configure_does_without_a_cache_if_there_is_no_home_to_write_in(monkeypatch, tmp_path):
+    updates = {}
+    monkeypatch.setattr(type(jax.config), "values", {"jax_compilation_cache_dir": None})
+    monkeypatch.setattr(jax.config, "update", updates.__setitem__)
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
+    devices.configure()
+    monkeypatch.delenv("XDG_CACHE_HOME")
+    monkeypatch.delenv("HOME")
+    monkeypatch.setattr("pwd.getpwuid", lambda number: {}[number])
+    devices.configure()
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "new"))
+    monkeypatch.setattr("os.access", lambda path, mode: False)
+    devices.configure()
+    assert "jax_compilation_cache_dir" not in updates
+
+
+@pytest.mark.parametrize(("kind", "updates"), [("cpu", {"jax_platforms": "cpu"}), ("auto", {})])
+def test_a_kind_of_device_is_chosen_or_refused(monkeypatch, kind, updates):
+    made = {}
+    monkeypatch.setattr(jax.config, "update", made.__setitem__)
+    devices.choose(kind)
+    assert made == updates
+    with pytest.raises(UserError, match=r"--device=gpu.*cpu"):
+        devices.choose("gpu")
+    monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
+    devices.choose("gpu")
 
 
 def test_configure_leaves_what_the_environment_sets(monkeypatch):

@@ -23,7 +23,9 @@ def get_config(recipe):
     return checks.checked(config)
 
 
-@pytest.mark.parametrize("recipe", ["kd", "kd:full", "teacher:srcnn", "seed", "phases:hints", "photo", "clean_gan"])
+@pytest.mark.parametrize(
+    "recipe", ["kd", "kd:full", "teacher:srcnn", "seed", "phases:hints", "photo", "clean_gan"]
+)
 def test_every_phase_can_be_traced(recipe, tmp_path):
     run = get_config(recipe)
     untrained, given = {}, inputs.external_models(run, tmp_path)
@@ -47,7 +49,7 @@ def test_every_phase_can_be_traced(recipe, tmp_path):
             batches = setup.config.batches
             number, sides = batches.batch, (batches.hr_patch // run.scale, batches.hr_patch)
             lr, hr = (jnp.zeros((number, side, side, 3), jnp.uint8) for side in sides)
-            images = {name: hr for name in ("hr", *setup.config.stored)}
+            images = dict.fromkeys(("hr", *setup.config.stored), hr)
             batch = Batch(lr, images, {}, jnp.arange(number, dtype=jnp.uint32))
             before = phase_setup.initial_state(setup)
             return before, *step(before, phase_setup.frozen_weights(setup), batch)

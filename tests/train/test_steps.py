@@ -362,7 +362,8 @@ def step_with(game):
     parts = [(game, game, 1.0, "stored")]
     if game == "bce":  # compiled once
         pairs = "pairs=((conv1,head),(conv2,block1))"
-        arguments = {kind: f"{kind}:{pairs}" for kind in ("fitnet", "attention", "affinity")}
+        of_pairs = "fitnet", "attention_transfer", "affinity"
+        arguments = {kind: f"{kind}:{pairs}" for kind in of_pairs}
         arguments["perceptual"] = ALL[3][1]
         arguments["contrastive"] = f"contrastive:layers=({','.join(LAYERS)}),weights=(1.0,0.5)"
         arguments["several"] = "several:others=(stored,),choose=best"

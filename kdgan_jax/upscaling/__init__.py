@@ -1,0 +1,1 @@
+"""Upscaling many pictures: which, under which names, and all stages at once."""
