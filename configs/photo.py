@@ -1,4 +1,4 @@
-"""The shipped student `photo_x4`: `photo_soft_x4`, refined on its teacher's images, without HR.
+"""`photo_soft_x4`, refined on its teacher's images, without HR.
 
     python -m kdgan_jax.main --config=configs/photo.py --workdir=runs/photo \\
         --config.data.source=hr:PHOTOS,lr:PHOTOS
@@ -7,7 +7,7 @@ An adversarial phase whose real images are the teacher's (Yim et al.'s loop, as 
 its output, its fine detail (the high bands of Haar's transform) and its VGG features are the
 targets. A term on the pattern of the pixel shuffle keeps out the mesh that such phases leave. Takes
 half an hour on 2 CPU cores, after labels of a quarter of an hour. Variants, after a colon:
-    (none)  as shipped
+    (none)  the teacher's images as real images and targets
     hr      the control: the same with HR as real images and targets, which needs photos with HR
     smoke   runs in seconds, for tests
 """
