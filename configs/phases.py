@@ -141,7 +141,7 @@ def hints(smoke: bool):
 
 def attention(smoke: bool):
     """Trains a student whose features are strong where the teacher's are."""
-    return beside_outputs(smoke, "attention", f"attention:{pairs(smoke)}", 1e-2)
+    return beside_outputs(smoke, "attention", f"attention_transfer:{pairs(smoke)}", 1e-2)
 
 
 def affinity(smoke: bool):
@@ -203,7 +203,7 @@ def study(smoke: bool):
         "output": loss("l1", 0.0, target="teacher"),
         "published": loss("l1", 0.0, target="published"),
         "hints": loss(f"fitnet:{pairs(smoke)}", 0.0, target="teacher"),
-        "attention": loss(f"attention:{pairs(smoke)}", 0.0, target="teacher"),
+        "attention": loss(f"attention_transfer:{pairs(smoke)}", 0.0, target="teacher"),
         "affinity": loss(f"affinity:{pairs(smoke)}", 0.0, target="teacher"),
         "wavelet": loss("haar:levels=3,low=True", 0.0, target="teacher"),
         "detail": loss("haar:levels=3", 0.0, target="teacher"),

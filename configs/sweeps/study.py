@@ -9,7 +9,9 @@ variant half on HR and half by one method. DATA is a folder as in docs/reproduce
 parameters, trains once on the same photos. The second sweep takes it from the first (or from STUDY,
 the first one's workdir) and trains its students on nine photos.
 
-30 runs are 180,000 updates; the teacher makes 12,000 larger ones.
+Where images of a teacher are enough, they are stored. 30 runs are 180,000 updates; the teacher
+makes 12,000 larger ones. By their operations (launch/benchmarks/methods.py) that is some two hours
+of two cores, and the second sweep is as long.
 """
 
 import os
@@ -27,6 +29,11 @@ def half(label: str, weight: float = 0.5, **fields: str) -> dict[str, float | st
     return {**HALF, f"{LOSSES}.{label}.weight": weight, **others}
 
 
+def imitating(label: str, teacher: str = "teacher", **fields: str) -> dict[str, float | str]:
+    """Returns the same for a loss that needs no more than the teacher's stored images."""
+    return {**half(label, **fields), f"train.distill.teachers.{teacher}.stored": "uint8"}
+
+
 def make(common: dict[str, object], **fields: object) -> Sweep:
     """Returns the sweep of all variants, with `common` overrides and other fields of a Sweep."""
     return Sweep(
@@ -37,15 +44,15 @@ def make(common: dict[str, object], **fields: object) -> Sweep:
         },
         variants={
             "control": {},
-            "output": half("output"),
-            "output-rlfn": half("published"),
+            "output": imitating("output"),
+            "output-rlfn": imitating("published", "published"),
             "fitnet": half("hints", 1e-2),
             "attention": half("attention", 1e-2),
             "affinity": half("affinity", 1e-2),
-            "wavelet": half("wavelet"),
-            "detail": half("detail"),
+            "wavelet": imitating("wavelet"),
+            "detail": imitating("detail"),
             "zoom-in": half("zoom_in"),
-            "early": half("output", schedule="between:end=1500"),
+            "early": imitating("output", schedule="between:end=1500"),
         },
         seeds=(0, 1, 2),
         sets={name: f"{DATA}/benchmark/{name}" for name in ("Set5", "Set14", "BSD100", "Urban100")},

@@ -6,6 +6,9 @@ weight changes over steps; they are extended in the same way.
 """
 
 from kdgan_jax.losses.adversarial import CrossEntropy, Hinge, LeastSquares, Relativistic
+from kdgan_jax.losses.affinity import Affinity
+from kdgan_jax.losses.attention import Attention
+from kdgan_jax.losses.contrastive import Contrastive
 from kdgan_jax.losses.distill import Blend
 from kdgan_jax.losses.fitnet import FitNet
 from kdgan_jax.losses.gradient_penalty import R1
@@ -14,7 +17,9 @@ from kdgan_jax.losses.pattern import Pattern
 from kdgan_jax.losses.perceptual import Perceptual
 from kdgan_jax.losses.pixel import L1, L2, RMSE, Charbonnier
 from kdgan_jax.losses.schedules import Between, Constant, Cosine, Linear
+from kdgan_jax.losses.several import Several
 from kdgan_jax.losses.term import Adversarial, Context, Output, Regularizer, Term
+from kdgan_jax.losses.upcycling import Consistency, ZoomIn
 
 TERMS: dict[str, type[Term]] = {
     "l1": L1,
@@ -30,6 +35,12 @@ TERMS: dict[str, type[Term]] = {
     "hinge": Hinge,
     "relativistic": Relativistic,
     "fitnet": FitNet,
+    "attention_transfer": Attention,
+    "affinity": Affinity,
+    "contrastive": Contrastive,
+    "several": Several,
+    "consistency": Consistency,
+    "zoom_in": ZoomIn,
 }
 REGULARIZERS = {"r1": R1}
 SCHEDULES = {"constant": Constant, "linear": Linear, "cosine": Cosine, "between": Between}

@@ -3,6 +3,9 @@
 Logits are (B,), or (B, h, w) from a discriminator that rates every location. `mean` averages over
 devices, since the relativistic loss compares each logit with a mean over the whole batch. The
 generator's gradient flows through `fake` and, in the relativistic loss, through its mean.
+
+Losses with labels may smooth the discriminator's label of real images, and only that one
+(Goodfellow 2016, "NIPS 2016 Tutorial", section 4.2; Salimans et al. 2016, section 3.4).
 """
 
 from dataclasses import dataclass
@@ -13,6 +16,7 @@ from jax import Array
 
 from kdgan_jax.losses.term import Adversarial
 from kdgan_jax.models.types import Mean
+from kdgan_jax.runtime.errors import UserError
 
 
 def _label_real(logits: Array) -> Array:
@@ -26,7 +30,26 @@ def _label_fake(logits: Array) -> Array:
 
 
 @dataclass(frozen=True)
-class CrossEntropy(Adversarial):
+class Labelled(Adversarial):
+    """A loss in which the discriminator has a label for real images, 1, and one for fake ones, 0.
+
+    Attributes:
+      smooth: what the discriminator's label of real images lacks to 1, from 0 and below 0.5.
+    """
+
+    smooth: float = 0.0
+
+    def check(self, hr_patch: int, field: str) -> None:
+        """Raises a UserError unless `smooth` is from 0 and below 0.5."""
+        if not 0 <= self.smooth < 0.5:
+            raise UserError(
+                f"{field}: smooth={self.smooth} must be from 0 and below 0.5, such as 0.1 for the"
+                " label 0.9"
+            )
+
+
+@dataclass(frozen=True)
+class CrossEntropy(Labelled):
     """The original loss, non-saturating (Goodfellow et al. 2014)."""
 
     def generator_loss(self, real: Array, fake: Array, mean: Mean) -> Array:
@@ -34,12 +57,16 @@ class CrossEntropy(Adversarial):
         return _label_real(fake)
 
     def discriminator_loss(self, real: Array, fake: Array, mean: Mean) -> Array:
-        """-log D(real) - log(1 - D(fake)), elementwise (equation 1)."""
-        return _label_real(real) + _label_fake(fake)
+        """-log D(real) - log(1 - D(fake)), elementwise (equation 1).
+
+        A smooth label s adds s times the logit of `real`: -(1 - s) log D - s log(1 - D).
+        """
+        loss = _label_real(real) + _label_fake(fake)
+        return loss + self.smooth * real if self.smooth else loss
 
 
 @dataclass(frozen=True)
-class LeastSquares(Adversarial):
+class LeastSquares(Labelled):
     """Least squares GAN (Mao et al. 2017, equation 9)."""
 
     def generator_loss(self, real: Array, fake: Array, mean: Mean) -> Array:
@@ -47,8 +74,8 @@ class LeastSquares(Adversarial):
         return 0.5 * jnp.square(fake - 1)
 
     def discriminator_loss(self, real: Array, fake: Array, mean: Mean) -> Array:
-        """½ (D(real) - 1)² + ½ D(fake)², elementwise."""
-        return 0.5 * jnp.square(real - 1) + 0.5 * jnp.square(fake)
+        """½ (D(real) - 1 + smooth)² + ½ D(fake)², elementwise."""
+        return 0.5 * jnp.square(real - (1 - self.smooth)) + 0.5 * jnp.square(fake)
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""Distance of fine detail: the high bands of Haar's wavelet transform."""
+"""Distance of detail at several sizes: the bands of Haar's wavelet transform."""
 
 from dataclasses import dataclass
 
@@ -28,11 +28,17 @@ def haar(image: Array) -> tuple[Array, Array]:
 class Haar(Term):
     """L1 distance of the high bands to those of the target, averaged over levels.
 
+    The high bands alone are what Zhang et al. distil ("Wavelet Knowledge Distillation", CVPR 2022).
+    Those of 4 levels and the last low band are the loss of MTKD (Jiang et al., ECCV 2024), there a
+    sum.
+
     Attributes:
       levels: of the transform, at least 1; each halves the resolution.
+      low: whether the last low band is compared, too; it counts as one more level.
     """
 
     levels: int = 1
+    low: bool = False
 
     def check(self, hr_patch: int, field: str) -> None:
         """Raises a UserError if a patch cannot be halved so often."""
@@ -49,4 +55,6 @@ class Haar(Term):
         for _ in range(self.levels):
             (sr, ours), (target, theirs) = haar(sr), haar(target)
             distances.append(l1(ours, theirs))
+        if self.low:
+            distances.append(l1(sr, target))
         return jnp.mean(jnp.stack(distances), axis=0)

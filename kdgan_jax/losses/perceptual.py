@@ -24,6 +24,18 @@ def feature_distance(a: Sequence[Array], b: Sequence[Array]) -> Array:
     return jnp.mean(jnp.stack([l1(x, y) for x, y in zip(a, b, strict=True)]), axis=0)
 
 
+def check_layers(layers: tuple[str, ...], hr_patch: int, field: str) -> None:
+    """Raises a UserError if a layer is unknown, or pooling leaves nothing of a patch there."""
+    for layer in layers:
+        pick(dict.fromkeys(LAYERS), layer, f"{field}: layers")
+    deepest = max((int(layer[4]) for layer in layers), default=0)
+    if not deepest or hr_patch < 2 ** (deepest - 1):
+        raise UserError(
+            f"{field}: layers={layers} must name at least one layer, and none that lies"
+            f" behind too much pooling for a patch of {hr_patch}"
+        )
+
+
 @dataclass(frozen=True)
 class Perceptual(Term):
     """`feature_distance` to the target in features of VGG16, before ReLU.
@@ -38,14 +50,7 @@ class Perceptual(Term):
 
     def check(self, hr_patch: int, field: str) -> None:
         """Raises a UserError if a layer is unknown, or pooling leaves nothing of a patch there."""
-        for layer in self.layers:
-            pick(dict.fromkeys(LAYERS), layer, f"{field}: layers")
-        deepest = max((int(layer[4]) for layer in self.layers), default=0)
-        if not deepest or hr_patch < 2 ** (deepest - 1):
-            raise UserError(
-                f"{field}: layers={self.layers} must name at least one layer, and none that lies"
-                f" behind too much pooling for a patch of {hr_patch}"
-            )
+        check_layers(self.layers, hr_patch, field)
 
     def __call__(self, params: Params, context: Context) -> Array:
         """Returns the distance per image, (B,)."""

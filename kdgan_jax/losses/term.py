@@ -13,6 +13,7 @@ from jax import Array
 
 from kdgan_jax.models.types import Features, Mean, Params
 
+EMA = "ema"  # the target that is the image of the generator with its averaged weights
 Discriminator = Callable[[Array], Array]  # images (B, H, W, 3) to logits, (B,) or (B, h, w)
 FeatureExtractor = Callable[[Array, Sequence[str]], list[Array]]  # (images, layers) to features
 
@@ -51,7 +52,8 @@ class Context(NamedTuple):
         resumed run has the same ones.
       lr: (B, h, w, 3).
       images: targets for the generator's image by name, (B, H, W, 3): "hr" if the photos have it,
-        and the image of every teacher. No gradient flows into them.
+        the image of every teacher, and `EMA` if a loss compares with it. No gradient flows into
+        them.
       generator: the network being trained. Gradients flow through all of it.
       teachers: by name. Gradients flow through `apply` into its input but not into the weights.
       ema: the generator with its averaged weights.
@@ -82,7 +84,7 @@ class Term:
     """The base class of losses; the fields of a loss are its options.
 
     Attributes:
-      target: name of the image to compare with: "hr" or a teacher.
+      target: name of the image to compare with: "hr", a teacher or `EMA`.
     """
 
     needs: ClassVar[tuple[str, ...]] = ()  # "discriminator", or names of extractors
@@ -91,6 +93,11 @@ class Term:
     of_hr: ClassVar[bool] = False  # whether it compares with HR beside the target
 
     target: str = "hr"
+
+    @property
+    def targets(self) -> tuple[str, ...]:
+        """Names of all that it compares with; samples that lack one do not count."""
+        return (self.target, "hr") if self.of_hr else (self.target,)
 
     def check(self, hr_patch: int, field: str) -> None:
         """Raises a UserError if an option is invalid; `field` is the config field with them."""

@@ -276,7 +276,7 @@ def test_files_may_replace_earlier_phases(config):
 
 def test_every_entry_of_the_tables_can_be_named(config):
     pairs, others = ":pairs=((conv1,conv1),)", ":others=(hr,)"
-    options = {"fitnet": pairs, "attention": pairs, "affinity": pairs, "several": others}
+    options = {"fitnet": pairs, "attention_transfer": pairs, "affinity": pairs, "several": others}
     for field, table in ("kind", losses.TERMS), ("schedule", losses.SCHEDULES):
         for name in table:
             config.train.distill.losses.distill[field] = name + options.get(name, "")

@@ -6,6 +6,7 @@ from jax.test_util import check_grads
 
 from kdgan_jax.losses import TERMS, Adversarial
 from kdgan_jax.models.blocks.normalization import identity
+from kdgan_jax.runtime.errors import UserError
 
 LOSSES = {name: term() for name, term in TERMS.items() if issubclass(term, Adversarial)}
 every_kind = pytest.mark.parametrize("kind", LOSSES)
@@ -65,6 +66,27 @@ def test_gradients_are_the_numerical_ones_and_finite_at_extreme_logits(kind, sid
 @every_side
 def test_a_logit_that_is_not_finite_shows_in_the_loss(kind, side):
     assert not np.isfinite(loss(kind, side)(REAL, np.array([0.1, np.nan, 0.2]))).all()
+
+
+@pytest.mark.parametrize(
+    ("kind", "expected"),
+    [
+        ("bce", lambda r, f: -0.9 * log_sigmoid(r) - 0.1 * log_sigmoid(-r) - log_sigmoid(-f)),
+        ("least_squares", lambda r, f: ((r - 0.9) ** 2 + f**2) / 2),
+    ],
+)
+def test_a_smooth_label_is_that_of_real_images_for_the_discriminator(kind, expected):
+    smooth = TERMS[kind](smooth=0.1)
+    values = smooth.discriminator_loss(REAL, FAKE, identity)
+    np.testing.assert_allclose(values, expected(REAL.astype(np.float64), FAKE), rtol=1e-5)
+    ours, plain = (x.generator_loss(REAL, FAKE, identity) for x in (smooth, LOSSES[kind]))
+    np.testing.assert_array_equal(ours, plain)
+
+
+@pytest.mark.parametrize("wrong", [-0.1, 0.5])
+def test_a_label_is_smoothed_by_less_than_half(wrong):
+    with pytest.raises(UserError, match=f"field: smooth={wrong}"):
+        TERMS["bce"](smooth=wrong).check(96, "field")
 
 
 def test_relativistic_losses_compare_with_the_mean_over_devices():

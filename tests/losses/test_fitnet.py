@@ -4,10 +4,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from contexts import context as made
 from jax.test_util import check_grads
 
 from kdgan_jax.losses.fitnet import FitNet
-from kdgan_jax.losses.term import Context, Output
 from kdgan_jax.runtime.errors import UserError
 
 TERM = FitNet(target="teacher", pairs=(("a", "x"), ("b", "y")))
@@ -17,11 +17,7 @@ TEACHER = {name: random.random((2, 3, 4, c), np.float32) for name, c in (("x", 3
 
 
 def context(student=STUDENT, teacher=TEACHER):
-    image, unused = np.zeros((2, 3, 4, 3), np.float32), lambda *_: None
-    outputs = [Output(image, image, features, unused) for features in (student, teacher)]
-    return Context(
-        0, None, image, {}, outputs[0], {"teacher": outputs[1]}, unused, None, {}, unused
-    )
+    return made(features=student, teacher_features=teacher)
 
 
 @pytest.fixture

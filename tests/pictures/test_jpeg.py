@@ -78,7 +78,7 @@ def test_a_picture_that_is_cut_is_refused(tmp_path, kind, tail):
         refused(path, "truncated or damaged", by=[codec.read])
 
 
-@pytest.mark.parametrize("kind", set(KINDS) - {"progressive"})
+@pytest.mark.parametrize("kind", sorted(set(KINDS) - {"progressive"}))
 def test_a_picture_that_is_cut_and_closed_is_refused(tmp_path, kind):
     sound, path = of_kind(kind), tmp_path / "a.jpg"
     for part in (0.6, 0.8):
