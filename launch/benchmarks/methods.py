@@ -100,10 +100,10 @@ def needs(setup: PhaseSetup) -> Needs:
     lr, hr = (jnp.zeros((batches.batch, side, side, 3), jnp.uint8) for side in sides)
     batch = Batch(lr, {"hr": hr}, {}, jnp.arange(batches.batch, dtype=jnp.uint32))
     compiled = jax.jit(step).lower(initial_state(setup), frozen_weights(setup), batch).compile()
-    memory = compiled.memory_analysis()
+    memory, cost = compiled.memory_analysis(), compiled.cost_analysis()
     assert memory is not None
-    operations = compiled.cost_analysis()["flops"] / 1e9
-    return Needs(operations, memory.temp_size_in_bytes / 2**20)
+    assert cost is not None
+    return Needs(cost["flops"] / 1e9, memory.temp_size_in_bytes / 2**20)
 
 
 def loop_of(setup: PhaseSetup) -> Loop:
