@@ -3,6 +3,7 @@
 import fcntl
 import logging
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -21,6 +22,10 @@ ENVIRONMENT = {
     " --xla_cpu_experimental_ynn_fusion_type=",
 }
 os.environ.update(ENVIRONMENT)  # before JAX is imported
+# A suite in the background may have been started with signals ignored, and would pass that on to
+# the programs whose end by a signal is tested.
+signal.signal(signal.SIGINT, signal.default_int_handler)
+signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 import hypothesis  # noqa: E402
 import numpy as np  # noqa: E402

@@ -135,7 +135,7 @@ def desk(tmp_path_factory, smoke_run, photo, shared):
     Image.fromarray(bicubic.downscale(photo[-192:, -192:], 4)).save(folder / "LR/d.png")
     Image.fromarray(photo[:60, 300:400]).save(folder / "scans/s.png")
     shutil.copytree(smoke_run, folder / "runs/scratch")
-    for name in "kd", "own":  # students of that size without a teacher
+    for name in "kd", "own", "photo", "clean_gan":  # students of that size without a teacher
         distilled = "checkpoints/distill"
         shutil.copytree(smoke_run / distilled, folder / "runs" / name / distilled)
     (folder / "runs/forest").mkdir()

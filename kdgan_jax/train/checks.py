@@ -3,6 +3,7 @@
 import copy
 import dataclasses
 import math
+from collections.abc import Iterable
 from typing import Any, TypeVar, cast
 
 from ml_collections import ConfigDict
@@ -86,6 +87,7 @@ def checked(config: Any) -> RunConfig:
     if not config.refine:
         phases = tuple(phase for phase in phases if phase.discriminator is None)
         _must(bool(phases), "config.refine", False, "True: all phases have a discriminator")
+    _check_crop(config, phases)
     return RunConfig(
         seed=config.seed,
         scale=config.scale,
@@ -152,8 +154,11 @@ def _check_copies(config: Any) -> None:
         _must(value >= smallest, f"config.data.{field}", value, f"at least {smallest}")
     if not config.data.copies:
         _check_fresh(config)
-    phases = [config.train[name] for name in config.phases if name in config.train]
-    largest = max((phase.hr_patch for phase in phases), default=0)
+
+
+def _check_crop(config: Any, phases: Iterable[PhaseConfig]) -> None:
+    """Checks that the patches of all phases fit into copies of photos."""
+    largest = max(phase.batches.hr_patch for phase in phases)
     if 0 < config.data.crop * config.scale < largest:
         raise UserError(
             f"config.data.crop={config.data.crop} LR pixels are less than the HR patch {largest};"
