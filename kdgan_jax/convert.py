@@ -16,7 +16,7 @@ from kdgan_jax.formats import foreign, imported, native
 from kdgan_jax.formats.weights import Weights
 from kdgan_jax.inference import mix
 from kdgan_jax.inference.load import load
-from kdgan_jax.runtime import console
+from kdgan_jax.runtime import console, outputs
 from kdgan_jax.runtime.errors import UserError, leave
 
 # Facts for the header of the file, and how --help explains them.
@@ -119,14 +119,7 @@ def _out(arguments: argparse.Namespace) -> Path:
         raise UserError("--arch and --scale are for a single SOURCE; leave them out")
     if arguments.pytorch and arguments.dtype != native.DTYPES[0]:
         raise UserError(f"--pytorch writes {native.DTYPES[0]}; leave out --dtype={arguments.dtype}")
-    out = Path(arguments.paths[-1])
-    if out.suffix != ".safetensors":
-        raise UserError(f"{out}: OUT must have the suffix .safetensors")
-    if out.exists():
-        raise UserError(f"{out} exists; remove it or choose another name")
-    if not out.parent.is_dir():
-        raise UserError(f"{out.parent}: no such folder; make it first")
-    return out
+    return outputs.new_file(arguments.paths[-1], ".safetensors")
 
 
 def _model(arguments: argparse.Namespace) -> Weights:

@@ -18,7 +18,7 @@ from kdgan_jax.inference import engines
 from kdgan_jax.inference.load import SHIPPED, load
 from kdgan_jax.inference.model import Model
 from kdgan_jax.onnx import program, trial
-from kdgan_jax.runtime import console, devices
+from kdgan_jax.runtime import console, devices, outputs
 from kdgan_jax.runtime.errors import UserError, leave
 from kdgan_jax.runtime.files import replacing
 
@@ -72,7 +72,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     console.setup()
     devices.configure()
     try:
-        out = _out(arguments.out)
+        out = outputs.new_file(arguments.out, ".onnx")
         # Not by the engine, which may run a file of this very kind: it would agree with itself.
         model = load(arguments.model, engine=engines.JAX)
         form = program.Form(arguments.tile, half=arguments.dtype == "float16")
@@ -89,22 +89,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     for line in compared:
         console.log.info("%s", line)
     return 0
-
-
-def _out(name: str) -> Path:
-    """Returns the file to write.
-
-    Raises:
-      UserError: it exists, cannot be created or has another suffix.
-    """
-    out = Path(name)
-    if out.suffix != ".onnx":
-        raise UserError(f"{out}: OUT must have the suffix .onnx")
-    if out.exists():
-        raise UserError(f"{out} exists; remove it or choose another name")
-    if not out.parent.is_dir():
-        raise UserError(f"{out.parent}: no such folder; make it first")
-    return out
 
 
 def _compared(path: Path, model: Model, form: program.Form, limit: float) -> list[str]:

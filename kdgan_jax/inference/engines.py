@@ -13,12 +13,12 @@ import platform
 from collections.abc import Callable
 from importlib import metadata
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 
 from kdgan_jax.formats.weights import Weights
 from kdgan_jax.onnx import program
+from kdgan_jax.onnx.program import Form
 from kdgan_jax.runtime import devices, files
 from kdgan_jax.runtime.console import log
 from kdgan_jax.runtime.errors import UserError, pick
@@ -30,18 +30,6 @@ SIDE = 48  # of the image with which outputs are compared, in LR pixels
 MOST_BYTES = 2**30  # of all files in the cache folder
 
 Run = Callable[[np.ndarray], np.ndarray]
-
-
-class Form(NamedTuple):
-    """What a call takes and gives.
-
-    Attributes:
-      given: dtype of LR (1, h, w, 3): "uint8" or "uint16".
-      made: dtype of SR: "uint8", or "float32", 1 for white and not clipped.
-    """
-
-    given: str
-    made: str
 
 
 def checked(name: str) -> str:
@@ -68,7 +56,7 @@ def chosen(name: str, weights: Weights, with_jax: Run) -> str:
     if name == JAX or (name == AUTO and not devices.on_cpu()):
         return JAX
     try:
-        program.check(weights, program.Form())
+        program.check(weights, Form())
         import onnxruntime  # noqa: F401
     except (ImportError, UserError) as error:
         if name == ONNX:
@@ -123,7 +111,7 @@ def _difference(weights: Weights, with_jax: Run) -> float:
     side = max(SIDE, getattr(weights.module, "smallest", 1))
     lr = _image(side)
     expected = with_jax(lr)
-    sr = session(weights, Form("uint8", "float32"))(lr[None])[0]
+    sr = session(weights, Form(given="uint8"))(lr[None])[0]
     difference = float(np.abs(sr - expected).max()) if np.isfinite(sr).all() else float("inf")
     with contextlib.suppress(OSError):  # a folder that cannot be written to costs time only
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -149,7 +137,7 @@ def _file(weights: Weights, form: Form) -> str | bytes:
         with contextlib.suppress(OSError):
             path.touch()  # the files used last are kept
         return str(path)
-    data = program.to_bytes(weights, weights.name, program.Form(given=form.given, made=form.made))
+    data = program.to_bytes(weights, weights.name, form)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with files.replacing(path) as temporary:
@@ -180,16 +168,16 @@ def _folder() -> Path:
 
 def _key(weights: Weights) -> str:
     """Returns a hash of what the outputs depend on: weights, versions and this machine."""
-    versions = [metadata.version(name) for name in ("kdgan_jax", "jax", ONNX)]
-    facts = [weights.digest, program.REVISION, *versions, _machine()]
+    facts = [weights.digest, program.REVISION, *_surroundings()]
     return hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:24]
 
 
 @functools.cache
-def _machine() -> str:
-    """Returns the type of the CPU, as far as it is known."""
+def _surroundings() -> list[str]:
+    """Returns versions, and the type of the CPU as far as it is known."""
+    versions = [metadata.version(name) for name in ("kdgan_jax", "jax", ONNX)]
     with contextlib.suppress(OSError):
         for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
             if line.startswith("model name"):
-                return line.partition(":")[2].strip()
-    return platform.processor() or platform.machine()
+                return [*versions, line.partition(":")[2].strip()]
+    return [*versions, platform.processor() or platform.machine()]

@@ -210,7 +210,7 @@ class Model(Weights):
             )
         made = "uint8" if rounded else "float32"
         return tiles.run(
-            self._runner(engines.Form(image.dtype.name, made), min(height, width)),
+            self._runner(engines.Form(given=image.dtype.name, made=made), min(height, width)),
             image,
             scale=self.scale,
             tiling=tiling,

@@ -78,7 +78,7 @@ class Consistency(Term):
 class ZoomIn(Term):
     """L1 to the teacher on a part of HR that is taken as LR.
 
-    The part is one of the scale² tiles of the patch's LR size, drawn anew in every step. There is
+    The part is one of the scale² tiles of the patch's LR size, drawn afresh in every step. There is
     no truth for it, so the teacher runs in every step.
 
     Attributes:

@@ -1,4 +1,4 @@
-"""Folders for results: made and tried before anything is computed for them."""
+"""Folders and files for results, checked before anything is computed for them."""
 
 import os
 from pathlib import Path
@@ -30,3 +30,19 @@ def make(folder: Path, field: str) -> None:
             f"{field}={folder}: cannot be written ({error.strerror}); allow writing there, or"
             " choose another folder"
         ) from None
+
+
+def new_file(name: str, suffix: str) -> Path:
+    """Returns the path of a file to write, an argument OUT.
+
+    Raises:
+      UserError: it has another suffix, exists, or has no folder.
+    """
+    out = Path(name)
+    if out.suffix != suffix:
+        raise UserError(f"{out}: OUT must have the suffix {suffix}")
+    if out.exists():
+        raise UserError(f"{out} exists; remove it or choose another name")
+    if not out.parent.is_dir():
+        raise UserError(f"{out.parent}: no such folder; make it first")
+    return out

@@ -118,6 +118,7 @@ def stored_rows(
       UserError: they would take too many bytes, do not fit on the disk, are not finite, or the
         folder holds labels of other photos.
     """
+    teacher = teacher._replace(model=_runnable(teacher.model))
     kept = _labels(teacher, photos, folder)
     if kept.bytes > megabytes * 2**20:
         raise UserError(
@@ -149,7 +150,7 @@ def stored_rows(
 
 def _labels(teacher: StoredTeacher, photos: Buffers, folder: Path) -> Labels:
     config, digest = teacher.config, teacher.model.digest
-    engine = engines.described(_runnable(teacher.model).runs_on)
+    engine = engines.described(teacher.model.runs_on)
     processes.agree(engine, "engine that makes labels")
     facts = {
         "teacher": digest,
@@ -181,7 +182,7 @@ def _make(
     share = processes.share(missing)
     if not share:
         return
-    model = at_scale(_runnable(teacher.model), teacher.scale, f"teacher {teacher.name!r}")
+    model = at_scale(teacher.model, teacher.scale, f"teacher {teacher.name!r}")
 
     def label(photo: int) -> np.ndarray:
         try:

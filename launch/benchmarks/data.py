@@ -180,6 +180,11 @@ def time_rounds(loops: dict[str, Loop], calls: int, number: int) -> dict[str, np
     return {name: np.array(rows) for name, rows in times.items()}
 
 
+def quartiles(values: Any) -> list[float]:
+    """Returns the lower quartile, the median and the upper quartile."""
+    return np.percentile(values, [25, 50, 75]).tolist()
+
+
 def main() -> int:
     """Prints the tables."""
     parser = argparse.ArgumentParser(

@@ -26,7 +26,7 @@ from kdgan_jax.runtime import console, devices
 from kdgan_jax.train.feed import FeedFactory, feed_factory
 from kdgan_jax.train.labelling import stored_outputs
 from kdgan_jax.train.phase_setup import PhaseSetup, frozen_weights
-from launch.benchmarks.data import SCALE, SEED, Loop, student_phase, time_rounds
+from launch.benchmarks.data import SCALE, SEED, Loop, quartiles, student_phase, time_rounds
 
 STUDENT = Spec("compact", {"channels": 32, "depth": 8})  # as in configs/photo_soft.py
 FORMS = {"uint8": "uint8", "float16": "float16", "every step": ""}  # a teacher's `stored` by title
@@ -129,7 +129,7 @@ def main() -> int:
             times = time_rounds(by_title, calls, arguments.rounds)
         for title, rows in times.items():
             ratios = rows[:, 0] / times["HR"][:, 0]
-            low, middle, high = np.percentile(ratios, [25, 50, 75])
+            low, middle, high = quartiles(ratios)
             timed.append(
                 f"| {lr_patch} | {title} | {1e3 * np.median(rows[:, 0]):.3g} | {middle:.3f}"
                 f" ({low:.3f} to {high:.3f}) |"

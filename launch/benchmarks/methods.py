@@ -34,7 +34,7 @@ from kdgan_jax.train.phase_setup import (
     networks,
     optimizers,
 )
-from launch.benchmarks.data import Loop, fixed_feed, time_rounds
+from launch.benchmarks.data import Loop, fixed_feed, quartiles, time_rounds
 
 RECIPES = "configs/phases.py"
 OUTPUT = "output"
@@ -123,7 +123,7 @@ def rows(times: dict[str, np.ndarray], needed: dict[str, Needs]) -> list[str]:
     lines = []
     for title, of_method in times.items():
         seconds = of_method[:, 0]
-        low, middle, high = np.percentile(seconds / times[OUTPUT][:, 0], [25, 50, 75])
+        low, middle, high = quartiles(seconds / times[OUTPUT][:, 0])
         lines.append(
             f"| {title} | {1e3 * np.median(seconds):.3g} | {middle:.2f} ({low:.2f} to {high:.2f})"
             f" | {needed[title].operations:.3g} | {needed[title].megabytes:.0f} |"

@@ -40,7 +40,7 @@ from kdgan_jax.train.feed import FeedFactory, feed_factory
 from kdgan_jax.train.loop import steps_per_call
 from kdgan_jax.train.phase_setup import PhaseSetup, frozen_weights
 from kdgan_jax.workdir import record
-from launch.benchmarks.data import Loop
+from launch.benchmarks.data import Loop, quartiles
 
 DEVICES = flags.DEFINE_list("devices", None, "Numbers of devices of all processes, such as 1,2,4")
 PHASE = flags.DEFINE_string("phase", "adversarial", "A phase of the config, whose step is timed")
@@ -153,11 +153,6 @@ def measure(loops: dict[Cell, Loop], steps: int, rounds: int) -> dict[Cell, list
                 times[cell] += [seconds] * (turn > 0)
                 bar.advance()
     return times
-
-
-def quartiles(values: Any) -> list[float]:
-    """Returns the lower quartile, the median and the upper quartile."""
-    return np.percentile(values, [25, 50, 75]).tolist()
 
 
 def summary(times: Times, per_device: int, total: int) -> list[dict[str, Any]]:

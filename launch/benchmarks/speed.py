@@ -27,6 +27,7 @@ from kdgan_jax.models import generator
 from kdgan_jax.onnx import program
 from kdgan_jax.runtime import console, devices, files
 from launch.benchmarks import peers
+from launch.benchmarks.data import quartiles
 
 NETWORKS = {
     "compact": {"channels": 32, "depth": 4},
@@ -135,7 +136,7 @@ def measured(engines: list[Worker], height: int, width: int, rounds: int) -> dic
 
 def ratio(theirs: list[float], mine: list[float]) -> str:
     """Returns the median of theirs / mine and its quartiles."""
-    low, middle, high = np.percentile(np.array(theirs) / np.array(mine), [25, 50, 75])
+    low, middle, high = quartiles(np.array(theirs) / np.array(mine))
     return f"{middle:.2f} ({low:.2f} to {high:.2f})"
 
 

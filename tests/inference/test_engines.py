@@ -107,7 +107,7 @@ def test_the_files_used_last_are_kept(folder, monkeypatch, photo):
         os.utime(path, (1000 - age, 1000 - age))
     sizes = [path.stat().st_size for path in folder.iterdir()]
     monkeypatch.setattr(engines, "MOST_BYTES", sum(sizes) + 10)
-    engines.session(model(), engines.Form("uint16", "float32"))
+    engines.session(model(), engines.Form(given="uint16"))
     assert len(list(folder.glob("*uint16*"))) == 1
     assert not paths[-1].exists()
 
