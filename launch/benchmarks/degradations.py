@@ -22,6 +22,7 @@ from kdgan_jax.config.settings import BatchConfig, DataConfig
 from kdgan_jax.data import buffers, degradations, embedded, photos, sources
 
 SCALE = 4
+LEVELS = [level for level in degradations.LEVELS if level != "none"]
 SIZES = (128, 128), (80, 120)  # height and width of LR copies
 HR_PATCHES = 96, 256
 BATCH = 16
@@ -65,7 +66,7 @@ def print_copies(number: int) -> None:
     hr = photos.pixels(photo.place)
     print("| LR copy | level | of LR | of HR |\n|---|---|---|---|")
     for height, width in SIZES:
-        for level in ("light", "strong"):
+        for level in LEVELS:
             of_lr, of_hr = (
                 seconds(hr[: height * n, : width * n], (height, width), level, number)
                 for n in (1, SCALE)
@@ -81,7 +82,7 @@ def print_samples(rounds: int) -> None:
     )
     cores = len(os.sched_getaffinity(0))
     for hr_patch in HR_PATCHES:
-        for level in ("none", "light", "strong"):
+        for level in ("none", *LEVELS):
             speed, cost = rates(decoded, level, hr_patch, rounds)
             row = f"| {hr_patch} | {level} | {cores} | {speed:,.0f} | {cost * 1e3:.2g} ms |"
             print(row, flush=True)
