@@ -13,14 +13,11 @@ def get_config(variant: str = ""):
     """Returns the config; `variant` is "" or "smoke"."""
     check_variant(variant, ("smoke",))
     smoke = variant == "smoke"
-    size = {"steps": 600, "learning_rate": 2e-4, "level": 10.0}
+    tiny = {"steps": 2, "batch": 2, "hr_patch": 32, "warmup_steps": 0}
+    size = tiny if smoke else {"steps": 600, "level": 10.0}
     config = default(
         networks={"student": network("compact:channels=32,depth=4")},
-        phases={
-            "refine": polish(
-                "student_x4", "hr", **({"steps": 2, "batch": 2, "hr_patch": 32} if smoke else size)
-            )
-        },
+        phases={"refine": polish("student_x4", "hr", **size)},
     )
     config.data.source = "embedded" if smoke else ""
     config.data.holdout = 16

@@ -62,7 +62,7 @@ def laptop():
 def smoke():
     """Runs in seconds: a tiny student, a few steps of every phase."""
     size = {"steps": 4, "batch": 4, "hr_patch": 32}
-    config = without_hr("compact:channels=8,depth=1", size, size)
+    config = without_hr("compact:channels=8,depth=1", size, size | {"warmup_steps": 0})
     config.data.crop = 16
     config.log_every = config.checkpoint_every = 2
     return config

@@ -32,7 +32,7 @@ def get_config(variant: str = ""):
                 start="" if variant else "photo_soft_x4 or fresh",
                 **(small if smoke else {"lr_patch": 32, "learning_rate": 1e-3}),
             ),
-            "refine": polish(**(small | {"steps": 2} if smoke else {})),
+            "refine": polish(**(small | {"steps": 2, "warmup_steps": 0} if smoke else {})),
         },
     )
     config.refine = False

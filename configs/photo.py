@@ -1,4 +1,4 @@
-"""`photo_soft_x4`, refined on its teacher's images, without HR.
+"""The shipped student `photo_x4`: `photo_soft_x4`, refined on its teacher's images, without HR.
 
     python -m kdgan_jax.main --config=configs/photo.py --workdir=runs/photo \\
         --config.data.source=hr:PHOTOS,lr:PHOTOS
@@ -19,13 +19,14 @@ def get_config(variant: str = ""):
     """Returns the config; `variant` is "", "hr" or "smoke"."""
     check_variant(variant, ("hr", "smoke"))
     smoke, target = variant == "smoke", "hr" if variant == "hr" else "teacher"
-    tiny = {"steps": 2, "batch": 2, "hr_patch": 32}
+    tiny = {"steps": 2, "batch": 2, "hr_patch": 32, "warmup_steps": 0}
+    size = tiny if smoke else {"steps": 1500, "warmup_steps": 100}
     config = default(
         networks={
             "teacher": network("", "realesr-general-x4v3"),
             "student": network("compact:channels=32,depth=8"),
         },
-        phases={"refine": polish("photo_soft_x4", target, **(tiny if smoke else {"steps": 1500}))},
+        phases={"refine": polish("photo_soft_x4", target, **size)},
     )
     config.data.source = "embedded" if smoke else ""
     config.data.holdout = 16

@@ -14,6 +14,7 @@ with interrupts.in_one_line(__name__ == "__main__"):  # JAX takes seconds
     from kdgan_jax.evaluation import plan
     from kdgan_jax.evaluation.metrics import DEFAULT, METRICS, NO_REFERENCE
     from kdgan_jax.evaluation.run import check_out, run
+    from kdgan_jax.inference import engines
     from kdgan_jax.models import SCALES
     from kdgan_jax.runtime import console, devices, files, outputs
     from kdgan_jax.runtime.errors import UserError, leave
@@ -62,6 +63,12 @@ def _parser() -> argparse.ArgumentParser:
         help=f"separated by commas, out of {', '.join(METRICS)} (default: {','.join(DEFAULT)});"
         f" {' and '.join(NO_REFERENCE)} need no HR, and by default measure photos without it;"
         " lpips_vgg and dists take 20 times as long as lpips_alex",
+    )
+    add(
+        "--engine",
+        choices=engines.NAMES,
+        default=engines.JAX,
+        help="what runs networks (default: %(default)s, so that figures stay comparable)",
     )
     add("--self_ensemble", action="store_true", help='add a "+" row for every trained model')
     add(

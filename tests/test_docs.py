@@ -2,6 +2,7 @@
 
 import argparse
 import importlib
+import itertools
 import re
 import shlex
 import shutil
@@ -211,15 +212,32 @@ def test_links_and_names_lead_somewhere(page):
             assert all(re.search(rf"\b{name}\b", code) for name in field[1].split(".")), word
 
 
-def test_python_examples_run(tmp_path, monkeypatch, photo):
+EXAMPLES = [p for p in PAGES if blocks(p, "python") and p.name != "architecture.md"]
+
+
+@pytest.mark.parametrize("page", EXAMPLES, ids=lambda page: page.name)
+def test_python_examples_run_in_order_and_print_what_is_shown(
+    page, tmp_path, monkeypatch, photo, capsys
+):
+    # test_architecture.py runs those of its own page.
     monkeypatch.chdir(tmp_path)
     Image.fromarray(photo[:40, :48]).save("photo.png")
-    for page in PAGES:
-        for text in blocks(page, "python"):
-            code = compile(text, str(page), "exec")
-            if page.name != "architecture.md":  # test_architecture.py runs these
-                exec(code, {})
-    assert Image.open("large.png").size == (192, 160)
+    names = {}
+    found = [*FENCE.findall(page.read_text()), ("", "")]
+    for (language, text), (next_language, shown) in itertools.pairwise(found):
+        if language != "python":
+            continue
+        capsys.readouterr()
+        if file := re.match(r"# (\w+\.py)\n", text):  # a program of its own
+            (tmp_path / file[1]).write_text(text)
+            command = [sys.executable, file[1]]
+            printed = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True).stdout
+        else:
+            exec(compile(text, str(page), "exec"), names)
+            printed = capsys.readouterr().out
+        assert printed == (shown if next_language == "text" else "")
+    if "large.png" in page.read_text():
+        assert Image.open("large.png").size == (192, 160)
 
 
 def test_pages_agree_with_the_code():

@@ -161,6 +161,23 @@ def test_errors_are_one_line_and_2_before_anything_is_made(capsys, folder, tmp_p
     assert not (tmp_path / "out").exists()
 
 
+def test_the_engine_is_said_and_its_rows_are_not_taken_for_those_of_another(folder, tmp_path):
+    native.save(tmp_path / "net.safetensors", tiny.model())
+    command = [f"--models=bicubic,{tmp_path}/net.safetensors", f"--data={folder}", "--resume"]
+    command += [f"--out={tmp_path}/out", "--metrics=psnr_y"]
+    rows = tmp_path / "out/rows"
+    for words, engine, files in (
+        ([], "jax", 2),
+        (["--engine=onnxruntime"], "onnxruntime", 3),
+        ([], "jax", 3),
+    ):
+        assert main([*command, *words]) == 0
+        said = json.loads((tmp_path / "out/results.json").read_text())["engine"]
+        assert said.startswith(f"{engine} ")
+        assert f"engine {said}" in (tmp_path / "out/results.md").read_text()
+        assert len(list(rows.iterdir())) == files
+
+
 def test_what_is_worse_than_bicubic_is_said_even_if_that_is_not_asked_for(folder, tmp_path):
     for models, name in (("nearest", "nearest"), ("bicubic=nearest,x=bicubic", "bicubic")):
         rows = measure(tmp_path, folder, f"--models={models}", "--overwrite")

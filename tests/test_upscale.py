@@ -1,6 +1,7 @@
 import io
 import os
 import pty
+import re
 import signal
 import subprocess
 import sys
@@ -59,7 +60,7 @@ def test_transparency_is_enlarged_apart_from_colours(run, tmp_path, small):
     alpha[:, 16:] = 255
     run(save(tmp_path / "a.png", np.concatenate([small, alpha], -1), "RGBA"))
     sr = result(tmp_path)
-    whole = kdgan_jax.load("photo_soft_x4").upscale(small)
+    whole = kdgan_jax.load(DEFAULT).upscale(small)
     far = slice(4 * (16 + 10), None)  # columns that no hidden pixel reaches
     np.testing.assert_array_equal(sr[:, far, :3], whole[:, far])
     assert np.all(sr[:, :54, 3] == 0)
@@ -74,7 +75,7 @@ def test_the_model_can_be_named(run, tmp_path, small, smoke_run):
 
 def test_self_ensemble_is_the_mean_over_flips_and_rotations(run, tmp_path, small):
     run(save(tmp_path / "a.png", small), "--self_ensemble")
-    model = kdgan_jax.load("photo_soft_x4")
+    model = kdgan_jax.load(DEFAULT)
     sr = result(tmp_path)
     np.testing.assert_array_equal(sr, quantise(self_ensemble(model.predict, small)))
     assert (sr != model.upscale(small)).any()
@@ -89,10 +90,10 @@ def test_what_a_picture_was_is_kept_and_who_enlarged_it_is_said(run, tmp_path, s
     assert run(tmp_path / "a.png", tmp_path / "b.jpg") == 0
     sr = imagecodecs.png_decode((tmp_path / "out/a.png").read_bytes())
     assert sr.dtype == np.uint16
-    np.testing.assert_array_equal(sr, kdgan_jax.load("photo_soft_x4").upscale(deep))
+    np.testing.assert_array_equal(sr, kdgan_jax.load(DEFAULT).upscale(deep))
     with Image.open(tmp_path / "out/b.png") as image:
         assert image.info["dpi"] == pytest.approx((300, 300), abs=0.02)
-        assert (image.info["Comment"], image.info["Model"]) == ("a cat", "photo_soft_x4, x4")
+        assert (image.info["Comment"], image.info["Model"]) == ("a cat", f"{DEFAULT}, x4")
         assert "kdgan_jax" in image.info["Software"]
 
 
@@ -106,7 +107,7 @@ def test_formats_and_strip(run, tmp_path, small, form):
         assert not image.getexif().get(0x0131)
         assert not {"Software", "Model", "comment"} & set(image.info)
         off = np.asarray(image.convert("RGB")).astype(int)
-    off = np.abs(off - kdgan_jax.load("photo_soft_x4").upscale(small))
+    off = np.abs(off - kdgan_jax.load(DEFAULT).upscale(small))
     assert off.max() == 0 if not quality else 0 < off.mean() < 4
 
 
@@ -117,7 +118,7 @@ def test_all_frames_of_an_animation_on_request(run, tmp_path, small, capsys, for
     frames[0].save(tmp_path / "a.webp", lossless=True, **options)
     assert run(tmp_path / "a.webp", "--all_frames", f"--format={form}") == 0
     assert "upscaling: 1 of 1" in capsys.readouterr().err
-    model = kdgan_jax.load("photo_soft_x4")
+    model = kdgan_jax.load(DEFAULT)
     with Image.open(tmp_path / f"out/a.{form}") as image:
         assert image.n_frames == 3
         for i, frame in enumerate(frames):
@@ -289,7 +290,7 @@ def test_models_and_version_are_listed_without_work(capsys):
         (["HERE/a.png", "-s", "0"], ["-s 0"]),
         (["HERE/a.png", "-s", "2", "--size=9x9"], ["-s 2", "--size=9x9"]),
         (["HERE/a.png", "--size=9"], ["--size=9", "1920x1080"]),
-        (["HERE/a.png", "--tile=9"], ["--tile=9", "photo_soft_x4"]),
+        (["HERE/a.png", "--tile=9"], ["--tile=9", DEFAULT]),
         (["HERE/a.png", "--tile=-1"], ["--tile=-1"]),
         (["HERE/a.png", "--device=gpu"], ["--device=gpu", "cpu"]),
         (["HERE/a.png", "--suffix=a/b"], ["--suffix=a/b"]),
@@ -358,6 +359,53 @@ def test_a_sheet_without_matplotlib_is_refused_in_one_sentence(
 
 def command(*arguments):
     return [sys.executable, "-m", "kdgan_jax.upscale", *map(str, arguments)]
+
+
+HEAVY = {"tensorflow", "orbax", "optax", "matplotlib", "scipy", "sklearn", "skimage", "imagecodecs"}
+ROOMS = "losses", "audit", "baselines", "train"  # of training and measuring
+PROGRAMS = {
+    "command": "from kdgan_jax import upscale; upscale.main(['a.png', '-o', 'out'])",
+    "python": "import kdgan_jax; kdgan_jax.load('student_x4').upscale('a.png').save('b.png')",
+}
+
+
+def in_python(program, folder):
+    """Runs a program in a folder, and returns what it prints."""
+    result = subprocess.run(
+        [sys.executable, "-c", program],
+        cwd=folder,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert result.returncode == 0, result.stderr
+    return result.stdout
+
+
+@pytest.mark.parametrize("program", PROGRAMS.values(), ids=PROGRAMS)
+def test_a_picture_needs_nothing_of_training(tmp_path, small, program):
+    save(tmp_path / "a.png", small)
+    loaded = in_python(program + "; import sys; print(*sys.modules)", tmp_path).split()
+    modules = {name.split(".")[0] for name in loaded}
+    rooms = {name.split(".")[1] for name in loaded if name.startswith("kdgan_jax.")}
+    assert "onnxruntime" in modules
+    assert modules & HEAVY == set()
+    assert rooms & set(ROOMS) == set()
+
+
+@pytest.mark.long
+@pytest.mark.skipif(sys.platform != "linux", reason="the peak is read from /proc")
+def test_a_result_of_8k_takes_less_than_1500_mb(tmp_path, photo):
+    large = Image.fromarray(photo).resize((1920, 1080), Image.Resampling.BICUBIC)
+    large.save(tmp_path / "a.png")
+    program = "from kdgan_jax import upscale; upscale.main(['a.png', '-o', 'out'])"
+    program += "; print(open('/proc/self/status').read())"
+    result = in_python(program, tmp_path)
+    with Image.open(tmp_path / "out/a.png") as image:
+        assert image.size == (7680, 4320)
+    (kilobytes,) = re.findall(r"VmHWM:\s*(\d+) kB", result)
+    assert int(kilobytes) < 1500 * 1000
 
 
 @pytest.mark.parametrize(("name", "code"), [("SIGINT", 130), ("SIGTERM", 143), ("SIGHUP", 129)])

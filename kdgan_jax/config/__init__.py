@@ -253,7 +253,9 @@ def refine(start: str = "distill", **changes: Any) -> ConfigDict:
     return phase(start=start, **{**fields, **changes})
 
 
-def polish(start: str = "distill", target: str = "teacher", **changes: Any) -> ConfigDict:
+def polish(
+    start: str = "distill", target: str = "teacher", *, warmup_steps: int = 20, **changes: Any
+) -> ConfigDict:
     """Returns a phase that refines the student of `start` without HR.
 
     The real images are the teacher's (Yim et al.'s loop, as the origin runs it): its output, its
@@ -263,22 +265,23 @@ def polish(start: str = "distill", target: str = "teacher", **changes: Any) -> C
     Args:
       start: an earlier phase, or a model.
       target: "teacher", or "hr" for the same with HR.
+      warmup_steps: first steps, in which the discriminator trains alone.
       **changes: other fields of the phase.
     """
     losses = {
-        "output": loss("l1", 0.2, target=target),
+        "output": loss("l1", 0.1, target=target),
         "detail": loss("haar", 0.2, target=target),
         "perceptual": loss("perceptual:layers=(conv2_2,conv3_3)", 0.1, target=target),
-        "pattern": loss("pattern:window=32", 0.3, target=target),
-        "adversarial": loss("relativistic", 5e-3, target=target),
+        "pattern": loss("pattern:window=32", 0.6, target=target),
+        "adversarial": loss("relativistic", 3e-2, target=target),
     }
     fields = {
         "batch": 8,
         "hr_patch": 64,
-        "learning_rate": 1e-4,
+        "learning_rate": 2e-4,
         "losses": losses,
         "teachers": {} if target == "hr" else {"teacher": teacher("teacher", stored="uint8")},
-        "discriminator": discriminator("patch:spectral_norm=True", learning_rate=1e-4),
+        "discriminator": discriminator("patch", learning_rate=4e-4, warmup_steps=warmup_steps),
     }
     return phase(start=start, **{**fields, **changes})
 

@@ -3,6 +3,7 @@
 import glob
 import os
 import re
+from collections.abc import Callable
 from pathlib import Path
 
 from kdgan_jax.runtime.errors import suggest
@@ -28,6 +29,17 @@ def roots(text: str, kind: str = "") -> list[Path]:
     if kind == "pairs" and not os.path.exists(text) and (both := two(text)):
         return list(both)
     return [before_pattern(text)]
+
+
+def between_commas(text: str, exists: Callable[[str], bool]) -> list[str]:
+    """Returns the words between the commas of a text; the longest words that exist hold commas."""
+    parts, words = text.split(","), []
+    while parts:
+        longer = range(len(parts), 1, -1)
+        number = next((n for n in longer if exists(",".join(parts[:n]).strip())), 1)
+        words.append(",".join(parts[:number]).strip())
+        parts = parts[number:]
+    return words
 
 
 def printable(text: str) -> str:

@@ -231,22 +231,11 @@ def entries(source: str) -> list[str]:
         kind, path = split_kind(entry)
         return places.exists(path, kind)
 
-    words = between_commas(source, exists)
+    words = places.between_commas(source, exists)
     if not all(words):
         raise UserError(
             f"config.data.source={source!r}: an entry is missing beside a comma; remove the comma"
         )
-    return words
-
-
-def between_commas(text: str, exists: Callable[[str], bool]) -> list[str]:
-    """Returns the words between the commas of a text; the longest words that exist hold commas."""
-    parts, words = text.split(","), []
-    while parts:
-        longer = range(len(parts), 1, -1)
-        number = next((n for n in longer if exists(",".join(parts[:n]).strip())), 1)
-        words.append(",".join(parts[:number]).strip())
-        parts = parts[number:]
     return words
 
 

@@ -2,7 +2,6 @@
 
 import numpy as np
 
-from kdgan_jax.data.tensorflow import tf  # noqa: F401  # first: it hides GPUs from TensorFlow
 from kdgan_jax.pictures import bicubic
 from kdgan_jax.runtime.errors import UserError, missing
 
@@ -13,9 +12,14 @@ def pairs(name: str, scale: int, memory_mb: int) -> list[tuple[str, np.ndarray, 
     HR is cropped to a multiple of `scale`; LR is None unless the data set has it at this scale.
 
     Raises:
-      UserError: the data set is unknown, or its photos need more than `memory_mb` of memory.
+      UserError: the data set is unknown, its photos need more than `memory_mb` of memory, or a
+        package is missing.
     """
     field = f"config.data.source='tfds:{name}'"
+    try:  # first, since it hides GPUs from TensorFlow
+        from kdgan_jax.data.tensorflow import tf  # noqa: F401
+    except ImportError:
+        raise missing("tensorflow", field) from None
     try:
         import tensorflow_datasets as tfds
     except ImportError:

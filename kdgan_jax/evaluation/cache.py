@@ -1,8 +1,8 @@
 """Keeps measured rows, so that a long evaluation resumes where it was stopped.
 
 Each file holds the rows of one model on one set. Its name is a hash of all that the figures depend
-on: the model's weights, the photos' bytes, those of a model that is the reference, the scale, the
-metrics and the protocol.
+on: the model's weights and its engine, the photos' bytes, the same of a model that is the
+reference, the scale, the metrics and the protocol.
 """
 
 import hashlib

@@ -16,7 +16,7 @@ import numpy as np
 
 from kdgan_jax.baselines.interpolation import BASELINES
 from kdgan_jax.evaluation.metrics import DEFAULT, METRICS, figures
-from kdgan_jax.inference import costs
+from kdgan_jax.inference import costs, engines
 from kdgan_jax.inference.ensemble import quantise, self_ensemble
 from kdgan_jax.inference.model import Model
 from kdgan_jax.inference.reduced import Reduced
@@ -83,6 +83,7 @@ class Upscaler:
       digest: returns a hash of all that its results depend on; called only to store them.
       path: where it is, if its name does not say that.
       only: the only metrics that are measured, None for all that are asked for.
+      engine: what runs it, one of `engines.NAMES`; "" for what is no network.
     """
 
     name: str
@@ -92,6 +93,7 @@ class Upscaler:
     digest: Callable[[], str] = lambda: ""
     path: str = ""
     only: Sequence[str] | None = None
+    engine: str = ""
 
 
 # Keeps what is made of a photo: called with it, images by model, and its rows.
@@ -100,12 +102,22 @@ Keep = Callable[[Example, Mapping[str, np.ndarray], Rows], None]
 
 def from_model(name: str, model: Trained) -> Upscaler:
     """Returns a trained model as an upscaler."""
-    multi_adds = None
+    multi_adds, engine = None, ""
     if isinstance(model, Model):
-        multi_adds = costs.multi_adds_720p(model)
+        multi_adds, engine = costs.multi_adds_720p(model), model.runs_on
     elif isinstance(model, Reduced):  # before its image is reduced, it is larger
         multi_adds = costs.multi_adds_720p(model.model) * (model.model.scale // model.scale) ** 2
-    return Upscaler(name, model.raw, model.parameters, multi_adds, lambda: model.digest)
+        engine = model.model.runs_on
+    # Figures by JAX have the model's digest alone, as before there was another engine.
+    by = "" if engine in ("", engines.JAX) else f" by {engine}"
+    return Upscaler(
+        name,
+        model.raw,
+        model.parameters,
+        multi_adds,
+        lambda: model.digest + by,
+        engine=engine,
+    )
 
 
 def from_ensemble(name: str, model: Trained) -> Upscaler:
@@ -116,8 +128,20 @@ def from_ensemble(name: str, model: Trained) -> Upscaler:
         lambda lr: quantise(self_ensemble(model.predict, lr)),
         plain.parameters,
         None if plain.multi_adds is None else 8 * plain.multi_adds,
-        lambda: f"{model.digest}+",
+        lambda: f"{plain.digest()}+",
+        engine=plain.engine,
     )
+
+
+def engine(upscalers: Sequence[Upscaler]) -> str:
+    """Returns what ran the networks; of several engines, which ran which; "" without networks."""
+    ran: dict[str, list[str]] = {}
+    for upscaler in upscalers:
+        if upscaler.engine:
+            ran.setdefault(engines.described(upscaler.engine), []).append(upscaler.name)
+    if len(ran) < 2:
+        return "".join(ran)
+    return ", ".join(f"{name} ({', '.join(models)})" for name, models in ran.items())
 
 
 def from_baseline(name: str, scale: int) -> Upscaler:

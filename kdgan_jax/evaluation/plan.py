@@ -44,6 +44,7 @@ def make(
     resume: bool = False,
     reference_model: str | None = None,
     save_images: bool = False,
+    engine: str = engines.JAX,
 ) -> Plan:
     """Returns the plan for the arguments of the command `evaluate`, which are named like its flags.
 
@@ -64,11 +65,11 @@ def make(
     if reference_model:
         given.append(_labelled(reference_model))
     called = _names(given)
-    teacher = _teacher(*called.pop(), scale) if reference_model else None
+    teacher = _teacher(*called.pop(), scale, engine) if reference_model else None
     upscalers = [
         upscaler
         for name, path in called
-        for upscaler in named_upscalers(name, path, scale, self_ensemble)
+        for upscaler in named_upscalers(name, path, scale, self_ensemble, engine)
     ]
     names = [upscaler.name for upscaler in upscalers]
     _check_unique("--models", models, names)
@@ -107,7 +108,7 @@ def _model_words(models: str) -> list[str]:
         label, path = _labelled(word)
         return Path(path).exists() and "," not in label
 
-    return _no_gap("--models", models, sources.between_commas(models, exists))
+    return _no_gap("--models", models, places.between_commas(models, exists))
 
 
 def _names(given: Sequence[tuple[str, str]]) -> list[tuple[str, str]]:
@@ -117,17 +118,20 @@ def _names(given: Sequence[tuple[str, str]]) -> list[tuple[str, str]]:
     return [(places.printable(label or next(short)), path) for label, path in given]
 
 
-def named_upscalers(name: str, path: str, scale: int, ensemble: bool) -> list[measure.Upscaler]:
+def named_upscalers(
+    name: str, path: str, scale: int, ensemble: bool, engine: str = engines.JAX
+) -> list[measure.Upscaler]:
     """Returns the upscaler at `path`: a baseline, a forest, or a model's path (see `load`).
 
     With `ensemble` a trained model is followed by its self-ensemble, which has its name and "+".
+    `engine` runs networks.
 
     Raises:
-      UserError: there is no such model, or it has another scale.
+      UserError: there is no such model, it has another scale, or the engine cannot run it.
     """
     if path in BASELINES:
         return [replace(measure.from_baseline(path, scale), name=name, path=path)]
-    model = _trained(path, scale)
+    model = _trained(path, scale, engine)
     if model.scale != scale:
         raise UserError(
             f"{path} has scale {model.scale}, but --scale={scale}; evaluate it separately"
@@ -138,21 +142,20 @@ def named_upscalers(name: str, path: str, scale: int, ensemble: bool) -> list[me
     return [plain, replace(measure.from_ensemble(f"{name}+", model), path=f"{path}+")]
 
 
-def _trained(path: str, scale: int) -> measure.Trained:
+def _trained(path: str, scale: int, engine: str) -> measure.Trained:
     if path == "forest" or path.startswith("forest:"):
         return random_forest.load(path.removeprefix("forest").removeprefix(":") or "runs/forest")
     try:
-        return resolve(path, scale=scale, engine=engines.JAX)
+        return resolve(path, scale=scale, engine=engine)
     except UserError as error:
         raise UserError(f"{error}{suggest(path, [*BASELINES, 'forest'])}") from None
 
 
-def _teacher(name: str, path: str, scale: int) -> measure.Upscaler:
+def _teacher(name: str, path: str, scale: int, engine: str) -> measure.Upscaler:
     """Returns the model that --reference_model names."""
-    model = at_scale(
-        resolve(path, scale=scale, engine=engines.JAX), scale, f"--reference_model={path}"
-    )
-    return replace(measure.from_model(name, model), path=path)
+    model = resolve(path, scale=scale, engine=engine)
+    reduced = at_scale(model, scale, f"--reference_model={path}")
+    return replace(measure.from_model(name, reduced), path=path)
 
 
 def _words(flag: str, value: str) -> list[str]:
@@ -261,7 +264,7 @@ def _folders(data: str) -> dict[str, _Set]:
     def exists(word: str) -> bool:
         return (one := _folder(word)).exists and "," not in one.label
 
-    words = _no_gap("--data", data, sources.between_commas(data, exists))
+    words = _no_gap("--data", data, places.between_commas(data, exists))
     folders = [_folder(word) for word in words]
     names = [one.label or places.name(one.path, one.kind) for one in folders]
     for name in names:

@@ -162,7 +162,7 @@ def write(
       about: further facts, such as the device, for the JSON; texts also for the Markdown.
     """
     comparisons = comparisons or []
-    facts = "".join(f"; {name} {v}" for name, v in about.items() if isinstance(v, str))
+    facts = "".join(f"; {name} {v}" for name, v in about.items() if v and isinstance(v, str))
     names = " / ".join(SHOWN[name][0] for name in shown(rows))
     text = f"{names} at x{rows[0]['scale']}, {PROTOCOL}{facts}. PSNR in dB; multi-adds for a"
     text += " 1280x720 output; seconds are those of one photo alone, in the slowest set."

@@ -127,9 +127,16 @@ def run(plan: Plan) -> list[str]:
         set_images = [row for row in set_images if row["model"] in asked_for]
         rows, per_image = rows + set_rows, per_image + set_images
         comparisons = [row for pair in plan.pairs for row in significance.compare(per_image, *pair)]
-        device = devices.describe(1)
+        models = [*plan.upscalers, *([plan.teacher] if plan.teacher else [])]
         report.write(
-            plan.out, rows, per_image, comparisons, bicubic=bicubic, paths=paths, device=device
+            plan.out,
+            rows,
+            per_image,
+            comparisons,
+            bicubic=bicubic,
+            paths=paths,
+            device=devices.describe(1),
+            engine=measure.engine(models),
         )
         if plan.pictures:
             try:

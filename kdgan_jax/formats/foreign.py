@@ -43,7 +43,11 @@ def shapes(module: nn.Module) -> Params:
     """Returns the tree of `module`'s parameters as `jax.ShapeDtypeStruct`; nothing is computed."""
     side = max(16, getattr(module, "smallest", 1))
     image = jax.ShapeDtypeStruct((1, side, side, 3), np.float32)
-    return jax.eval_shape(module.init, jax.random.key(0), image)["params"]
+
+    def init(lr: jax.Array) -> Params:  # to make the key outside would start a device
+        return module.init(jax.random.key(0), lr)["params"]
+
+    return jax.eval_shape(init, image)
 
 
 def plausible(value: Any) -> bool:

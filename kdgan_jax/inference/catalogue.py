@@ -20,8 +20,9 @@ COSTS = ["parameters", "multi-adds", "receptive field (LR pixels)", "scales"]
 SCALE = 4  # of measured and published results
 NO_LICENCE = "none stated"
 PURPOSES = {
-    "photo_soft_x4": "real photos with blur, noise or JPEG; the default of upscale",
-    "realesr-general-x4v3": "the same, sharper and slower; a teacher",
+    "photo_x4": "real photos with blur, noise or JPEG; the default of upscale",
+    "photo_soft_x4": "the same, before its adversarial phase",
+    "realesr-general-x4v3": "the same, sharper and slower; their teacher",
     "student_x4": "clean photos, near to the original",
     "student_gan_x4": "clean photos, sharper",
 }

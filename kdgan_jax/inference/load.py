@@ -6,6 +6,7 @@ and a published network to restore real photos or to teach.
 
 import contextlib
 import os
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -20,14 +21,15 @@ from kdgan_jax.runtime import devices
 from kdgan_jax.runtime.console import log
 from kdgan_jax.runtime.errors import UserError, suggest
 from kdgan_jax.runtime.files import sha256
-from kdgan_jax.workdir import checkpoint
+from kdgan_jax.workdir import archive, checkpoint
 
 WEIGHTS, BEST = ("ema", "raw"), "best"
 SOFT = "soft"  # the entry of a card that names the model from which a refined one starts
 # Phases of runs before version 0.2, whose checkpoints do not name their network.
 OLD_PHASES = "teacher", "distill", "adversarial"
+_ON_DRIVE = re.compile(r"[A-Za-z]:[\\/][^:]*")  # a path of Windows
 # Networks that come with the package, by name.
-DEFAULT = "photo_soft_x4"  # of `upscale`: for real photos
+DEFAULT = "photo_x4"  # of `upscale`: for real photos
 SHIPPED = {p.stem: p for p in sorted((Path(__file__).parents[1] / "weights").glob("*.safetensors"))}
 
 
@@ -55,9 +57,9 @@ def load(
     two models of one architecture, of which B counts 0.3.
 
     Args:
-      path: a name of `SHIPPED`, the workdir of a run (`runs/kd`), one of its checkpoints
-        (`runs/kd/checkpoints/distill/1500`), the origin's SavedModel, a file of the package's own
-        format (`.safetensors`), or a published one (`imported.READERS`).
+      path: a name of `SHIPPED`, the workdir of a run (`runs/kd`) or a zip of it (`runs/kd.zip`),
+        one of its checkpoints (`runs/kd/checkpoints/distill/1500`), the origin's SavedModel, a file
+        of the package's own format (`.safetensors`), or a published one (`imported.READERS`).
       role: for a workdir, a phase ("distill") or a network ("student"). A network's model is that
         of the last phase that trains it and has a checkpoint.
       ema: whether to take the averaged weights, which evaluation uses, or the raw ones.
@@ -104,6 +106,9 @@ def _loaded(path: str | Path, role: str, ema: bool, scale: int | None, fold: boo
     """Returns the single model at `path`; see `load`."""
     path = Path(path).expanduser() if isinstance(path, Path) else os.path.expanduser(path)
     location, words = _split(str(path))
+    if archive.is_run(location):
+        with archive.unpacked(location) as run:
+            return _loaded(":".join([str(run), *words]), role, ema, scale, fold)
     is_checkpoint, is_foreign = _is_checkpoint(location), imported.is_foreign(location)
     is_single = not is_foreign and (location.is_file() or origin.is_origin(location))
     part = next((word for word in words if word not in WEIGHTS), None)
@@ -235,7 +240,7 @@ def _is_checkpoint(folder: Path) -> bool:
 def _split(path: str) -> tuple[Path, list[str]]:
     """Returns a path and the words after it: "runs/kd:control:raw" has "control" and "raw"."""
     words: list[str] = []
-    while ":" in path and not Path(path).exists():
+    while ":" in path and not Path(path).exists() and not _ON_DRIVE.fullmatch(path):
         path, _, word = path.rpartition(":")
         words.insert(0, word)
     return Path(path), words

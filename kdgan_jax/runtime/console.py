@@ -14,6 +14,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 log = logging.getLogger("kdgan_jax")
+_progress = log.getChild("progress")  # is seen at once, where messages of `log` wait for their turn
 _HOME = re.compile(r"(?:^|(?<=[=,:]))~(?=[/,]|$)")
 _LONGEST = 10**8  # seconds that are shown, three years
 STARTED = time.monotonic()  # of a command: this module is imported before JAX, which takes seconds
@@ -156,7 +157,7 @@ class Progress:
             return
         self._last_line, elapsed = now, now - self._began
         remaining = elapsed / max(completed - self.start, 1e-9) * (self.total - completed)
-        log.info(
+        _progress.info(
             "%s: %d of %d, %s elapsed, ETA %s  %s",
             self.title,
             self.done,

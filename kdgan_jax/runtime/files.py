@@ -1,9 +1,14 @@
 """Files that are never half written: they are written under a temporary name, then renamed."""
 
 import contextlib
+import functools
 import hashlib
 import json
 import os
+import platform
+import re
+import secrets
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -11,15 +16,49 @@ from typing import Any
 
 @contextlib.contextmanager
 def replacing(path: str | Path) -> Iterator[Path]:
-    """Yields a temporary path that replaces `path` at the end, unless an exception is raised."""
+    """Yields a temporary path that replaces `path` at the end, unless an exception is raised.
+
+    Its name is hidden and short, whatever `path` is called, ends in ".part", and has the process in
+    it. What ended processes of this machine left in the folder under such names is removed.
+    """
     path = Path(path)
-    temporary = path.with_name(f".{path.name}.part")
-    temporary.unlink(missing_ok=True)  # writing would follow a symbolic link
+    _remove_left_overs(path.parent.absolute())
+    # Nobody can guess the name and put a symbolic link there, which writing would follow.
+    temporary = path.with_name(f"{_begin()}{os.getpid()}-{secrets.token_hex(4)}.part")
     try:
         yield temporary
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def _begin() -> str:
+    """Returns how temporary names of this machine begin."""
+    return f".kdgan-{hashlib.sha256(platform.node().encode()).hexdigest()[:6]}-"
+
+
+@functools.lru_cache(maxsize=1024)  # once for each folder: a folder may hold many results
+def _remove_left_overs(folder: Path) -> None:
+    """Removes what ended processes of this machine left in `folder`."""
+    name = re.compile(re.escape(_begin()) + r"(\d+)-[0-9a-f]{8}\.part")
+    with contextlib.suppress(OSError):  # the folder cannot be listed, or is another user's
+        for entry in os.listdir(folder):
+            found = name.fullmatch(entry)
+            if found and not is_running(int(found[1])):
+                (folder / entry).unlink(missing_ok=True)
+
+
+def is_running(process: int) -> bool:
+    """Returns whether a process of this machine runs, True if that is unknown."""
+    if sys.platform == "win32":  # os.kill would end it
+        return True
+    try:
+        os.kill(process, 0)
+    except (ProcessLookupError, OverflowError):
+        return False
+    except OSError:  # of another user
+        return True
+    return True
 
 
 def write_text(path: str | Path, text: str) -> None:

@@ -11,6 +11,7 @@ from typing import NoReturn
 
 # Of Ctrl-C, of schedulers and `kill`, and of a terminal that is closed (not on Windows).
 NAMES = "SIGINT", "SIGTERM", "SIGHUP"
+PROGRAMS = "kdgan_jax", "launch"  # packages whose modules are commands
 
 
 class Interrupted(BaseException):
@@ -38,7 +39,7 @@ class Requests:
         """Handles a signal: the first raises `Interrupted`, a second Ctrl-C leaves at once."""
         if self._asked is not None:
             if number == signal.SIGINT:
-                os._exit(128 + number)
+                at_once()
             return
         self._asked = number
         raise Interrupted(number)
@@ -47,6 +48,20 @@ class Requests:
         """Raises `Interrupted` if a signal came: the first may have come where errors are lost."""
         if self._asked is not None:
             raise Interrupted(self._asked)
+
+
+def at_once() -> NoReturn:
+    """Ends what a second Ctrl-C is for: one of the package's commands, without any more work.
+
+    Raises:
+      KeyboardInterrupt: the program is another one, such as the kernel of a notebook, which goes on
+        or ends as it likes.
+    """
+    # How it was started: `python -m kdgan_jax.main`, which `kdgan main` also looks like.
+    spec = getattr(sys.modules.get("__main__"), "__spec__", None)
+    if spec is not None and spec.name.partition(".")[0] in PROGRAMS:
+        os._exit(128 + signal.SIGINT)
+    raise KeyboardInterrupt
 
 
 @contextlib.contextmanager

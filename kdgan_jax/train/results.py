@@ -85,7 +85,8 @@ def write(
         of_set = [row for row in per_image if measure.title(row) == title]
         rows += measure.means(upscalers, of_set, config.scale)
     _draw(workdir, upscalers, next(examples for examples in sets if examples), per_image)
-    report.write(workdir, rows, per_image, device=device, versions=record.versions())
+    engine, versions = measure.engine(upscalers), record.versions()
+    report.write(workdir, rows, per_image, device=device, engine=engine, versions=versions)
     _write_card(config, workdir, models, teachers, rows)
     console.log.info("%s", read_text(workdir / "results.md"))
     written = [name for name in ("results.md", "comparison.png") if (workdir / name).is_file()]
@@ -158,9 +159,10 @@ def _write_card(
         "made_by": f"kdgan_jax {record.versions().get('kdgan_jax', '')}, phase {phase.name}",
         "photos": _photos(config),
     }
-    for label, teacher in teachers.items():
-        about = teacher.about
-        facts[label] = f"{phase.teachers[label].model}, {teacher.parameters:,} parameters"
+    taught = {label: teacher.model for p in phases for label, teacher in p.teachers.items()}
+    for label in (label for label in teachers if label in taught):
+        teacher, about = teachers[label], teachers[label].about
+        facts[label] = f"{taught[label]}, {teacher.parameters:,} parameters"
         facts[f"{label}_licence"] = about.get("licence", "not stated; ask whose it is")
         facts[f"{label}_source"] = about.get("source", "not stated")
     if soft := _soft(config, workdir, phase):

@@ -7,12 +7,11 @@ import threading
 from collections.abc import Iterator
 from types import FrameType
 
-from kdgan_jax.runtime import processes
+from kdgan_jax.runtime import interrupts, processes
 from kdgan_jax.runtime.console import log
 from kdgan_jax.runtime.errors import Stopped
 
 SIGNALS = signal.SIGINT, signal.SIGTERM
-AT_ONCE = 130  # exit code after a second Ctrl-C
 
 
 class Stop:
@@ -36,7 +35,7 @@ class Stop:
         """Handles a signal."""
         if self.asked is not None:
             if number == signal.SIGINT:
-                os._exit(AT_ONCE)
+                interrupts.at_once()
             return
         self.asked = signal.Signals(number)
         if processes.several():

@@ -8,9 +8,10 @@ import contextlib
 import hashlib
 import os
 import platform
-import sys
 import time
 from pathlib import Path
+
+from kdgan_jax.runtime.files import is_running
 
 OLD = 3600.0  # seconds after which a claim does not count
 
@@ -53,7 +54,7 @@ def claim(target: Path) -> Claim | None:
         if other == own or not number.isdecimal():
             continue
         with contextlib.suppress(OSError):  # it is gone by now, or another user's
-            if not _runs(int(number)):
+            if not is_running(int(number)):
                 other.unlink()
             elif _comes_first(other, int(number), own):
                 own.unlink(missing_ok=True)
@@ -81,16 +82,3 @@ def _comes_first(other: Path, number: int, own: Path) -> bool:
     if ours.st_mtime - theirs.st_mtime > OLD:
         return False
     return (theirs.st_mtime_ns, number) < (ours.st_mtime_ns, os.getpid())
-
-
-def _runs(number: int) -> bool:
-    """Returns whether a process of this machine runs, True if that is unknown."""
-    if sys.platform == "win32":  # os.kill would end it
-        return True
-    try:
-        os.kill(number, 0)
-    except ProcessLookupError:
-        return False
-    except OSError:  # of another user
-        return True
-    return True

@@ -31,6 +31,7 @@ from kdgan_jax.runtime.errors import UserError
 from kdgan_jax.runtime.files import read_json, sha256, write_json
 from kdgan_jax.runtime.limits import most_bytes
 
+META = "meta.json"
 MANIFEST = "sha256.json"
 BEST = "best.json"  # in a phase's folder: which checkpoint is the best
 
@@ -107,7 +108,7 @@ def save(
             raise
         raise OSError(str(error).splitlines()[0].rpartition(": ")[2]) from None
     if processes.first():
-        write_json(temporary / "meta.json", {**meta, "step": step, "items": sorted(filled)})
+        write_json(temporary / META, {**meta, "step": step, "items": sorted(filled)})
         write_json(temporary / MANIFEST, _hashes(temporary))
         _replace(temporary, final, keep, kept)
     processes.barrier(f"checkpoint {folder} {step} is complete")
@@ -182,7 +183,7 @@ def meta(checkpoint: str | Path) -> dict[str, Any]:
     Raises:
       UserError: it is missing or damaged.
     """
-    path = Path(checkpoint) / "meta.json"
+    path = Path(checkpoint) / META
     try:
         return read_json(path)
     except ValueError as error:

@@ -1,19 +1,27 @@
 """Runs a network in another engine, for launch/benchmarks/speed.py, and needs nothing of kdgan_jax.
 
     python launch/benchmarks/peers.py ENGINE NETWORK FILE.onnx
+    python launch/benchmarks/peers.py loop NETWORK WEIGHTS.npz PICTURES OUT
 
 ENGINE is torch, torch_channels_last, onnxruntime or openvino. PyTorch builds the network itself,
 with random weights, as its authors wrote it; the others read the file. Every line "HEIGHT WIDTH
 CALLS" on standard input is answered by the seconds of one call, from uint8 to uint8, the median of
-the calls; the first answer is the number of parameters.
+the calls; the first answer is the number of parameters. torch_step and torch_channels_last_step
+train for one step instead.
+
+The second form enlarges the pictures of a folder one after another, as a plain script does: Pillow
+decodes, PyTorch runs the network on all cores, Pillow encodes PNG as it does by default.
 """
 
 import statistics
 import sys
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
+
+BATCH = 16  # of a training step
 
 Run = Callable[[np.ndarray], np.ndarray]  # LR (h, w, 3) uint8 to SR (h * 4, w * 4, 3) uint8
 
@@ -57,8 +65,8 @@ def openvino(network: str, path: str) -> tuple[Run, int]:
     return around(call), 0
 
 
-def torch(network: str, path: str, channels_last: bool = False) -> tuple[Run, int]:
-    """Returns a call by PyTorch."""
+def torch_network(network: str):
+    """Returns a network of PyTorch, with random weights."""
     import torch
     import torch.nn.functional as F
     from torch import nn
@@ -168,7 +176,17 @@ def torch(network: str, path: str, channels_last: bool = False) -> tuple[Run, in
                 x = F.leaky_relu(up(F.interpolate(x, scale_factor=2, mode="nearest")), 0.2)
             return self.last(F.leaky_relu(self.hr(x), 0.2))
 
-    module = {"compact": Compact, "imdn": IMDN, "vapsr": VapSR, "rrdb": RRDBNet}[network]().eval()
+    return {"compact": Compact, "imdn": IMDN, "vapsr": VapSR, "rrdb": RRDBNet}[network]()
+
+
+def torch(network: str, path: str, channels_last: bool = False) -> tuple[Run, int]:
+    """Returns a call by PyTorch; `path` is of weights if it is an .npz."""
+    import torch
+
+    module = torch_network(network).eval()
+    if path.endswith(".npz"):
+        weights = np.load(path)
+        module.load_state_dict({key: torch.from_numpy(weights[key]) for key in weights})
     form = torch.channels_last if channels_last else torch.contiguous_format
     module = module.to(memory_format=form)
 
@@ -181,12 +199,56 @@ def torch(network: str, path: str, channels_last: bool = False) -> tuple[Run, in
     return run, sum(p.numel() for p in module.parameters())
 
 
+def torch_step(network: str, path: str, channels_last: bool = False) -> tuple[Run, int]:
+    """Returns a call that trains for one step, on patches of the array's size, by PyTorch."""
+    import torch
+    from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+
+    form = torch.channels_last if channels_last else torch.contiguous_format
+    module = torch_network(network).to(memory_format=form)
+    optimizer = torch.optim.Adam(module.parameters(), 1e-3, fused=True)
+    average = AveragedModel(module, multi_avg_fn=get_ema_multi_avg_fn(0.999))
+    batches = {}
+
+    def noise(height: int, width: int):
+        pixels = torch.randint(0, 256, (BATCH, height, width, 3), dtype=torch.uint8)
+        return pixels.permute(0, 3, 1, 2).contiguous(memory_format=form)
+
+    def run(lr: np.ndarray) -> np.ndarray:
+        height, width = lr.shape[:2]
+        if (height, width) not in batches:
+            batches[height, width] = noise(height, width), noise(4 * height, 4 * width)
+        given, hr = (pixels.float().div_(255) for pixels in batches[height, width])
+        optimizer.zero_grad()
+        (module(given) - hr).abs().mean().backward()
+        optimizer.step()
+        average.update_parameters(module)
+        return lr
+
+    return run, sum(p.numel() for p in module.parameters())
+
+
 ENGINES = {
     "torch": torch,
     "torch_channels_last": lambda network, path: torch(network, path, channels_last=True),
     "onnxruntime": onnxruntime,
     "openvino": openvino,
 }
+STEPS = {
+    "torch_step": torch_step,
+    "torch_channels_last_step": lambda network, path: torch_step(network, path, channels_last=True),
+}
+
+
+def loop(network: str, weights: str, pictures: str, out: str) -> None:
+    """Enlarges the pictures of a folder."""
+    from PIL import Image
+
+    run, _ = torch(network, weights, channels_last=True)
+    for path in sorted(Path(pictures).iterdir()):
+        with Image.open(path) as image:
+            lr = np.asarray(image.convert("RGB"))
+        Image.fromarray(run(lr)).save(Path(out) / f"{path.stem}.png")
 
 
 def answer(run: Run, parameters: int) -> None:
@@ -208,4 +270,7 @@ def answer(run: Run, parameters: int) -> None:
 
 
 if __name__ == "__main__":
-    answer(*ENGINES[sys.argv[1]](*sys.argv[2:]))
+    if sys.argv[1] == "loop":
+        loop(*sys.argv[2:])
+    else:
+        answer(*(ENGINES | STEPS)[sys.argv[1]](*sys.argv[2:]))

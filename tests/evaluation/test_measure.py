@@ -1,3 +1,4 @@
+import re
 import time
 from dataclasses import replace
 
@@ -7,6 +8,7 @@ from evaluation import tiny
 
 from kdgan_jax.baselines.interpolation import BASELINES
 from kdgan_jax.evaluation import measure, metrics
+from kdgan_jax.inference.reduced import Reduced
 from kdgan_jax.pictures import bicubic
 from kdgan_jax.runtime.errors import UserError
 
@@ -232,3 +234,20 @@ def test_a_self_ensemble_costs_eight_times_and_is_the_mean_of_predictions(photo)
     flipped = ensemble.upscale(np.ascontiguousarray(lr[:, ::-1]))[:, ::-1]
     assert np.abs(sr.astype(int) - flipped).max() <= 1  # the same mean in another order
     assert (sr != plain.upscale(lr)).any()
+
+
+def test_engines_are_named_and_tell_figures_apart():
+    by_jax, by_onnx = (replace(tiny.model(), engine=name) for name in ("jax", "onnxruntime"))
+    plain = measure.from_model("a", by_jax)
+    others = [
+        measure.from_model("b", by_onnx),
+        measure.from_ensemble("b+", by_onnx),
+        measure.from_model("c", Reduced(by_onnx, 2)),
+    ]
+    assert plain.digest() == by_jax.digest
+    assert len({plain.digest(), by_jax.digest + "+", *(u.digest() for u in others)}) == 5
+    bicubic = measure.from_baseline("bicubic", 4)
+    assert measure.engine([bicubic]) == ""
+    assert measure.engine([bicubic, *others]).startswith("onnxruntime ")
+    several = measure.engine([plain, bicubic, *others])
+    assert re.fullmatch(r"jax .* \(a\), onnxruntime .* \(b, b\+, c\)", several)

@@ -39,8 +39,10 @@ def test_a_run_that_is_asked_to_stop_saves_its_step_and_resumes_there(tmp_path):
 def test_a_second_ctrl_c_leaves_at_once():
     # Short naps: Python handles a signal that comes just before one only after it.
     program = """
-import time
+import sys, time
+from importlib.machinery import ModuleSpec
 from kdgan_jax.train import stopping
+sys.modules["__main__"].__spec__ = ModuleSpec("kdgan_jax.main", None)
 with stopping.listening() as stop, stop.waiting():
     print("ready", flush=True)
     for _ in range(1200):

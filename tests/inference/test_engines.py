@@ -2,6 +2,7 @@
 
 import json
 import os
+import time
 from dataclasses import replace
 
 import jax
@@ -52,6 +53,41 @@ def test_tiles_give_the_whole(folder, photo, monkeypatch):
     tiled = model().upscale(photo[:40, :50])
     monkeypatch.undo()
     np.testing.assert_array_equal(tiled, model().upscale(photo[:40, :50]))
+
+
+def icons(photo):
+    """Returns 40 small pictures of 40 sizes."""
+    return [photo[i : 20 + 2 * i, i : 60 - i // 2] for i in range(40)]
+
+
+def test_pictures_of_many_sizes_take_one_session_and_no_compilation(folder, photo, monkeypatch):
+    network = model()
+    assert network.runs_on == "onnxruntime"  # which JAX has checked
+    made, session = [], engines.session
+    monkeypatch.setattr(engines, "session", lambda *given: made.append(given) or session(*given))
+    monkeypatch.setattr("kdgan_jax.inference.model._compiled", never)
+    pictures = icons(photo)
+    assert len({picture.shape for picture in pictures}) == 40
+    together = [network.upscale(picture) for picture in pictures]
+    assert len(made) == 1
+    for picture, sr in zip(pictures, together, strict=True):
+        np.testing.assert_array_equal(replace(network).upscale(picture), sr)
+
+
+@pytest.mark.long  # a clock, which wants a quiet machine
+def test_pictures_of_many_sizes_take_as_long_as_those_of_one(folder, photo):
+    def seconds(pictures):
+        network = model()
+        network.upscale(photo[:16, :16])
+        began = time.perf_counter()
+        for picture in pictures:
+            network.upscale(picture)
+        return time.perf_counter() - began
+
+    several = icons(photo)
+    middle = sorted(several, key=lambda picture: picture.size)[20]
+    ratios = [seconds(several) / seconds([middle] * 40) for _ in range(5)]
+    assert np.median(ratios) < 2
 
 
 def test_the_check_is_made_once_for_each_network(folder):

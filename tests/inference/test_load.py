@@ -1,6 +1,7 @@
 import json
 import re
 import shutil
+import tempfile
 
 import chex
 import jax
@@ -90,6 +91,30 @@ def test_role_and_weights_are_arguments_or_in_the_path(run, role, phase):
     equal(load(f"{first}:raw").params, params[phase, 1]["generator.params"])
 
 
+def test_a_zip_of_a_run_loads_like_its_folder(run, tmp_path, monkeypatch):
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    path = shutil.make_archive(tmp_path / "kd", "zip", run[0].parent, run[0].name)
+    for words in "", ":big", ":a:raw", ":b:best":
+        word = words or ":a"
+        assert load(path + words, role="a") == load(f"{run[0]}{word}")
+    phase = shutil.make_archive(tmp_path / "phase", "zip", run[0] / "checkpoints/b")
+    assert load(phase) == load(f"{run[0]}:b")
+    with pytest.raises(UserError) as error:
+        load(f"{path}:none")
+    assert "kd.zip:b" in str(error.value)
+    assert tempfile.gettempdir() in str(error.value)  # the archive's folder, and no other below
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["kd.zip", "phase.zip"]
+
+
+def test_a_zip_with_an_altered_checkpoint_is_refused_by_its_name(copy, tmp_path):
+    for phase in "a", "b", "c":
+        for meta in (copy / "checkpoints" / phase).glob("*/meta.json"):
+            meta.write_text("{}")
+    path = shutil.make_archive(tmp_path / "kd", "zip", copy)
+    with pytest.raises(UserError, match=rf"^{path}/checkpoints/a"):
+        load(path, role="a")
+
+
 def test_a_network_is_that_of_the_last_phase_with_a_checkpoint(run, copy):
     params = run[1]
     shutil.rmtree(copy / "checkpoints/a")
@@ -131,6 +156,8 @@ def test_a_checkpoint_with_numbers_that_are_not_finite_is_refused(run, tmp_path)
         ("RUN/checkpoints/b/2:a", ["RUN/checkpoints/b/2 ", "single", "':a'"]),
         ("RUN/no", ["RUN/no: no such file or folder"]),
         ("student_x3", ["did you mean 'student_x4'"]),
+        (r"C:\models\x4.pth", [r"C:\models\x4.pth: no such file or folder"]),
+        (r"C:/models/x4.pth:raw", [r"C:/models/x4.pth: no such file or folder"]),
     ],
 )
 def test_a_path_that_leads_nowhere_is_answered_with_what_there_is(run, path, facts):
@@ -155,7 +182,7 @@ def test_runs_before_version_0_2_are_read(tmp_path, key):
 # Networks that come with the package.
 
 STUDENTS = "student_x4", "student_gan_x4"
-TEACHER = "realesr-general-x4v3"
+SOFTER, TEACHER = "photo_soft_x4", "realesr-general-x4v3"
 
 
 @pytest.mark.parametrize(("name", "stated"), [("student_x4", 30.86), ("student_gan_x4", 30.14)])
@@ -163,30 +190,37 @@ def test_shipped_students_have_the_psnr_of_the_readme_on_set5(shared, name, stat
     assert psnr_on_set5(shared, load(name)) == pytest.approx(stated, abs=0.01)
 
 
+SOME = ["chip", "comic1", "oldphoto2"]
+
+
 @pytest.mark.parametrize(
-    ("names", "psnr", "lpips"),
+    ("student", "names", "psnr", "lpips"),
     [
-        (["chip", "comic1", "oldphoto2"], 29.71, 0.149),
-        pytest.param(["*"], 30.10, 0.142, marks=pytest.mark.long),
+        (SOFTER, SOME, 29.71, 0.149),
+        (DEFAULT, SOME, 29.39, 0.138),
+        pytest.param(SOFTER, ["*"], 30.10, 0.142, marks=pytest.mark.long),
+        pytest.param(DEFAULT, ["*"], 29.67, 0.135, marks=pytest.mark.long),
     ],
 )
-def test_the_student_for_real_photos_imitates_its_teacher(shared, names, psnr, lpips):
+def test_students_for_real_photos_imitate_their_teacher(shared, student, names, psnr, lpips):
     figures, folder = [], shared / "real_world/photos"
     for path in [path for name in names for path in folder.glob(f"{name}.png")]:
         lr = codec.read_rgb(path)
-        sr, goal = (load(model).upscale(lr) for model in (DEFAULT, TEACHER))
-        assert np.abs(sr.mean((0, 1)) - goal.mean((0, 1))).max() < 1.6, path.name
+        sr, goal = (load(model).upscale(lr) for model in (student, TEACHER))
+        assert np.abs(sr.mean((0, 1)) - goal.mean((0, 1))).max() < 1.9, path.name
         figures.append([metric(sr, goal, 4) for metric in (metrics.psnr_y, metrics.lpips_alex)])
     assert np.mean(figures, axis=0) == pytest.approx([psnr, lpips], abs=0.01)
 
 
 def test_shipped_students_go_by_name():
-    assert set(SHIPPED) == {*STUDENTS, TEACHER, DEFAULT}
-    for name, parameters in (dict.fromkeys(STUDENTS, 51_920) | {DEFAULT: 89_040}).items():
+    assert set(SHIPPED) == {*STUDENTS, TEACHER, SOFTER, DEFAULT}
+    sizes = dict.fromkeys(STUDENTS, 51_920) | dict.fromkeys((SOFTER, DEFAULT), 89_040)
+    for name, parameters in sizes.items():
         model = load(name)
         assert SHIPPED[name].stat().st_size < 5 * parameters
         assert (model.scale, model.parameters) == (4, parameters)
-        assert model.about.keys() == {"source", "sha256", "licence", "data"}
+        assert model.about.keys() - {"soft"} == {"source", "sha256", "licence", "data"}
+    assert load(DEFAULT).about["soft"] == SOFTER
 
 
 def test_the_shipped_teacher_goes_by_name_and_has_its_licence_beside_it():

@@ -94,3 +94,23 @@ def test_streams_that_are_closed_are_opened_on_nothing(monkeypatch):
     print("nor is this")
     print("nor this", file=console.sys.stderr)
     assert console.sys.stdin.read() == ""
+
+
+def test_a_line_of_progress_does_not_wait_with_messages_that_are_held(capfd, monkeypatch):
+    console.setup()
+    monkeypatch.setattr(console.Progress, "interval", 0.0)
+    held = []
+    hold = lambda record: held.append(record.msg) and False  # noqa: E731  # as a batch does
+    console.log.addFilter(hold)
+    try:
+        with console.progress("kd", 2) as bar:
+            console.log.warning("later")
+            bar.move(0.5)
+            said = capfd.readouterr().err
+            with console.quiet():
+                bar.move(0.6)
+    finally:
+        console.log.removeFilter(hold)
+    assert said.startswith("kd: 0 of 2, ")
+    assert held == ["later"]
+    assert capfd.readouterr().err == ""

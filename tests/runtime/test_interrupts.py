@@ -1,8 +1,10 @@
+import importlib.machinery
 import os
 import signal
 import subprocess
 import sys
 import threading
+import time
 
 import pytest
 
@@ -46,6 +48,59 @@ def test_signals_raise_once_inside_the_block_alone():
         with pytest.raises(Interrupted):  # if the first was lost on the way
             requests.check()
     assert [signal.getsignal(getattr(signal, name)) for name in interrupts.NAMES] == before
+
+
+@pytest.mark.parametrize(
+    ("name", "ends"), [("kdgan_jax.main", True), ("launch.ablate", True), ("x.kdgan_jax", False)]
+)
+def test_a_second_ctrl_c_ends_a_command_and_leaves_other_programs_to_python(
+    monkeypatch, name, ends
+):
+    codes = []
+    main = sys.modules["__main__"]
+    monkeypatch.setattr(main, "__spec__", importlib.machinery.ModuleSpec(name, None))
+    monkeypatch.setattr(os, "_exit", lambda code: codes.append(code) or sys.exit(code))
+    before = signal.getsignal(signal.SIGINT)
+    with interrupts.raised():
+        with pytest.raises(Interrupted):
+            os.kill(os.getpid(), signal.SIGINT)
+        with pytest.raises(SystemExit if ends else KeyboardInterrupt):
+            os.kill(os.getpid(), signal.SIGINT)
+    assert codes == [130] * ends
+    assert signal.getsignal(signal.SIGINT) == before
+
+
+def test_a_kernel_outlives_a_second_ctrl_c():
+    client = pytest.importorskip("jupyter_client", reason="the test extra has nbclient")
+    pytest.importorskip("ipykernel", reason="the test extra has ipykernel")
+    manager, kernel = client.manager.start_new_kernel(kernel_name="python3")
+    printed = threading.Event()
+
+    def show(message):
+        if message["content"].get("text", "").strip():
+            printed.set()
+
+    def run(code):
+        return kernel.execute_interactive(code, timeout=60, output_hook=show)["content"]
+
+    def interrupt():
+        assert printed.wait(60)
+        manager.interrupt_kernel()
+        time.sleep(0.5)
+        manager.interrupt_kernel()
+
+    thread = threading.Thread(target=interrupt)
+    thread.start()
+    try:
+        waits = "print('ready', flush=True)\n    for _ in range(600):\n        time.sleep(0.05)"
+        begin = "import time\nfrom kdgan_jax.train import stopping\n"
+        reply = run(f"{begin}with stopping.listening() as stop, stop.waiting():\n    {waits}")
+        assert reply["ename"] == "KeyboardInterrupt"
+        assert run("1")["status"] == "ok"
+    finally:
+        thread.join()
+        kernel.stop_channels()
+        manager.shutdown_kernel(now=True)
 
 
 def test_ignored_signals_stay_ignored_and_other_threads_change_nothing(monkeypatch):

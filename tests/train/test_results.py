@@ -7,6 +7,7 @@ import own_pictures
 import pytest
 
 from kdgan_jax import load
+from kdgan_jax.config import loss, phase
 from kdgan_jax.runtime.errors import UserError
 from kdgan_jax.train.run import run
 
@@ -47,6 +48,20 @@ def test_the_students_file_has_its_card(finished):
     card = (finished / "student.md").read_text()
     for fact in ("made up", f"{student.parameters:,}", "degradation none,light", "| bicubic |"):
         assert fact in card
+
+
+def test_a_card_names_teachers_of_earlier_phases(tmp_path, photo):
+    config = own_pictures.made(tmp_path, photo)
+    config.data.source, config.train.distill.hr_patch = f"hr:{tmp_path}/pictures", 16
+    config.data.crop = 8
+    pixel = {"pixel": loss("l1", 1.0)}
+    with config.unlocked():
+        config.train.tuned = phase(losses=pixel, start="distill", steps=1, batch=2, hr_patch=16)
+    config.phases = ("distill", "tuned")
+    run(config, tmp_path / "run")
+    about = load(tmp_path / "run/student.safetensors").about
+    assert about["teacher_licence"] == "made up"
+    assert "phase tuned" in about["made_by"]
 
 
 def test_a_loss_on_hr_without_hr_is_refused_before_training(tmp_path, photo):
