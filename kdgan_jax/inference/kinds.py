@@ -61,7 +61,7 @@ def _of_array(model: "Model", image: np.ndarray, on_tile: Callable[[], None]) ->
     )
     sr = pictures.enlarged(model, picture, on_tile)
     parts = [sr.pixels[..., :1] if grey else sr.pixels, *([] if sr.alpha is None else [sr.alpha])]
-    result = np.concatenate(parts, axis=-1)
+    result = np.concatenate(parts, axis=-1) if parts[1:] else np.ascontiguousarray(parts[0])
     return (result / 65535).astype(image.dtype) if is_float else result
 
 

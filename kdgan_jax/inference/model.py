@@ -25,8 +25,8 @@ from kdgan_jax.runtime.console import log
 from kdgan_jax.runtime.errors import UserError
 
 # Side of a tile in LR pixels, if the network's receptive radius allows it. Large ones overlap less.
-# JAX compiles for each size of an image that is smaller than a tile; ONNX Runtime takes any.
-TILE, TILE_OF_ANY_SIZE = 128, 512
+# JAX compiles for each size, so on an accelerator there is one beside those of smaller images.
+TILE, LARGE_TILE = 128, 512
 BATCH = 8  # tiles of that side that an accelerator gets at once; one alone does not keep it busy
 # Memory per LR pixel on a CPU of Fast-SRGAN, the largest of the networks that see the whole image.
 WHOLE_IMAGE_BYTES = 8400
@@ -95,9 +95,11 @@ class Model(Weights):
         module = self.module
         if not getattr(module, "whole_image", False):
             margin, grid = module.receptive_radius, getattr(module, "grid", 1)
-            usual = TILE_OF_ANY_SIZE if self.runs_on == engines.ONNX else TILE
-            side = self.tile or max(usual, 4 * margin)
-            return tiles.Tiling(-(-side // grid) * grid, margin, grid)
+            with_jax = self.runs_on == engines.JAX
+            side = self.tile or max(TILE if with_jax else LARGE_TILE, 4 * margin)
+            several = with_jax and devices.on_cpu() and not self.tile
+            largest = max(LARGE_TILE, 4 * margin) if several else 0
+            return tiles.Tiling(-(-side // grid) * grid, margin, grid, largest)
         if self.tile:
             return tiles.Tiling(self.tile, self.tile // 8)
         largest = math.isqrt(devices.memory() // 2 // WHOLE_IMAGE_BYTES)

@@ -1,11 +1,12 @@
-"""Running a network on an image of any size, in tiles of one size.
+"""Running a network on an image of any size, in tiles of few sizes.
 
 Inside a tile, farther from its seams than the receptive radius, a network that sees only a
 neighbourhood gives exactly what it gives on the whole image. The outermost tiles are flush with the
-image's edges, so the network pads there as it would pad the image. One tile size means one
-compilation, and memory holds the features of few tiles beside the image and the result.
+image's edges, so the network pads there as it would pad the image. Few sizes mean few compilations,
+and memory holds the features of few tiles beside the image and the result.
 """
 
+import math
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from typing import NamedTuple
@@ -29,13 +30,17 @@ class Tiling(NamedTuple):
       tile: side of a tile in pixels; a multiple of `grid`, and at least 2 * margin + grid.
       margin: receptive radius of the network in pixels.
       grid: tiles start at multiples of it, for a network that gathers squares of this side.
+      largest: if it is not 0, images larger than `tile` are cut into as few tiles as this side
+        allows, which are equal along an axis and multiples of `SHARED`.
     """
 
     tile: int
     margin: int
     grid: int = 1
+    largest: int = 0
 
 
+SHARED = 16  # images of many sizes share tiles of few sizes
 WHOLE = Tiling(sys.maxsize, 0)
 
 
@@ -47,7 +52,8 @@ def spans(size: int, tiling: Tiling) -> list[Span]:
     Raises:
       ValueError: the tile has no room inside its margins.
     """
-    tile, margin, grid = tiling
+    margin, grid = tiling.margin, tiling.grid
+    tile = _side(size, tiling)
     if size <= tile:
         return [Span(0, size, 0, size)]
     stride = (tile - 2 * margin) // grid * grid
@@ -63,6 +69,18 @@ def spans(size: int, tiling: Tiling) -> list[Span]:
         Span(start, min(tile, size - start), seams[i] - start, seams[i + 1] - start)
         for i, start in enumerate(starts)
     ]
+
+
+def _side(size: int, tiling: Tiling) -> int:
+    """Returns the side of the tiles along an axis of `size` pixels."""
+    if size <= tiling.tile or not tiling.largest:
+        return tiling.tile
+    step = math.lcm(SHARED, tiling.grid)
+    for number in range(1, size):
+        side = -(-(size + (number - 1) * 2 * tiling.margin) // (number * step)) * step
+        if side <= min(size, tiling.largest):
+            return side
+    return tiling.tile
 
 
 def positions(shape: tuple[int, int], tiling: Tiling) -> Iterator[tuple[Span, Span]]:
@@ -108,6 +126,9 @@ def run(
         parts = [lr[r.start : r.start + r.size, c.start : c.start + c.size] for r, c in group]
         # Repeats fill the last batch: another batch size would need another compilation.
         results = predict(np.stack(parts + parts[-1:] * (batch - len(parts))))
+        if len(tiles) == 1:
+            on_tile()
+            return np.require(results[0], requirements="W")
         if sr is None:
             height, width = lr.shape[0] * scale, lr.shape[1] * scale
             sr = np.empty((height, width, results.shape[-1]), results.dtype)

@@ -44,15 +44,15 @@ def test_tiles_give_what_the_whole_image_gives(model, photo, monkeypatch):
     image = photo[:27, :31]
     whole = model.predict(image)
     monkeypatch.setattr(model_module, "TILE", 24)
-    assert model.tiling((27, 31)) == (24, 3, 1)
+    assert model.tiling((27, 31)) == (24, 3, 1, 512)
     np.testing.assert_allclose(model.predict(image), whole, atol=1e-5)
     assert whole.std() > 0.05
 
 
 def test_tiles_are_large_enough_and_on_the_grid_of_the_network():
-    assert Model("srcnn", {}, 2, None).tiling((500, 500)) == (128, 7, 1)
+    assert Model("srcnn", {}, 2, None).tiling((500, 500)) == (128, 7, 1, 512)
     squares = Model("rrdb", {"channels": 4, "growth": 2, "blocks": 1}, 2, None)
-    assert squares.tiling((500, 500)) == (156, 39, 2)
+    assert squares.tiling((500, 500)) == (156, 39, 2, 512)
 
 
 @pytest.mark.parametrize("shape", [(8, 8), (8, 8, 4), (1, 8, 8, 3), (0, 8, 3)])

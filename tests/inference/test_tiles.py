@@ -38,7 +38,8 @@ def test_tiles_give_what_the_whole_image_gives(data):
     margin = radius + grid - 1
     tile = (-(-2 * margin // grid) + data.draw(st.integers(1, 5))) * grid
     lr = picture(data.draw(st.integers(1, 50)), data.draw(st.integers(1, 50)))
-    tiling, batch = Tiling(tile, margin, grid), data.draw(st.integers(1, 4))
+    largest, batch = data.draw(st.sampled_from([0, 32])), data.draw(st.integers(1, 4))
+    tiling = Tiling(tile, margin, grid, largest)
     predict, shapes = network(radius, grid)
     passed = []
     sr = tiles.run(
@@ -50,8 +51,26 @@ def test_tiles_give_what_the_whole_image_gives(data):
     sizes = {(rows.size, columns.size) for rows, columns in places}
     assert len(sizes) == 1 or grid > 1
     assert set(shapes) == {(batch if len(places) > 1 else 1, *size, 3) for size in sizes}
-    assert all(side <= tile and side + grid > min(tile, *lr.shape[:2]) for s in sizes for side in s)
+    most = max(tile, largest)
+    assert all(side <= most and side + grid > min(tile, *lr.shape[:2]) for s in sizes for side in s)
     np.testing.assert_array_equal(sr, predict(lr[None])[0], strict=True)
+
+
+@pytest.mark.parametrize(
+    ("size", "sides"),
+    [
+        (100, [100]),  # at most `tile`
+        (256, [256]),  # a multiple of 16
+        (270, [144] * 2),
+        (272, [272]),
+        (960, [496] * 2),
+        (1920, [496] * 4),
+    ],
+)
+def test_large_tiles_are_few_and_of_shared_sizes(size, sides):
+    found = tiles.spans(size, Tiling(128, 6, largest=512))
+    assert [span.size for span in found] == sides
+    assert sum(span.keep_to - span.keep_from for span in found) == size
 
 
 @pytest.mark.parametrize("margin", [0, 1])

@@ -104,7 +104,8 @@ def assert_tiles(name, scale=4, **kwargs):
 def assert_radius(name, scale=4, **kwargs):
     """No pixel beyond the receptive radius matters, and pixels within more than half of it do."""
     module, variables, apply = build(name, scale, **kwargs)
-    (_, radius, grid), before = _cut(module)
+    tiling, before = _cut(module)
+    radius, grid = tiling.margin, tiling.grid
     for centre in range(radius + 1, radius + 1 + grid):  # at each place in a square of the grid
         after = before.copy()
         after[:, centre, centre] += 9
