@@ -97,7 +97,7 @@ class Model(Weights):
             margin, grid = module.receptive_radius, getattr(module, "grid", 1)
             with_jax = self.runs_on == engines.JAX
             side = self.tile or max(TILE if with_jax else LARGE_TILE, 4 * margin)
-            several = with_jax and devices.on_cpu() and not self.tile
+            several = not self.tile and (devices.on_cpu() or not with_jax)
             largest = max(LARGE_TILE, 4 * margin) if several else 0
             return tiles.Tiling(-(-side // grid) * grid, margin, grid, largest)
         if self.tile:
