@@ -49,7 +49,7 @@ def test_an_image_of_one_row_is_enlarged(folder, photo):
 
 
 def test_tiles_give_the_whole(folder, photo, monkeypatch):
-    monkeypatch.setattr("kdgan_jax.inference.model.TILE_OF_ANY_SIZE", 16)
+    monkeypatch.setattr("kdgan_jax.inference.model.LARGE_TILE", 16)
     tiled = model().upscale(photo[:40, :50])
     monkeypatch.undo()
     np.testing.assert_array_equal(tiled, model().upscale(photo[:40, :50]))
