@@ -111,7 +111,7 @@ def _upscale(arguments: argparse.Namespace, requests: interrupts.Requests) -> in
     options.check(arguments)
     with streams.as_files(named, shown) as (inputs, out):
         networks = _models(arguments)
-        place = planning.place(arguments, out, inputs, len(networks))
+        place = planning.place(arguments, out, inputs, len(networks), shown == streams.STREAM)
         form = planning.form(arguments, place)
         size = stages.size(arguments.scale, arguments.size)
         if arguments.sheet:

@@ -297,6 +297,8 @@ def test_models_and_version_are_listed_without_work(capsys):
         (["HERE/a.png", "-s", "2.5", "--sheet"], ["--sheet", "-s 4"]),
         (["HERE/a.png", ""], ["empty"]),
         ([], ["no picture"]),
+        (["HERE/a.png", "--out=-", "-n", "student_x4,photo_x4"], ["-o -", "2 models"]),
+        (["HERE/a.png", "--out=-", "--sheet"], ["-o -", "--sheet"]),
         (["-", "HERE/a.png"], ["-: ", "stdin"]),
         (["HERE/a.png", "--out="], ["--out is empty"]),
         (["HERE/a.png", "--out=HERE/a.png"], ["HERE/a.png: is a picture to upscale", "itself"]),

@@ -67,7 +67,7 @@ def load(
       fold: whether to fold a network whose branches are for training only.
       strength: from 0, the soft model that a refined one starts from, to 1, the refined one; for
         files whose card names the soft one (`SOFT`).
-      engine: what runs it: "onnxruntime", "jax", or "auto" for the faster one.
+      engine: what runs it: "onnxruntime", "jax", or "auto" (`engines`).
 
     Raises:
       UserError: the path, the role or a checkpoint does not exist, the file is damaged, weights are

@@ -28,7 +28,8 @@ from kdgan_jax.runtime.errors import UserError
 # JAX compiles for each size, so on an accelerator there is one beside those of smaller images.
 TILE, LARGE_TILE = 128, 512
 BATCH = 8  # tiles of that side that an accelerator gets at once; one alone does not keep it busy
-# Memory per LR pixel on a CPU of Fast-SRGAN, the largest of the networks that see the whole image.
+# Memory per LR pixel on a CPU of Fast-SRGAN, the largest of the networks that see the whole image;
+# RRDBNet takes about as much.
 WHOLE_IMAGE_BYTES = 8400
 
 
@@ -98,7 +99,8 @@ class Model(Weights):
             with_jax = self.runs_on == engines.JAX
             side = self.tile or max(TILE if with_jax else LARGE_TILE, 4 * margin)
             several = not self.tile and (devices.on_cpu() or not with_jax)
-            largest = max(LARGE_TILE, 4 * margin) if several else 0
+            room = math.isqrt(devices.memory() // 8 // WHOLE_IMAGE_BYTES)
+            largest = max(side, min(LARGE_TILE, room)) if several else 0
             return tiles.Tiling(-(-side // grid) * grid, margin, grid, largest)
         if self.tile:
             return tiles.Tiling(self.tile, self.tile // 8)

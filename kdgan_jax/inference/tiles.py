@@ -30,8 +30,8 @@ class Tiling(NamedTuple):
       tile: side of a tile in pixels; a multiple of `grid`, and at least 2 * margin + grid.
       margin: receptive radius of the network in pixels.
       grid: tiles start at multiples of it, for a network that gathers squares of this side.
-      largest: if it is not 0, images larger than `tile` are cut into as few tiles as this side
-        allows, which are equal along an axis and multiples of `SHARED`.
+      largest: if it is not 0, sides of images longer than `tile` are cut into the fewest tiles that
+        are at most this long, equal, and multiples of `SHARED`; these may be shorter than `tile`.
     """
 
     tile: int

@@ -67,10 +67,12 @@ def _summed_before_shuffle(graph: Graph, name: str) -> str:
     if total is None or total.kind != "Add" or by_kind.keys() != {SHUFFLE, "Resize"}:
         return name
     shuffle, enlarged = by_kind[SHUFFLE], by_kind["Resize"]
-    if enlarged.attributes.get("mode") != "nearest":
-        return name
     side = shuffle.attributes["blocksize"]
     assert isinstance(side, int)
+    scales = graph.constants.get(enlarged.inputs[2], np.zeros(0))
+    same = scales.tolist() == [1, 1, side, side] and shuffle.attributes["mode"] == "CRD"
+    if enlarged.attributes.get("mode") != "nearest" or not same:
+        return name
     weights = np.repeat(np.eye(3, dtype=np.float32), side**2, axis=0)[..., None, None]
     copies = graph.add("Conv", enlarged.inputs[0], graph.constant(weights))
     return graph.add(SHUFFLE, graph.add("Add", shuffle.inputs[0], copies), **shuffle.attributes)

@@ -41,10 +41,13 @@ def _begin() -> str:
 def _remove_left_overs(folder: Path) -> None:
     """Removes what ended processes of this machine left in `folder`."""
     name = re.compile(re.escape(_begin()) + r"(\d+)-[0-9a-f]{8}\.part")
-    with contextlib.suppress(OSError):  # the folder cannot be listed, or is another user's
-        for entry in os.listdir(folder):
-            found = name.fullmatch(entry)
-            if found and not is_running(int(found[1])):
+    entries: list[str] = []
+    with contextlib.suppress(OSError):  # it cannot be listed
+        entries = os.listdir(folder)
+    for entry in entries:
+        found = name.fullmatch(entry)
+        if found and not is_running(int(found[1])):
+            with contextlib.suppress(OSError):  # it is another user's
                 (folder / entry).unlink(missing_ok=True)
 
 

@@ -142,8 +142,8 @@ def parser() -> argparse.ArgumentParser:
         "--engine",
         choices=engines.NAMES,
         default=engines.AUTO,
-        help="what runs it on a CPU: ONNX Runtime, which is faster, or JAX (default: ONNX Runtime,"
-        " if its results are JAX's)",
+        help="what runs it on a CPU: ONNX Runtime or JAX (default: ONNX Runtime, if its results are"
+        " JAX's)",
     )
     add(
         "-t",

@@ -26,12 +26,17 @@ class Place(NamedTuple):
     file: Path | None
 
 
-def place(arguments: argparse.Namespace, named: str, inputs: Sequence[str], models: int) -> Place:
+def place(
+    arguments: argparse.Namespace, named: str, inputs: Sequence[str], models: int, stdout: bool
+) -> Place:
     """Returns where results go, which is a file if the output `named` is the name of one.
 
     Raises:
-      UserError: a file is named that cannot be the result.
+      UserError: a file is named, or it is stdout, and there is more than one result.
     """
+    if stdout and (models > 1 or arguments.sheet):
+        what = "--sheet" if arguments.sheet else f"{models} models"
+        raise UserError(f"-o -: stdout takes one result, but {what} need a folder; name one")
     out = Path(named)
     if out.is_dir() or out.suffix.lower() not in folders.KNOWN:
         return Place(out, None)

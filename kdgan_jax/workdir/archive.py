@@ -76,6 +76,11 @@ def extract(path: Path, folder: Path, *, whole: bool = True) -> Path:
     except UserError:
         raise
     except Exception as error:  # a hostile archive can raise anything
+        if isinstance(error, OSError) and error.errno is not None:
+            raise UserError(
+                f"{path}: cannot be unpacked into {folder} ({error.strerror}); make room there, or"
+                " set TMPDIR to another folder"
+            ) from None
         raise _damaged(path, error) from None
 
 

@@ -81,16 +81,21 @@ def commands_of(network: str, folder: Path, torch: str) -> dict[str, workers.Com
     }
 
 
+def named(case: tuple[str, int, int]) -> str:
+    """Returns a network and a size, such as "imdn 480x270"."""
+    network, height, width = case
+    return f"{network} {width}x{height}"
+
+
 def row(case: tuple[str, int, int], times: dict[str, list[float]]) -> str:
     """Returns the table's row of a network and size."""
-    network, height, width = case
     engines = (OURS, OURS_JAX, *peers.ENGINES)
     cells = [f"{1e3 * np.median(times[e]):.3g}" if e in times else "-" for e in engines]
     others = [e for e in peers.ENGINES if e in times]
     best = workers.best(times, others)
     by_hand = workers.ratio(times[BY_HAND], times[OURS]) if BY_HAND in times else "-"
     cells += [by_hand, workers.ratio(best, times[OURS]), workers.ratio(best, times[OURS_JAX])]
-    return f"| {network} | {width}x{height} | {' | '.join(cells)} |"
+    return f"| {named(case).replace(' ', ' | ')} | {' | '.join(cells)} |"
 
 
 def networks(
@@ -111,7 +116,7 @@ def networks(
             with workers.started(commands_of(network, Path(folder), torch)) as running:
                 for case in (case for case in cases if case[0] == network):
                     times = workers.measured(running, *case[1:], rounds)
-                    kept["{} {}x{}".format(*case)] = times
+                    kept[named(case)] = times
                     print(row(case, times), flush=True)
     return kept
 

@@ -19,4 +19,4 @@ python -m kdgan_jax.convert runs/photo kdgan_jax/weights/photo_x4.safetensors --
   --licence="Apache-2.0; its teacher and the photos that it was trained on have terms of their own"
 python -m kdgan_jax.evaluate --models=bicubic,student_x4,photo_soft_x4,photo_x4,with_hr=runs/photo_hr \
   --data="real=lr:$data/real_world/photos" --reference_model=realesr-general-x4v3 \
-  --metrics=psnr_y,lpips_alex,mesh --out=runs/photo_real
+  --metrics=psnr_y,ssim_y,lpips_alex,dists,mesh --out=runs/photo_real

@@ -101,6 +101,15 @@ def test_pixels_in_and_out_are_rounded_half_up(name):
     np.testing.assert_array_equal(result[clear], np.floor(exact)[clear].astype(np.uint8))
 
 
+def test_a_file_of_pixels_shuffles_bytes_after_the_sum():
+    data = exported.file(exported.network("compact"), given="uint8", made="uint8")
+    last = ["Conv", "Conv", "Add", "Clip", "Cast", "DepthToSpace", "Transpose"]
+    assert kinds(data)[-7:] == last
+    (shuffle,) = [node for node in parsed(data).graph.node if node.op_type == "DepthToSpace"]
+    (cast,) = [node for node in parsed(data).graph.node if shuffle.input[0] in node.output]
+    assert cast.op_type == "Cast"
+
+
 def test_16_bits_in_give_floats():
     weights = exported.network("compact")
     pixels = exported.image(*SIZE)
