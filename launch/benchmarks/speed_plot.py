@@ -5,6 +5,7 @@
 A group per network and size, a bar per engine: its speed, over that of `ours`, in the median round.
 """
 
+import argparse
 import json
 import sys
 from collections.abc import Mapping, Sequence
@@ -62,8 +63,13 @@ def draw(path: str | Path, times: Mapping[str, Mapping[str, Sequence[float]]]) -
 
 def main() -> int:
     """Draws the plot of a file."""
-    source, path = sys.argv[1:]
-    draw(path, json.loads(Path(source).read_text(encoding="utf-8")))
+    parser = argparse.ArgumentParser(
+        prog="python -m launch.benchmarks.speed_plot", description=__doc__.split("\n\n")[0]
+    )
+    parser.add_argument("times", type=Path, help="times.json, as speed.py writes it")
+    parser.add_argument("picture", type=Path, help="PNG to write")
+    arguments = parser.parse_args()
+    draw(arguments.picture, json.loads(arguments.times.read_text(encoding="utf-8")))
     return 0
 
 
