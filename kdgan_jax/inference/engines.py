@@ -66,7 +66,8 @@ def chosen(name: str, weights: Weights, with_jax: Run) -> str:
     difference = _difference(weights, with_jax)
     if difference <= CLOSE:
         return ONNX
-    problem = f"{weights.name}: ONNX Runtime's output is off by {difference:.1g} of the range"
+    off = f"ONNX Runtime's output is off by {difference:.1g} of the range"
+    problem = f"{weights.name}: {off if np.isfinite(difference) else 'ONNX Runtime cannot run it'}"
     if name == ONNX:
         raise UserError(f"engine=onnxruntime: {problem}; choose engine=jax")
     log.warning("%s; JAX runs it", problem)
