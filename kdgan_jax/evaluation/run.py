@@ -51,6 +51,11 @@ class Plan(NamedTuple):
     teacher: measure.Upscaler | None
     save_images: bool = False
 
+    @property
+    def models(self) -> list[measure.Upscaler]:
+        """The upscalers, and the teacher if there is one."""
+        return [*self.upscalers, *([self.teacher] if self.teacher else [])]
+
     def has_reference(self, name: str) -> bool:
         """Whether images of the set `name` are compared with others."""
         return "psnr_y" in self.metrics[name]
@@ -83,8 +88,7 @@ def check_out(plan: Plan) -> None:
         places = {row["model"]: row["model"] for row in stored["rows"]} | stored.get("models", {})
     except (ValueError, KeyError, TypeError):  # there are none, or they are damaged
         return
-    models = [*plan.upscalers, *([plan.teacher] if plan.teacher else [])]
-    asked_for = {model.name: model.path or model.name for model in models}
+    asked_for = {model.name: model.path or model.name for model in plan.models}
     lost = [
         name if place == name else f"{name} at {place}"
         for name, place in places.items()
@@ -127,7 +131,6 @@ def run(plan: Plan) -> list[str]:
         set_images = [row for row in set_images if row["model"] in asked_for]
         rows, per_image = rows + set_rows, per_image + set_images
         comparisons = [row for pair in plan.pairs for row in significance.compare(per_image, *pair)]
-        models = [*plan.upscalers, *([plan.teacher] if plan.teacher else [])]
         report.write(
             plan.out,
             rows,
@@ -136,7 +139,7 @@ def run(plan: Plan) -> list[str]:
             bicubic=bicubic,
             paths=paths,
             device=devices.describe(1),
-            engine=measure.engine(models),
+            engine=measure.engine(plan.models),
         )
         if plan.pictures:
             try:

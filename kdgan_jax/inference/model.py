@@ -96,11 +96,14 @@ class Model(Weights):
         module = self.module
         if not getattr(module, "whole_image", False):
             margin, grid = module.receptive_radius, getattr(module, "grid", 1)
-            with_jax = self.runs_on == engines.JAX
-            side = self.tile or max(TILE if with_jax else LARGE_TILE, 4 * margin)
-            several = not self.tile and (devices.on_cpu() or not with_jax)
-            room = math.isqrt(devices.memory() // 8 // WHOLE_IMAGE_BYTES)
-            largest = max(side, min(LARGE_TILE, room)) if several else 0
+            with_onnx = self.runs_on == engines.ONNX
+            side = self.tile or max(LARGE_TILE if with_onnx else TILE, 4 * margin)
+            largest = 0
+            if with_onnx and not self.tile:
+                largest = side
+            elif devices.on_cpu() and not self.tile:
+                room = math.isqrt(devices.memory() // 8 // WHOLE_IMAGE_BYTES)
+                largest = max(side, min(LARGE_TILE, room))
             return tiles.Tiling(-(-side // grid) * grid, margin, grid, largest)
         if self.tile:
             return tiles.Tiling(self.tile, self.tile // 8)

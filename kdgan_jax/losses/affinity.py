@@ -2,7 +2,6 @@
 
 from dataclasses import dataclass
 
-import jax
 import jax.numpy as jnp
 from jax import Array
 
@@ -64,8 +63,6 @@ class Affinity(Paired):
 
     def __call__(self, params: Params, context: Context) -> Array:
         """Returns the loss per image, (B,)."""
-        losses = []
-        for pair in self.pairs:
-            student, teacher = self.features(pair, context)
-            losses.append(l1(affinity(student), affinity(jax.lax.stop_gradient(teacher))))
-        return jnp.mean(jnp.stack(losses), axis=0)
+        return self.mean(
+            context, lambda _, student, teacher: l1(affinity(student), affinity(teacher))
+        )

@@ -2,7 +2,6 @@
 
 from dataclasses import dataclass
 
-import jax
 import jax.numpy as jnp
 from jax import Array
 
@@ -31,9 +30,7 @@ class Attention(Paired):
 
     def __call__(self, params: Params, context: Context) -> Array:
         """Returns the loss per image, (B,)."""
-        losses = []
-        for pair in self.pairs:
-            student, teacher = self.features(pair, context)
-            ours, theirs = attention(student), attention(jax.lax.stop_gradient(teacher))
-            losses.append(jnp.square(ours - theirs).sum(axis=1))
-        return jnp.mean(jnp.stack(losses), axis=0)
+        return self.mean(
+            context,
+            lambda _, student, teacher: jnp.square(attention(student) - attention(teacher)).sum(1),
+        )

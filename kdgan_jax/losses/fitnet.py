@@ -34,10 +34,10 @@ class FitNet(Paired):
 
     def __call__(self, params: Params, context: Context) -> Array:
         """Returns the loss per image, (B,)."""
-        losses = []
-        for pair in self.pairs:
-            student, teacher = self.features(pair, context)
+
+        def distance(pair: tuple[str, str], student: Array, teacher: Array) -> Array:
             adapter = params["-".join(pair)]
             adapted = student @ adapter["kernel"][0, 0] + adapter["bias"].reshape(1, 1, 1, -1)
-            losses.append(0.5 * l2(adapted, jax.lax.stop_gradient(teacher)))
-        return jnp.mean(jnp.stack(losses), axis=0)
+            return 0.5 * l2(adapted, teacher)
+
+        return self.mean(context, distance)

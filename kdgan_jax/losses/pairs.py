@@ -1,8 +1,11 @@
 """Losses that compare features of the trained network with features of a teacher."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
+import jax
+import jax.numpy as jnp
 from jax import Array
 
 from kdgan_jax.losses.term import Context, Term
@@ -40,6 +43,21 @@ class Paired(Term):
         for pair in self.pairs:
             self.features(pair, context)
         return {}
+
+    def mean(
+        self, context: Context, distance: Callable[[tuple[str, str], Array, Array], Array]
+    ) -> Array:
+        """Returns the mean over pairs of `distance`, (B,), without gradients to the teacher.
+
+        Args:
+          context: of the step.
+          distance: maps a pair, the generator's feature and the teacher's to (B,).
+        """
+        losses = []
+        for pair in self.pairs:
+            student, teacher = self.features(pair, context)
+            losses.append(distance(pair, student, jax.lax.stop_gradient(teacher)))
+        return jnp.mean(jnp.stack(losses), axis=0)
 
     def features(self, pair: tuple[str, str], context: Context) -> tuple[Array, Array]:
         """Returns the generator's and the teacher's feature of a pair, (B, H, W, C) and (.., D).

@@ -38,11 +38,9 @@ def closed(graph: Graph, name: str, dtype: str, pixels: bool) -> str:
     shuffle = None
     if pixels:
         name = _summed_before_shuffle(graph, name)
-        shuffle = graph.maker(name)
-        if shuffle is not None and shuffle.kind == SHUFFLE:
-            (name,) = shuffle.inputs  # bytes are moved four times as fast as floats
-        else:
-            shuffle = None
+        last = graph.maker(name)
+        if last is not None and last.kind == SHUFFLE:
+            shuffle, (name,) = last, last.inputs  # bytes are moved four times as fast as floats
     if dtype == "uint8":
         low, half, white = map(graph.number, (0, 0.5, 255))
         name = graph.add("Add", graph.add("Mul", name, white), half)
