@@ -65,6 +65,7 @@ TINY = {
     "vapsr": {"channels": 8, "blocks": 1, "attention": 12},
     "smfanet": {"channels": 8, "blocks": 1},
     "plainusr": {"channels": (8, 6, 4), "depth": 2, "attention": 3},
+    "abpn": {"channels": 8, "depth": 2},
     "fast_srgan": {"channels": 8, "blocks": 1},
     "hit_srf": {"channels": 32, "groups": 1, "heads": 2, "windows": (4, 8, 16)},
 }

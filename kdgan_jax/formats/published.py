@@ -37,6 +37,13 @@ def about(digest: str) -> dict[str, str]:
 
 
 FILES = {
+    "25b0c9f568b8e5eb7e05f07378a5bdea40a5e495aab345359beea14f6e6dadda": Published(
+        "ABPN-M4C28",
+        "ECNUSR/ETDS@64ad1b8539",
+        "Apache-2.0",
+        ((31.32, 0.8833), (28.10, 0.7697), (27.23, 0.7254), (25.12, 0.7511)),
+        "its log",
+    ),
     "f035e512bcecd2999af21999fdaeb6ed39a4492ac11d214b8164d27e6e958fec": Published(
         "BSRN-S",
         "xiaom233/BSRN@2d63d5239c",
@@ -55,6 +62,27 @@ FILES = {
         "MIT",
         ((31.92, None), (28.42, None), (27.44, None), (25.62, None)),
         "its paper",
+    ),
+    "04f630699d14ec695384adf21a18d4effe9722c745d4ea34bc3c8e3e2413c3c3": Published(
+        "ECBSR-M4C16",
+        "ECNUSR/ETDS@64ad1b8539",
+        "Apache-2.0",
+        ((30.87, 0.8741), (27.80, 0.7626), (27.06, 0.7195), (24.75, 0.7364)),
+        "its log",
+    ),
+    "6d5bb76ac7c6fc30d3236a18ddd20653137fb86efd2e4e1a24ed73441651b38a": Published(
+        "ECBSR-M4C32",
+        "ECNUSR/ETDS@64ad1b8539",
+        "Apache-2.0",
+        ((31.24, 0.8815), (28.04, 0.7686), (27.21, 0.7248), (25.07, 0.7494)),
+        "its log",
+    ),
+    "bdd8990bc5cb3e6ff0d1027d570171a76b5879cf8b26dc6d1fdbacebdb5e330a": Published(
+        "ECBSR-M6C40",
+        "ECNUSR/ETDS@64ad1b8539",
+        "Apache-2.0",
+        ((31.41, 0.8831), (28.20, 0.7716), (27.33, 0.7280), (25.37, 0.7601)),
+        "its log",
     ),
     "e403f06309229cf36009cd8fb0da032ba7643fae9f15cf94fe562e8edf8fef47": Published(
         "ESPCN",
@@ -121,6 +149,16 @@ FILES = {
     ),
     "050a1d20f2046d01eadab9efd8918a5d9ef705586faab16192d42b897d99ec4e": Published(
         "PlainUSR-L",
+        "icandle/PlainUSR@d7ff11afe3",
+        "MIT",
+    ),
+    "874b274f27c0174df744fd22eec9dea907f484014100479f822e609dda86f919": Published(
+        "PlainUSR-S",
+        "icandle/PlainUSR@d7ff11afe3",
+        "MIT",
+    ),
+    "d64a40ab30019a20a34bb89dd4c6b5d0ab8b16911c65c63ce31b842f4079d15a": Published(
+        "PlainUSR-U",
         "icandle/PlainUSR@d7ff11afe3",
         "MIT",
     ),

@@ -32,6 +32,7 @@ from kdgan_jax.models.blocks.normalization import identity
 from kdgan_jax.models.discriminators.origin import OriginDiscriminator
 from kdgan_jax.models.discriminators.patch import PatchDiscriminator
 from kdgan_jax.models.discriminators.vgg import VGGDiscriminator
+from kdgan_jax.models.generators.abpn import ABPN
 from kdgan_jax.models.generators.bsrn import BSRN
 from kdgan_jax.models.generators.carn import CARNM
 from kdgan_jax.models.generators.compact import Compact
@@ -74,6 +75,7 @@ GENERATORS: dict[str, Any] = {
     "vapsr": VapSR,
     "smfanet": SMFANet,
     "plainusr": PlainUSR,
+    "abpn": ABPN,
     "fast_srgan": FastSRGAN,
     "hit_srf": HiTSRF,
 }

@@ -33,10 +33,19 @@ BUTTERFLY = {
     "srcnn_keras.h5": 22.478,
     "vdsr.pth": 27.121,
 }
+# Published students with their arguments and their figure on Set5 as `../shared` has it.
+RIVALS = {
+    "ABPN_M4C28_x4.pth": ("abpn", {}, 31.32),
+    "ECBSR_M4C16_x4.pth": ("compact", {"channels": 16}, 30.89),
+    "ECBSR_M4C32_x4.pth": ("compact", {"channels": 32}, 31.25),
+    "ECBSR_M6C40_x4.pth": ("compact", {"channels": 40, "depth": 6}, 31.42),
+    "PlainUSRS_x4.pth": ("plainusr", {"channels": (32, 16, 8), "depth": 2, "attention": 4}, 31.56),
+    "PlainUSRU_x4.pth": ("plainusr", {"channels": (16, 8), "depth": 2, "attention": 0}, 30.77),
+}
 
 
 def figures(shared, file, names):
-    model = kdgan_jax.load(shared / "weights" / file, scale=4)
+    model = kdgan_jax.load(shared / file, scale=4)
     found, _ = sources.folder(shared / "benchmark" / "Set5", 4)
     pairs = [photos.load_pair(photo, 4) for photo in found if not names or photo.name in names]
     return [metrics.psnr_y(model.upscale(lr), hr, 4) for hr, lr in pairs]
@@ -44,7 +53,7 @@ def figures(shared, file, names):
 
 @pytest.mark.parametrize("file", BUTTERFLY)
 def test_published_files_keep_their_figure_on_an_image(shared, file):
-    (psnr,) = figures(shared, file, ["butterfly"])
+    (psnr,) = figures(shared, f"weights/{file}", ["butterfly"])
     assert psnr == pytest.approx(BUTTERFLY[file], abs=0.01)
 
 
@@ -52,14 +61,25 @@ def test_published_files_keep_their_figure_on_an_image(shared, file):
 @pytest.mark.parametrize("file", BUTTERFLY)
 def test_published_files_have_their_measured_figure_on_set5(shared, file):
     measured = json.loads((shared / "weights" / "measured.json").read_text())
-    values = figures(shared, file, [])
+    values = figures(shared, f"weights/{file}", [])
     assert len(values) == 5
     assert np.mean(values) == pytest.approx(measured[file]["Set5"]["psnr_y"], abs=0.01)
 
 
+@pytest.mark.parametrize("file", RIVALS)
+def test_published_students_are_read_and_have_their_figure_on_set5(shared, file):
+    name, arguments, psnr = RIVALS[file]
+    network = imported.load(shared / "rivals" / file)
+    assert network.module == models.generator(name, arguments, 4)
+    assert network.about["title"].replace("-", "") == file.removesuffix("_x4.pth").replace("_", "")
+    # Published with two decimals; ABPN's was measured on other LR.
+    assert np.mean(figures(shared, f"rivals/{file}", [])) == pytest.approx(psnr, abs=0.015)
+
+
 def test_every_file_is_a_known_one(shared):
     # Each is detected and converted in tests/models.
-    paths = [path for path in (shared / "weights").iterdir() if imported.is_model(path)]
+    files = [*(shared / "weights").iterdir(), *(shared / "rivals").iterdir()]
+    paths = [path for path in files if imported.is_model(path)]
     assert {sha256(path) for path in paths} == set(published.FILES)
     espcn = imported.load(shared / "weights" / "espcn_x4.pb")
     assert espcn.about["title"] == "ESPCN"

@@ -45,6 +45,7 @@ NTIRE = {"channels": 46, "inner": 48, "blocks": 4}
 BSRN_S = {"channels": 48, "blocks": 5, "small": True}
 FSRCNN_S = {"channels": 32, "narrow": 5, "depth": 1}
 VAPSR_S = {"channels": 32, "blocks": 11, "groups": 2}
+PLAINUSR_U = {"channels": (16, 8), "depth": 2, "attention": 0}
 RCAN = {"channels": 8, "groups": 2, "blocks": 3, "reduction": 4}
 RRDB = {"channels": 8, "blocks": 2, "growth": 4}
 
@@ -158,10 +159,21 @@ KNOWN = {
         | {f"smfanet_plus_x{scale}": {"scale": scale} | PLUS for scale in (2, 3, 4)},
     ),
     "plainusr": Architecture(
-        {734_004: {}, 333_108: {"channels": (64, 48, 32), "depth": 2}},
-        states=({}, {"scale": 2}, {"scale": 3, "channels": (5, 4, 4), "depth": 3}),
+        {
+            734_004: {},
+            333_108: {"channels": (64, 48, 32), "depth": 2},
+            68_612: {"channels": (32, 16, 8), "depth": 2, "attention": 4},
+            19_820: PLAINUSR_U,
+        },
+        states=(
+            *({}, {"scale": 2}, {"scale": 3, "channels": (5, 4, 4), "depth": 3}),
+            *(PLAINUSR_U, {"channels": (5, 4, 3, 2), "attention": 0}),
+        ),
         files={"plainusr_l_x4": {}},
         error=3e-5,
+    ),
+    "abpn": Architecture(
+        {62_048: {}}, states=({}, {"scale": 3, "channels": 4, "depth": 0}, {"scale": 2, "depth": 5})
     ),
     "fast_srgan": Architecture(
         {925_646: {}},

@@ -97,6 +97,7 @@ def test_rrdb_has_more_scales_and_features_below_lr_size(scale, grid):
         ("srcnn", 2, KEPT_BORDER),
         ("srcnn", 4, KEPT_BORDER),
         ("compact", 2, {"branches": True}),
+        ("plainusr", 2, {"channels": (8, 4), "attention": 0}),
     ],
 )
 def test_tiles_give_the_whole(name, scale, kwargs):
@@ -106,6 +107,10 @@ def test_tiles_give_the_whole(name, scale, kwargs):
 
 def test_rrdb_on_a_grid_has_its_receptive_radius():
     checks.assert_radius("rrdb", 2, unshuffle=2)
+
+
+def test_plainusr_without_coarse_maps_has_its_receptive_radius():
+    assert checks.assert_radius("plainusr", 2, channels=(8, 4), attention=0) == 9
 
 
 @pytest.mark.parametrize(

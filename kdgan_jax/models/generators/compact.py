@@ -4,7 +4,9 @@ This is SRVGGNetCompact, the small network of Real-ESRGAN (Wang et al., "Real-ES
 Real-World Blind Super-Resolution with Pure Synthetic Data", ICCVW 2021). It adds the input,
 enlarged by nearest neighbour, so that training starts from an interpolation. The published networks
 have 64 channels and a depth of 16 (realesr-animevideov3, 621,424 parameters) or 32
-(realesr-general-x4v3, 1,213,296 parameters).
+(realesr-general-x4v3, 1,213,296 parameters). ECBSR on RGB (Zhang et al., "Edge-oriented Convolution
+Block for Real-time Super Resolution on Mobile Devices", ACM MM 2021) is the same network once its
+branches are folded; ECNUSR/ETDS publishes such files, under other names.
 """
 
 import math
@@ -23,6 +25,13 @@ from kdgan_jax.models.types import Arguments, Features, Params, Shapes
 Value = TypeVar("Value")
 LARGEST = 2**16  # number of a layer
 LAST_GAIN = 0.01  # initial variance of the last convolution, relative to the others
+ECBSR_NAME = re.compile(r"backbone\.(\d{1,5})\.([01])\.(weight|bias)")
+
+
+def _as_srvggnet(name: str) -> str:
+    """Returns a name of SRVGGNetCompact for one of ECBSR, which counts pairs of layers."""
+    match = ECBSR_NAME.fullmatch(name)
+    return f"body.{2 * int(match[1]) + int(match[2])}.{match[3]}" if match else name
 
 
 class Compact(nn.Module):
@@ -100,8 +109,11 @@ class Compact(nn.Module):
     def detect(shapes: Shapes) -> Arguments | None:
         """Returns the arguments of the SRVGGNetCompact with these PyTorch shapes, or None.
 
-        A file without slopes is assumed to be of a network with ReLUs (`readings`).
+        Files of ECBSR are, too. A file without slopes is assumed to be of a network with ReLUs
+        (`readings`).
         """
+        if "backbone.0.0.weight" in shapes:
+            shapes = {_as_srvggnet(name): shape for name, shape in shapes.items()}
         numbers = [re.fullmatch(r"body\.(\d+)\.(weight|bias)", name) for name in shapes]
         last = max((int(match[1]) if match else LARGEST for match in numbers), default=0)
         last += last % 2  # a file that was cut short may end in slopes
@@ -121,6 +133,6 @@ class Compact(nn.Module):
     ) -> dict[str, tuple[Arguments, dict[str, Value]]]:
         """Returns what a file may mean: without slopes, Real-ESRGAN's ReLU or its leaky ReLU."""
         slopes = {"ReLU": 0.0, "LeakyReLU": 0.1} if "slope" in arguments else {}
-        named = dict(entries)
+        named = {_as_srvggnet(name): value for name, value in entries.items()}
         several = {word: (arguments | {"slope": slope}, named) for word, slope in slopes.items()}
         return several or {"": (arguments, named)}

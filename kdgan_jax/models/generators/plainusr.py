@@ -3,10 +3,13 @@
 Wang et al., "PlainUSR: Chasing Faster ConvNet for Efficient Super-Resolution", ACCV 2024. This is
 the form for inference: the residuals and side branches of training are folded into the 3x3 kernels,
 and three channels that no block changes carry the image itself. At x4, PlainUSR-L has 734,004
-parameters and PlainUSR (64, 48, 32 channels, depth 2) 333,108.
+parameters, PlainUSR (64, 48, 32 channels, depth 2) 333,108 and PlainUSR-S (32, 16, 8 channels,
+depth 2, attention 4) 68,612. PlainUSR-U (16, 8 channels, depth 2, no coarse map) has 19,820.
 """
 
+import functools
 import math
+from collections.abc import Callable
 
 import flax.linen as nn
 import jax
@@ -39,11 +42,20 @@ class LocalAttention(nn.Module):
         return x * importance * nn.sigmoid(x[..., :1])
 
 
+class PixelAttention(nn.Module):
+    """Weights features by a map of their own size and by their own first channel."""
+
+    @nn.compact
+    def __call__(self, x: Array) -> Array:
+        """Maps (B, H, W, C) to the same shape."""
+        return x * nn.sigmoid(x[..., :1]) * nn.sigmoid(torch_conv(x.shape[-1], name="body.0")(x))
+
+
 class Block(nn.Module):
-    """`depth` convolutions and the attention, without a residual."""
+    """`depth` convolutions and, if given, a layer of attention; without a residual."""
 
     depth: int
-    attention: int
+    attention: Callable[..., nn.Module] | None
 
     @nn.compact
     def __call__(self, x: Array) -> Array:
@@ -51,7 +63,9 @@ class Block(nn.Module):
         y = torch_conv(x.shape[-1], name="body.0")(x)
         for i in range(1, self.depth):
             y = torch_conv(x.shape[-1], name=f"body.{2 * i}")(nn.leaky_relu(y, 0.05))
-        return LocalAttention(self.attention, name=f"body.{2 * self.depth - 1}")(y)
+        if self.attention is None:
+            return y
+        return self.attention(name=f"body.{2 * self.depth - 1}")(y)
 
 
 class PlainUSR(nn.Module):
@@ -59,43 +73,66 @@ class PlainUSR(nn.Module):
 
     Attributes:
       scale: upscaling factor: 2, 3 or 4.
-      channels: channels of the outer, the next and the middle blocks; (64, 48, 32) in PlainUSR.
+      channels: channels of the blocks, from the outer ones to the one in the middle; (64, 48, 32)
+        in PlainUSR.
       depth: convolutions per block; 3 in PlainUSR-L, 2 in PlainUSR.
-      attention: channels of the attention's coarse map.
+      attention: channels of the attention's coarse map. With 0, as in PlainUSR-U, the block in
+        the middle alone has an attention, of full size.
     """
 
     scale: int = 4
-    channels: tuple[int, int, int] = (80, 64, 48)
+    channels: tuple[int, ...] = (80, 64, 48)
     depth: int = 3
     attention: int = 16
 
-    whole_image = True  # the grid of the coarse map depends on the size of the image
-    receptive_radius = 0
-    smallest = 7
+    @property
+    def whole_image(self) -> bool:
+        """Whether the grid of a coarse map depends on the size of the image."""
+        return self.attention > 0
+
+    @property
+    def receptive_radius(self) -> int:
+        """LR pixels that one output pixel depends on, on each side; 0 for the whole image."""
+        return 0 if self.whole_image else 3 + self.depth * (2 * len(self.channels) - 1)
+
+    @property
+    def smallest(self) -> int:
+        """The smallest side of an LR image in pixels."""
+        return 7 if self.whole_image else 1
 
     @staticmethod
     def detect(shapes: Shapes) -> Arguments | None:
         """Returns the arguments of the PlainUSR with these PyTorch shapes, or None."""
-        blocks = [f"{name}.body.0.weight" for name in ("block1", "block2", "blockm")]
         depth = sum(f"block1.body.{2 * i}.weight" in shapes for i in range(3))
-        attention = f"block1.body.{2 * depth - 1}.body.0.weight"
-        if not {*blocks, attention, "head.weight", "tail.0.weight"} <= shapes.keys():
+        outer = sum(f"block{i}.body.0.weight" in shapes for i in range(1, len(shapes))) // 2
+        blocks = [f"block{i}" for i in range(1, outer + 1)] + ["blockm"]
+        attention = f"body.{2 * depth - 1}.body.0.weight"
+        if (
+            not outer
+            or not {f"blockm.{attention}", "head.weight", "tail.0.weight"} <= shapes.keys()
+        ):
             return None
         return {
             "scale": math.isqrt(shapes["tail.0.weight"][0] // 3),
-            "channels": tuple(shapes[block][0] for block in blocks),
+            "channels": tuple(shapes[f"{block}.body.0.weight"][0] for block in blocks),
             "depth": depth,
-            "attention": shapes[attention][0],
+            "attention": shapes.get(f"block1.{attention}", (0,))[0],
         }
 
     @nn.compact
     def __call__(self, lr: Array) -> tuple[Array, Features]:
         """Maps (B, h, w, 3) to ((B, h * scale, w * scale, 3), features at LR size)."""
-        outer, inner, middle = self.channels
+        *outer, middle = self.channels
         features: Features = {}
-        x = tap(self, features, "head", torch_conv(outer + 3, name="head")(lr))
-        chain = ("block1", outer), ("block2", inner), ("blockm", middle)
-        for name, width in (*chain, ("block3", inner), ("block4", outer)):
-            y = Block(self.depth, self.attention, name=name)(x[..., :width])
-            x = tap(self, features, name, jnp.concatenate([y, x[..., width:]], axis=-1))
+        x = tap(self, features, "head", torch_conv(outer[0] + 3, name="head")(lr))
+        widths = [*outer, middle, *reversed(outer)]
+        numbers = [*range(1, len(outer) + 1), "m", *range(len(outer) + 1, 2 * len(outer) + 1)]
+        for number, width in zip(numbers, widths, strict=True):
+            attention: Callable[..., nn.Module] | None = None
+            if self.attention:
+                attention = functools.partial(LocalAttention, self.attention)
+            elif number == "m":
+                attention = PixelAttention
+            y = Block(self.depth, attention, name=f"block{number}")(x[..., :width])
+            x = tap(self, features, f"block{number}", jnp.concatenate([y, x[..., width:]], axis=-1))
         return pixel_shuffle(torch_conv(3 * self.scale**2, name="tail.0")(x), self.scale), features
