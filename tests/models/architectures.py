@@ -78,7 +78,7 @@ KNOWN = {
         {621_424: {"channels": 64, "depth": 16}, 1_213_296: {"channels": 64, "depth": 32}},
         states=({"depth": 3}, {"scale": 3, "channels": 4, "depth": 0}, {"scale": 1}),
         recorded={"compact_x4": {"channels": 8, "depth": 3}},
-        unsaid=frozenset({"branches", "slope"}),
+        unsaid=frozenset({"branches", "expansion", "slope"}),
     ),
     "fsrcnn": Architecture(
         {9_169: {}, 2_006: FSRCNN_S},

@@ -12,17 +12,18 @@ from kdgan_jax.formats import foreign
 from kdgan_jax.inference.model import Model
 
 
-def folded(**kwargs):
+def folded(branches=True, **kwargs):
     """Returns (network of branches, its parameters, plain network, its parameters) at x2."""
-    module, variables, _ = checks.build("compact", 2, branches=True, **kwargs)
+    module, variables, _ = checks.build("compact", 2, branches=branches, **kwargs)
     arguments, params = module.fold(variables["params"])
     return module, variables["params"], models.generator("compact", arguments, 2), params
 
 
 @pytest.mark.parametrize("size", [(1, 1), (1, 7), (9, 13)])
 @pytest.mark.parametrize("channels", [8, 12])  # 12 is the number of the last convolution, too
-def test_the_folded_network_computes_the_same_at_borders_too(channels, size):
-    module, params, plain, plain_params = folded(channels=channels)
+@pytest.mark.parametrize("kind", [{}, {"expansion": 2}, {"branches": False, "expansion": 2}])
+def test_the_folded_network_computes_the_same_at_borders_too(channels, size, kind):
+    module, params, plain, plain_params = folded(channels=channels, **kind)
     lr = checks.image(*size)
     expected, _ = module.apply({"params": params}, lr)
     sr, _ = plain.apply({"params": plain_params}, lr)
@@ -43,7 +44,7 @@ def test_the_folded_network_is_the_plain_one_and_pytorchs_names_are_its_own(tmp_
 
 
 def test_every_branch_learns():
-    module, variables, _ = checks.build("compact", branches=True)
+    module, variables, _ = checks.build("compact", branches=True, expansion=2)
     lr = checks.image()
     loss = lambda params: (module.apply({"params": params}, lr)[0] ** 2).mean()  # noqa: E731
     gradient = checks.paths(checks.compiled(jax.grad(loss), checks.HASTE)(variables["params"]))

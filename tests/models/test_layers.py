@@ -96,10 +96,27 @@ def test_a_convolution_of_branches_is_their_sum(inputs, channels, gain):
     np.testing.assert_allclose(module.apply({"params": params}, x), expected, atol=1e-5)
 
 
+@pytest.mark.parametrize("point", [False, True])
+@pytest.mark.parametrize("gain", [1.0, 0.1])
+def test_a_convolution_through_more_channels_is_a_product(gain, point):
+    module = layers.BranchConv(5, gain, point, expansion=3)
+    x = checks.image(6, 7).repeat(2, -1)[..., :5]
+    params = fresh(module, x)[0]
+    assert params["kernel"].shape == (3, 3, 5, 15)
+    layout = ("NHWC", "HWIO", "NHWC")
+    wide = jax.lax.conv_general_dilated(
+        x, params["kernel"], (1, 1), "SAME", dimension_numbers=layout
+    )
+    expected = wide @ params["mix"][0, 0] + (x if gain == 1 else 0)
+    expected = expected + x @ params["point"][0, 0] if point else expected
+    np.testing.assert_allclose(module.apply({"params": params}, x), expected, atol=1e-5)
+
+
+@pytest.mark.parametrize("kind", [{}, {"point": False, "expansion": 2}, {"expansion": 2}])
 @pytest.mark.parametrize(("inputs", "gain"), [(64, 1.0), (96, 1.0), (96, 0.01)])
-def test_branches_start_as_large_as_a_plain_convolution(inputs, gain):
+def test_branches_start_as_large_as_a_plain_convolution(inputs, gain, kind):
     x = rng().normal(size=(1, 24, 24, inputs)).astype(np.float32)
-    branches, plain = layers.BranchConv(96, gain), layers.Conv(96, gain=gain)
+    branches, plain = layers.BranchConv(96, gain, **kind), layers.Conv(96, gain=gain)
     squares = [(fresh(module, x)[1][:, 1:-1, 1:-1] ** 2).mean() for module in (branches, plain)]
     # The mean square of 96 * 864 random weights is off by 1 %, that of 96 * 96 by 2 %.
     assert squares[0] == pytest.approx(squares[1], rel=0.1)

@@ -93,24 +93,30 @@ class Conv(nn.Module):
 
 
 class BranchConv(nn.Module):
-    """The sum of a 3x3 convolution, a 1x1 convolution and, where shapes allow, the input.
+    """A 3x3 convolution that trains as several: a sum, a product of two, or both.
 
-    This is RepVGG's block (Ding et al., "RepVGG: Making VGG-style ConvNets Great Again", CVPR 2021)
-    without batch normalization. All branches are linear, so their kernels are added instead of
-    their results: a training step computes one convolution, with the gradients of separate
-    branches. `fold` returns the parameters of that convolution.
+    The sum adds a 1x1 convolution: RepVGG's block (Ding et al., "RepVGG: Making VGG-style ConvNets
+    Great Again", CVPR 2021) without batch normalization. The product goes through more channels:
+    SESR's collapsible block (Bhardwaj et al., "Collapsible Linear Blocks for Super-Efficient Super
+    Resolution", MLSys 2022). Both add the input where shapes allow. All of it is linear, so
+    kernels are added and multiplied instead of results: a training step computes one convolution,
+    with the gradients of several. `fold` returns the parameters of that convolution.
 
-    The input is a branch if it has as many channels as the output and `gain` is above 1/2. With a
+    The input is added if it has as many channels as the output and `gain` is above 1/2. With a
     smaller gain, the output should start smaller than the input, so the input cannot be added.
 
     Attributes:
       channels: output channels.
-      gain: as in `Conv`, for the sum of all branches.
+      gain: as in `Conv`, for the whole.
+      point: add a 1x1 convolution.
+      expansion: channels of the product's middle, relative to `channels`; 0 for no product.
       dtype: dtype of the computation and of the result.
     """
 
     channels: int
     gain: float = 1.0
+    point: bool = True
+    expansion: int = 0
     dtype: DTypeLike = jnp.float32
 
     def _adds_input(self, channels: int) -> bool:
@@ -119,23 +125,32 @@ class BranchConv(nn.Module):
     @nn.compact
     def __call__(self, x: Array) -> Array:
         """Maps (B, H, W, C) to (B, H, W, channels)."""
-        channels = x.shape[-1]
+        channels, middle = x.shape[-1], self.expansion * self.channels
         # Mean squares of branches add up; the input's is half that of an output of gain 1.
-        gain = (self.gain - 0.5 * self._adds_input(channels)) / 2
+        gain = (self.gain - 0.5 * self._adds_input(channels)) / (1 + self.point)
+        shape = 3, 3, channels, middle or self.channels
         params = {
-            "kernel": self.param("kernel", he_normal(gain), (3, 3, channels, self.channels)),
-            "point": self.param("point", he_normal(gain), (1, 1, channels, self.channels)),
+            "kernel": self.param("kernel", he_normal(gain), shape),
             "bias": self.param("bias", nn.initializers.zeros, (self.channels,)),
         }
+        if self.point:
+            point = self.param("point", he_normal(gain), (1, 1, channels, self.channels))
+            params["point"] = point
+        if middle:
+            # Half of He's variance, since no ReLU comes before it.
+            params["mix"] = self.param("mix", he_normal(0.5), (1, 1, middle, self.channels))
         plain: Any = Conv(self.channels, dtype=self.dtype, parent=None)
         return plain.apply({"params": self.fold(params)}, x)
 
     def fold(self, params: Params) -> Params:
         """Returns the parameters of the equivalent `Conv`."""
-        point = params["point"][0, 0]
-        if self._adds_input(point.shape[0]):
-            point = point + jnp.eye(self.channels)
-        kernel = jnp.asarray(params["kernel"]).at[1, 1].add(point)
+        kernel = jnp.asarray(params["kernel"])
+        if self.expansion:
+            kernel = jnp.einsum("hwcm,mo->hwco", kernel, params["mix"][0, 0], precision="highest")
+        if self.point:
+            kernel = kernel.at[1, 1].add(params["point"][0, 0])
+        if self._adds_input(kernel.shape[2]):
+            kernel = kernel.at[1, 1].add(jnp.eye(self.channels))
         return {"conv": {"kernel": kernel, "bias": params["bias"]}}
 
 

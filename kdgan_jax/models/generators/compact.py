@@ -9,6 +9,7 @@ Block for Real-time Super Resolution on Mobile Devices", ACM MM 2021) is the sam
 branches are folded; ECNUSR/ETDS publishes such files, under other names.
 """
 
+import functools
 import math
 import re
 from collections.abc import Mapping
@@ -42,6 +43,8 @@ class Compact(nn.Module):
       channels: channels of every hidden layer.
       depth: convolutions between the first and the last; `num_conv` in Real-ESRGAN.
       branches: train each convolution as a sum of branches, which `fold` merges.
+      expansion: train each convolution as a product of two, through this many times as many
+        channels, which `fold` merges; 0 for plain ones.
       slope: that of a leaky ReLU for all channels, 0 for ReLU; None learns slopes (PReLU).
       dtype: dtype in which convolutions compute; the result is float32.
     """
@@ -52,6 +55,7 @@ class Compact(nn.Module):
     channels: int = 24
     depth: int = 4
     branches: bool = False
+    expansion: int = 0
     slope: float | None = None
     dtype: DTypeLike = jnp.float32
 
@@ -61,23 +65,31 @@ class Compact(nn.Module):
         return self.depth + 2
 
     @property
+    def _folds(self) -> bool:
+        return self.branches or self.expansion > 0
+
+    def _conv(self, channels: int, gain: float = 1.0) -> Conv | BranchConv:
+        if not self._folds:
+            return Conv(channels, gain=gain, dtype=self.dtype)
+        return BranchConv(channels, gain, self.branches, self.expansion, self.dtype)
+
+    @property
     def before_shuffle(self) -> tuple[str, tuple[str, ...]] | None:
         """The feature that the last convolution sees, and where its parameters are."""
-        if self.branches:
+        if self._folds:
             return None
         return f"conv{self.depth + 1}", (f"Conv_{self.depth + 1}", "conv")
 
     @nn.compact
     def __call__(self, lr: Array) -> tuple[Array, Features]:
         """Maps (B, h, w, 3) to ((B, h * scale, w * scale, 3), features at LR size)."""
-        conv = BranchConv if self.branches else Conv
         x = lr
         features: Features = {}
         for i in range(self.depth + 1):
-            x = conv(self.channels, dtype=self.dtype)(x)
+            x = self._conv(self.channels)(x)
             x = PReLU()(x) if self.slope is None else nn.leaky_relu(x, self.slope)
             x = tap(self, features, f"conv{i + 1}", x)
-        x = conv(3 * self.scale**2, gain=LAST_GAIN, dtype=self.dtype)(x)
+        x = self._conv(3 * self.scale**2, LAST_GAIN)(x)
         x = pixel_shuffle(x, self.scale).astype(jnp.float32)
         return nearest(lr, self.scale) + x, features
 
@@ -86,10 +98,12 @@ class Compact(nn.Module):
 
         The result is None if this is a plain network already.
         """
-        if not self.branches:
+        if not self._folds:
             return None
-        hidden = BranchConv(self.channels, parent=None)
-        last = BranchConv(3 * self.scale**2, gain=LAST_GAIN, parent=None)
+        kind = functools.partial(
+            BranchConv, point=self.branches, expansion=self.expansion, parent=None
+        )
+        hidden, last = kind(self.channels), kind(3 * self.scale**2, LAST_GAIN)
         layers = [hidden] * (self.depth + 1) + [last]
         plain = {f"Conv_{i}": conv.fold(params[f"BranchConv_{i}"]) for i, conv in enumerate(layers)}
         slopes = {name: slope for name, slope in params.items() if name.startswith("PReLU_")}
