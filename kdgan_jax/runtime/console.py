@@ -7,11 +7,13 @@ import io
 import logging
 import os
 import re
+import select
 import sys
 import threading
 import time
+import types
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import IO, Any
 
 log = logging.getLogger("kdgan_jax")
 _progress = log.getChild("progress")  # is seen at once, where messages of `log` wait for their turn
@@ -77,9 +79,29 @@ def setup() -> None:
         level=logging.WARNING, format="%(message)s", handlers=[_Stderr()], force=True
     )
     log.setLevel(logging.INFO)
+    sys.excepthook = _uncaught
     threading.excepthook = _of_thread
     # When a disk is full, Orbax's tasks repeat the error at exit, with tracebacks.
     logging.getLogger("asyncio").setLevel(logging.CRITICAL)
+
+
+def _uncaught(
+    kind: type[BaseException], error: BaseException, traceback: types.TracebackType | None
+) -> None:
+    """Says nothing if the reader of stdout has gone, as in `kdgan zoo | head`."""
+    if isinstance(error, BrokenPipeError) and _has_no_reader(sys.stdout):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for the flush at exit
+    else:
+        sys.__excepthook__(kind, error, traceback)
+
+
+def _has_no_reader(stream: IO[str]) -> bool:
+    """Returns whether a stream is a pipe whose other end is closed; False where none can tell."""
+    if not hasattr(select, "poll"):  # on Windows
+        return False
+    poll = select.poll()
+    poll.register(stream.fileno(), 0)
+    return any(event & select.POLLERR for _, event in poll.poll(0))
 
 
 def _of_thread(failure: threading.ExceptHookArgs) -> None:

@@ -45,6 +45,7 @@ VARIANTS = {
     "own": ("", "drawings", "smoke"),
     "photo": ("", "hr", "smoke"),
     "photo_soft": ("", "settle", "smoke"),
+    "students": ("", "tiny", "clean", "trial", "tiny,smoke"),
     "teacher": ("", "srcnn", "smoke", "full"),
     "seed": ("", "smoke"),
     "phases": ("", *PHASES, *(f"{name},smoke" for name in PHASES)),

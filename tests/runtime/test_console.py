@@ -2,6 +2,8 @@ import io
 import itertools
 import logging
 import os
+import subprocess
+import sys
 
 import pytest
 
@@ -114,3 +116,20 @@ def test_a_line_of_progress_does_not_wait_with_messages_that_are_held(capfd, mon
     assert said.startswith("kd: 0 of 2, ")
     assert held == ["later"]
     assert capfd.readouterr().err == ""
+
+
+@pytest.mark.parametrize("gone", [True, False])
+def test_a_reader_that_has_gone_is_no_error_to_show(gone):
+    reader, writer = os.pipe()
+    work = "print(1, flush=True)" if gone else "raise BrokenPipeError('of another pipe')"
+    if gone:
+        os.close(reader)
+    done = subprocess.run(
+        [sys.executable, "-c", f"from kdgan_jax.runtime import console; console.setup(); {work}"],
+        stdout=writer,
+        stderr=subprocess.PIPE,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 1
+    assert done.stderr.splitlines()[-1:] == ([] if gone else ["BrokenPipeError: of another pipe"])
