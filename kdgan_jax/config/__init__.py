@@ -134,8 +134,8 @@ def phase(
     fields = {
         "network": network,
         "start": start,
-        "teachers": ConfigDict(dict(teachers or {})),
-        "losses": ConfigDict(dict(losses)),
+        "teachers": _copies(teachers or {}),
+        "losses": _copies(losses),
         "discriminator": discriminator or _discriminator(),
         "steps": 1000,  # updates
         "batch": 16,  # images over all devices
@@ -161,6 +161,11 @@ def phase(
     config.lock()
     config.update({"reference_batch": changes.get("batch", config.batch), **changes})
     return config
+
+
+def _copies(descriptions: Mapping[str, ConfigDict]) -> ConfigDict:
+    """Returns copies, so that a field changes in one phase where several share a description."""
+    return ConfigDict({k: part.copy_and_resolve_references() for k, part in descriptions.items()})
 
 
 _discriminator = discriminator  # the argument of `phase` hides the function

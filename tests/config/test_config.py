@@ -114,6 +114,15 @@ def test_every_variant_is_valid_and_survives_json(name, variant):
         assert all(entry.keys() == teacher("a").keys() for entry in described.teachers.values())
 
 
+def test_a_field_changes_in_one_of_two_phases_with_the_same_losses_and_teachers():
+    shared = {"losses": {"pixel": loss("l1", 1.0)}, "teachers": {"teacher": teacher("a")}}
+    config = default(phases={"student": phase(**shared), "late": phase(**shared)})
+    config.train.student.losses.pixel.kind = "l2"
+    config.train.student.teachers.teacher.model = "b"
+    assert config.train.late.losses.pixel.kind == "l1"
+    assert config.train.late.teachers.teacher.model == "a"
+
+
 @pytest.mark.parametrize(
     ("name", "variant", "meant"),
     [
