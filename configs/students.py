@@ -30,17 +30,16 @@ def get_config(variant: str = "clean"):
     late = {"steps": STEPS[name] // 10, "batch": 16, "lr_patch": 48}
     if size:
         steps = late = {"steps": 4, "batch": 4, "lr_patch": 8}
+    pixel = {"pixel": loss("l1", 1.0)}
     config = default(
         networks={"student": network("compact:channels=4,depth=1" if size else NETWORKS[name])},
         phases={
-            "student": phase(losses={"pixel": loss("l1", 1.0)}, learning_rate=2e-3, **steps),
-            "late": phase(
-                start="student", losses={"pixel": loss("l1", 1.0)}, learning_rate=2e-4, **late
-            ),
+            "student": phase(losses=pixel, learning_rate=2e-3, **steps),
+            "late": phase(start="student", losses=pixel, learning_rate=2e-4, **late),
         },
     )
     config.data.source = "embedded" if size else ""
-    config.data.holdout = 16 if not size else 3
+    config.data.holdout = 16
     config.log_every = 2 if size else 100
     config.evaluate_every = config.checkpoint_every = 4 if size else 2500
     return config

@@ -72,7 +72,7 @@ def test_published_students_are_read_and_have_their_figure_on_set5(shared, file)
     network = imported.load(shared / "rivals" / file)
     assert network.module == models.generator(name, arguments, 4)
     assert network.about["title"].replace("-", "") == file.removesuffix("_x4.pth").replace("_", "")
-    # Published with two decimals; ABPN's was measured on other LR.
+    # Known to two decimals; ABPN's is its authors' own, by their program.
     assert np.mean(figures(shared, f"rivals/{file}", [])) == pytest.approx(psnr, abs=0.015)
 
 

@@ -8,7 +8,6 @@ sees as many channels as it makes. This is the variant of ECNUSR/ETDS, which doe
 import math
 
 import flax.linen as nn
-import jax.numpy as jnp
 from jax import Array
 
 from kdgan_jax.models.blocks.layers import nearest, pixel_shuffle, tap, torch_conv
@@ -40,17 +39,14 @@ class ABPN(nn.Module):
         """Maps (B, h, w, 3) to ((B, h * scale, w * scale, 3), features at LR size)."""
         outputs = 3 * self.scale**2
         middle = [(f"backbone.{2 + i}.0", self.channels) for i in range(self.depth)]
-        x, features = lr, Features()
-        for name, channels in (
-            ("backbone.0", self.channels),
-            *middle,
-            (f"backbone.{self.depth + 2}", outputs),
-        ):
+        layers = [("backbone.0", self.channels), *middle, (f"backbone.{self.depth + 2}", outputs)]
+        features: Features = {}
+        x = lr
+        for name, channels in layers:
             x = nn.relu(torch_conv(channels, name=name)(x))
             x = tap(self, features, f"conv{len(features) + 1}", x)
         x = torch_conv(outputs, name=f"backbone.{self.depth + 4}")(x)
-        x = pixel_shuffle(x, self.scale).astype(jnp.float32)
-        return nearest(lr, self.scale) + x, features
+        return nearest(lr, self.scale) + pixel_shuffle(x, self.scale), features
 
     @staticmethod
     def detect(shapes: Shapes) -> Arguments | None:

@@ -9,7 +9,6 @@ Block for Real-time Super Resolution on Mobile Devices", ACM MM 2021) is the sam
 branches are folded; ECNUSR/ETDS publishes such files, under other names.
 """
 
-import functools
 import math
 import re
 from collections.abc import Mapping
@@ -71,7 +70,10 @@ class Compact(nn.Module):
     def _conv(self, channels: int, gain: float = 1.0) -> Conv | BranchConv:
         if not self._folds:
             return Conv(channels, gain=gain, dtype=self.dtype)
-        return BranchConv(channels, gain, self.branches, self.expansion, self.dtype)
+        return self._branched(channels, gain)
+
+    def _branched(self, channels: int, gain: float = 1.0, **parent: None) -> BranchConv:
+        return BranchConv(channels, gain, self.branches, self.expansion, self.dtype, **parent)
 
     @property
     def before_shuffle(self) -> tuple[str, tuple[str, ...]] | None:
@@ -100,10 +102,8 @@ class Compact(nn.Module):
         """
         if not self._folds:
             return None
-        kind = functools.partial(
-            BranchConv, point=self.branches, expansion=self.expansion, parent=None
-        )
-        hidden, last = kind(self.channels), kind(3 * self.scale**2, LAST_GAIN)
+        hidden = self._branched(self.channels, parent=None)
+        last = self._branched(3 * self.scale**2, LAST_GAIN, parent=None)
         layers = [hidden] * (self.depth + 1) + [last]
         plain = {f"Conv_{i}": conv.fold(params[f"BranchConv_{i}"]) for i, conv in enumerate(layers)}
         slopes = {name: slope for name, slope in params.items() if name.startswith("PReLU_")}
@@ -123,8 +123,8 @@ class Compact(nn.Module):
     def detect(shapes: Shapes) -> Arguments | None:
         """Returns the arguments of the SRVGGNetCompact with these PyTorch shapes, or None.
 
-        Files of ECBSR are, too. A file without slopes is assumed to be of a network with ReLUs
-        (`readings`).
+        A file of ECBSR is one of these under other names. A file without slopes is assumed to be
+        of a network with ReLUs (`readings`).
         """
         if "backbone.0.0.weight" in shapes:
             shapes = {_as_srvggnet(name): shape for name, shape in shapes.items()}
