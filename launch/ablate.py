@@ -8,7 +8,7 @@ The same command goes on where an earlier start ended. docs/ablations.md explain
 import argparse
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import jax
@@ -16,9 +16,10 @@ import jax
 from kdgan_jax.runtime import console
 from kdgan_jax.runtime.errors import STOPPED, UserError, leave
 from kdgan_jax.workdir import lock
-from launch.ablation import jobs, planning, progress, report, sweep
+from launch.ablation import jobs, planning, progress, report, search, sweep
 from launch.ablation.planning import Plan
 from launch.ablation.slurm import Cluster
+from launch.ablation.sweep import Sweep
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -63,36 +64,61 @@ def main(argv: Sequence[str] | None = None) -> int:
     where, folder = f"--sweep={arguments.sweep}", Path(os.path.normpath(arguments.workdir))
     try:
         with console.quiet():
-            plan = planning.make(sweep.read(arguments.sweep), folder, where)
+            described = sweep.read(arguments.sweep)
+            search.check(described, folder, where)
+            plan = _whole(described, folder, where)
         if arguments.status:
             print(progress.table(progress.standings(plan), arguments.jobs))
             return 0
         if arguments.report:
             return _reported(plan)
-        return _carried_out(plan, arguments)
+        return _carried_out(described, folder, arguments)
     except UserError as error:
         leave(error)
     except KeyboardInterrupt:  # before anything has started
         return 130
 
 
-def _carried_out(plan: Plan, arguments: argparse.Namespace) -> int:
-    """Carries out a sweep and reports; returns the exit code."""
+def _carried_out(described: Sweep, folder: Path, arguments: argparse.Namespace) -> int:
+    """Carries out a sweep, then the trials of its search, and reports; returns the exit code."""
+    where = f"--sweep={arguments.sweep}"
     try:
-        plan.folder.mkdir(parents=True, exist_ok=True)
+        folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise UserError(f"--workdir={plan.folder}: cannot be created ({error})") from None
-    with lock.alone(plan.folder):
+        raise UserError(f"--workdir={folder}: cannot be created ({error})") from None
+    with lock.alone(folder):
         asked = jobs.Asked()
         asked.listen()
         place: jobs.Place = jobs.Here(arguments.jobs)
         if arguments.slurm is not None:
-            place = Cluster(plan.folder / "slurm", arguments.slurm, len(plan.tasks))
-        code = jobs.carry_out(plan, place, asked)
-        if code == STOPPED:
-            done = progress.summary(progress.standings(plan), place.at_once)
-            leave(f"Stopped: {done}. Run the same command to go on.", STOPPED)
-        return max(code, _reported(plan))
+            at_once = len(_whole(described, folder, where).tasks)
+            place = Cluster(folder / "slurm", arguments.slurm, at_once)
+        code = 0
+        for plan in _plans(described, folder, where):
+            code = max(code, jobs.carry_out(plan, place, asked))
+            if asked.signal is not None:
+                done = progress.summary(progress.standings(plan), place.at_once)
+                leave(f"Stopped: {done}. Run the same command to go on.", STOPPED)
+        return max(code, _reported(_whole(described, folder, where)))
+
+
+def _plans(described: Sweep, folder: Path, where: str) -> Iterator[Plan]:
+    """Yields the plan of a sweep without the trials of its search, then one for each trial."""
+    with console.quiet():
+        plan = planning.make(described, folder, where)
+    while True:
+        yield plan
+        with console.quiet():
+            more = search.with_next(described, folder, where)
+            if more is None:
+                return
+            plan = planning.make(more, folder, where)
+
+
+def _whole(described: Sweep, folder: Path, where: str) -> Plan:
+    """Returns the plan of a sweep with all trials that were begun."""
+    with console.quiet():
+        return planning.make(search.with_trials(described, folder), folder, where)
 
 
 def _reported(plan: Plan) -> int:

@@ -70,7 +70,7 @@ def _figures(variant: str, own: Sequence[Made], metrics: Sequence[str]) -> Rows:
     rows = []
     for name in dict.fromkeys(title(row) for made in own for row in made.images):
         for metric in metrics:
-            values = [_mean_of(made, name, metric) for made in own]
+            values = [mean_of(made, name, metric) for made in own]
             mean = over_seeds([value for value in values if value is not None])
             if mean.number:
                 images = len({row["image"] for row in own[0].images if title(row) == name})
@@ -83,7 +83,7 @@ def _told(mean: Mean) -> dict[str, Any]:
     return {"mean": mean.mean, "low": mean.low, "high": mean.high, "seeds": mean.number}
 
 
-def _mean_of(made: Made, name: str, metric: str) -> float | None:
+def mean_of(made: Made, name: str, metric: str) -> float | None:
     """Returns the mean of a metric over the images of a set; None if it was not measured."""
     values = [row[metric] for row in made.images if title(row) == name]
     return float(np.mean(values)) if values and None not in values else None
@@ -98,7 +98,7 @@ def _differences(variant: str, pairs: Sequence[tuple[Made, Made]], metrics: Sequ
             continue
         values = []
         for pair in pairs:
-            one, other = (_mean_of(made, title(row), row["metric"]) for made in pair)
+            one, other = (mean_of(made, title(row), row["metric"]) for made in pair)
             if one is not None and other is not None and np.isfinite([one, other]).all():
                 values.append(one - other)
         mean = over_seeds(values)

@@ -10,7 +10,9 @@ from kdgan_jax.runtime import console, files
 from kdgan_jax.runtime.console import counted
 from launch.ablation import comparison, figures, plots, progress
 from launch.ablation.comparison import Comparison
+from launch.ablation.figures import HELD_OUT, LOWER
 from launch.ablation.planning import Plan
+from launch.ablation.sweep import TRIAL, Sweep
 
 FOLDER = "report"  # in the sweep's folder
 
@@ -98,6 +100,7 @@ def _text(plan: Plan, found: Comparison, remarks: list[str], pictures: list[str]
         f"## Differences to {sweep.control} at equal updates",
         _differences_table(found),
         *_conclusions(found, sweep.control),
+        *_search(found, sweep),
         *(f"![{name}]({name})" for name in pictures if name.startswith("differences")),
         "## Costs",
         _costs_table(found, sweep.control),
@@ -199,6 +202,29 @@ def _conclusions(found: Comparison, control: str) -> list[str]:
         paragraphs.append(f"\\* Not at equal terms: {'; '.join(reasons)}.")
         paragraphs += _at_common_update(found)
     return paragraphs
+
+
+def _search(found: Comparison, sweep: Sweep) -> list[str]:
+    """Returns a heading, a sentence and a table of the trials, the best first."""
+    metric = sweep.metrics[0] if sweep.search else ""
+    trials = [
+        row
+        for row in found.figures
+        if row["variant"].startswith(TRIAL) and (row["set"], row["metric"]) == (HELD_OUT, metric)
+    ]
+    if not trials:
+        return []
+    trials.sort(key=lambda row: row["mean"], reverse=metric not in LOWER)
+    rows = [
+        [row["variant"], _pm(row, _digits(metric, 1))]
+        + [f"{sweep.variants[row['variant']][name]:g}" for name in sweep.search]
+        for row in trials
+    ]
+    text = (
+        f"{counted(len(trials), 'trial')} of {sweep.trials}, the best first. The held-out photos"
+        " have chosen it, so its lead there is too good; another set tells what it is worth."
+    )
+    return ["## Search", text, _lines(["trial", f"{_name(metric)}, held out", *sweep.search], rows)]
 
 
 def _at_common_update(found: Comparison) -> list[str]:

@@ -17,7 +17,13 @@ from kdgan_jax.runtime.errors import UserError, suggest
 
 Overrides = Mapping[str, Any]  # values by config field, such as "train.distill.steps"
 NAME = re.compile(r"[A-Za-z0-9][\w.+-]*", re.ASCII)  # fits a folder's name on any system
-TAKEN = "shared", "labels", "photos"  # begin the names of tasks that are no runs
+TRIAL = "trial-"  # begins the names of the variants that a search makes
+TAKEN = (
+    "shared",
+    "labels",
+    "photos",
+    TRIAL,
+)  # begin names that a file may not give
 
 
 @dataclass(frozen=True)
@@ -41,6 +47,10 @@ class Sweep:
       metrics: that the report shows, entries of `evaluation.metrics.METRICS`.
       target_psnr: in dB, on the held-out photos: the report says when it is reached. 0 takes what
         the control has at the end, with the same seed.
+      search: config fields for which Optuna looks for values, with the lowest and the highest of
+        each, both positive. Trials are further variants; the held-out photos judge them, by the
+        first of `metrics`.
+      trials: how many.
     """
 
     base: str
@@ -53,6 +63,8 @@ class Sweep:
     sets: Mapping[str, str] = field(default_factory=dict)
     metrics: Sequence[str] = ("psnr_y", "ssim_y", "lpips_alex")
     target_psnr: float = 0.0
+    search: Mapping[str, tuple[float, float]] = field(default_factory=dict)
+    trials: int = 0
 
 
 def read(path: str) -> Sweep:
@@ -134,7 +146,7 @@ def check(sweep: Sweep, where: str) -> None:
     """
     for name, kind in ("base", str), ("prepare", bool):
         _must_be(getattr(sweep, name), kind, f"{where}: {name}")
-    for name in "variants", "common", "sets":
+    for name in "variants", "common", "sets", "search":
         _must_be(getattr(sweep, name), Mapping, f"{where}: {name}")
     for name in "seeds", "shared", "metrics":
         _must_be(getattr(sweep, name), (tuple, list), f"{where}: {name}")
@@ -149,6 +161,7 @@ def check(sweep: Sweep, where: str) -> None:
             f"{where}: seeds={seeds} has {_twice(seeds)} twice, and the same run with it"
         )
     _check_names(sweep, where)
+    _check_search(sweep, where)
     for name, overrides in _with_common(sweep):
         _must_be(overrides, Mapping, f"{where}: {name}")
         if "seed" in overrides and name != "common":
@@ -189,6 +202,22 @@ def _check_names(sweep: Sweep, where: str) -> None:
             f"{where}: control={sweep.control!r} is none of the variants"
             f"{suggest(str(sweep.control), names)} ({', '.join(names) or 'there are none'})"
         )
+
+
+def _check_search(sweep: Sweep, where: str) -> None:
+    for name, ends in sweep.search.items():
+        numbers = isinstance(ends, tuple | list) and [type(end) in (int, float) for end in ends]
+        if numbers != [True, True] or not 0 < ends[0] < ends[1]:
+            raise UserError(
+                f"{where}: search[{name!r}]={ends!r} must be the lowest and the highest value, both"
+                " positive"
+            )
+    if type(sweep.trials) is not int or (sweep.trials > 0) != bool(sweep.search):
+        raise UserError(
+            f"{where}: trials={sweep.trials!r} must be at least 1 with a search, and 0 without"
+        )
+    if sweep.search and not sweep.metrics:
+        raise UserError(f"{where}: metrics=() leaves a search without one to judge by")
 
 
 def _with_common(sweep: Sweep) -> Iterator[tuple[str, Overrides]]:

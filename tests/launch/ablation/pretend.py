@@ -18,9 +18,14 @@ STOPPED = 75
 
 
 def psnr(name, step=12):
-    """Returns what a run has: the seed counts 1 dB, "output" 0.1 or 0.3, a step 0.01."""
+    """Returns what a run has: the seed counts 1 dB, "output" 0.1 or 0.3, a step 0.01.
+
+    A trial loses what its number is away from 2.
+    """
     variant, _, seed = name.rpartition("-")
     gain = (0.1, 0.3, 0.2)[int(seed)] if variant == "output" else 0.0
+    if variant.startswith("trial-"):
+        gain = -0.1 * abs(int(variant.removeprefix("trial-")) - 2)
     return 30 + int(seed) + gain + 0.01 * (step - 12)
 
 

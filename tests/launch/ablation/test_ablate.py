@@ -1,5 +1,6 @@
 """The command: a whole sweep with commands that pretend, and on request the smoke sweep itself."""
 
+import json
 import os
 import signal
 import subprocess
@@ -12,8 +13,9 @@ from conftest import ROOT, wait_for
 
 from kdgan_jax.workdir.metrics import read_metrics
 from launch import ablate
-from launch.ablation import jobs, planning
+from launch.ablation import jobs, planning, search
 
+FIELD = "train.distill.losses.distill.weight"
 SWEEP = "--sweep=configs/sweeps/smoke.py"
 PRETEND = Path(__file__).with_name("pretend.py")
 # Runs the command with what pretends in place of the program.
@@ -173,6 +175,74 @@ def test_a_sweep_has_one_launcher(tmp_path, run):
     assert "control-0  running" in run("--status")[1]
     process.send_signal(signal.SIGTERM)
     process.communicate(timeout=30)
+
+
+@pytest.fixture
+def searching(tmp_path):
+    """Returns the argument that names a sweep of a control and four trials."""
+    text = (ROOT / "configs/sweeps/smoke.py").read_text()
+    assert '"output": {},' in text
+    text = text.replace('"output": {},', "")
+    more = f"search={{{FIELD!r}: (0.05, 5.0)}}, trials=4, seeds=(0, 1)"
+    path = tmp_path / "s.py"
+    path.write_text(text.replace("seeds=(0, 1)", more))
+    return f"--sweep={path}"
+
+
+def test_a_search_tries_values_and_reports_the_best_first(run, tmp_path, searching):
+    code, out, _ = run(sweep=searching)
+    assert code == 0
+    kept = json.loads((tmp_path / search.FILE).read_text())
+    assert list(kept) == ["trial-00", "trial-01", "trial-02", "trial-03"]
+    assert all(0.05 <= values[FIELD] <= 5 for values in kept.values())
+    assert len({values[FIELD] for values in kept.values()}) == 4
+    table = out[out.index("## Search") : out.index("## Costs")]
+    rows = [line.split("|") for line in table.splitlines() if "trial-" in line]
+    assert rows[0][1].strip() == "trial-02"  # which `pretend.psnr` makes the best
+    assert rows[0][3].strip() == f"{kept['trial-02'][FIELD]:g}"
+    assert [row[1].strip() for row in rows[1:3]] == ["trial-01", "trial-03"]
+    commands = (tmp_path / "logs/trial-02-1.log").read_text()
+    assert f"--config.{FIELD}={kept['trial-02'][FIELD]}" in commands
+
+
+def test_a_search_goes_on_where_it_was_stopped(run, tmp_path, searching, monkeypatch):
+    monkeypatch.setenv("PRETEND", "trial-01-1 fails")
+    assert run(sweep=searching)[0] == 1
+    first = (tmp_path / search.FILE).read_text()
+    assert len(json.loads(first)) == 4
+    monkeypatch.delenv("PRETEND")
+    code, out, _ = run(sweep=searching)
+    assert code == 0
+    assert (tmp_path / search.FILE).read_text() == first
+    logs = {path.stem: path.read_text().count("$ ") for path in (tmp_path / "logs").iterdir()}
+    assert logs.pop("trial-01-1") == 1  # a trial that has failed is not tried again
+    assert set(logs.values()) == {1}
+    assert "trial-01-1 (failed" in out
+
+
+def test_more_trials_follow_those_that_were_made(run, tmp_path, searching):
+    run(sweep=searching)
+    first = json.loads((tmp_path / search.FILE).read_text())
+    path = tmp_path / "s.py"
+    path.write_text(path.read_text().replace("trials=4", "trials=5"))
+    assert "trial-00-0  done" in run("--status", sweep=searching)[1]
+    assert run(sweep=searching)[0] == 0
+    more = json.loads((tmp_path / search.FILE).read_text())
+    assert list(more) == [*first, "trial-04"]
+    assert first.items() <= more.items()
+
+
+def test_mistakes_are_told_before_anything_runs(run, tmp_path, searching):
+    path = tmp_path / "s.py"
+    text = path.read_text()
+    for wrong, fact in (("distill.weigth", "config.train.distill"), ("distill.weight", "holdout")):
+        changed = text.replace(f"{{'{FIELD}'", f"{{'train.distill.losses.{wrong}'")
+        changed = changed.replace("12}", '12, "data.holdout": 0}')
+        path.write_text(changed)
+        code, out, err = run(sweep=searching)
+        assert (code, out, err.count("\n")) == (2, "", 1)
+        assert fact in err
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["s.py"]
 
 
 @pytest.mark.long

@@ -48,6 +48,13 @@ def test_the_project_s_sweeps_can_be_read():
         (HEAD + "Sweep('b', {'control': {}}, (0,), metrics=('psnr',))", ["'psnr'", "psnr_y"]),
         (HEAD + "Sweep('b', {'control': {}}, (0,), sets={'a,b': 'c'})", ["sets", "a,b"]),
         (HEAD + "Sweep('b', {'control': {}}, (0,), target_psnr=-1)", ["target_psnr=-1"]),
+        (HEAD + "Sweep('b', {'control': {}, 'trial-1': {}}, (0,))", ["'trial-1'", "trial-"]),
+        (HEAD + "Sweep('b', {'control': {}}, (0,), trials=2)", ["trials=2", "0 without"]),
+        (HEAD + "Sweep('b', {'control': {}}, (0,), search={'w': (1, 2)})", ["trials=0"]),
+        (HEAD + "Sweep('b', {'control': {}}, (0,), search={'w': (0, 2)}, trials=2)", [r"'w'\]"]),
+        (HEAD + "Sweep('b', {'control': {}}, (0,), search={'w': (2, 1)}, trials=2)", ["lowest"]),
+        (HEAD + "Sweep('b', {'control': {}}, (0,), search={'w': 3}, trials=2)", ["=3"]),
+        (HEAD + "Sweep('b', {'control': {}}, (0,), search=['w'], trials=2)", ["search is"]),
     ],
 )
 def test_what_is_wrong_with_a_file_is_told_in_one_sentence(tmp_path, text, facts):
