@@ -1,4 +1,4 @@
-"""A refined student for clean photos: `student_x4`, refined on HR, without a mesh.
+"""A refined student for clean photos: `clean_x4`, refined on HR, without a mesh.
 
     python -m kdgan_jax.main --config=configs/clean_gan.py --workdir=runs/clean_gan \\
         --config.data.source=PHOTOS
@@ -20,7 +20,7 @@ def get_config(variant: str = ""):
     size = tiny if smoke else {"steps": 600, "level": 10.0}
     config = default(
         networks={"student": network("compact:channels=32,depth=4")},
-        phases={"refine": polish("student_x4", "hr", **size)},
+        phases={"refine": polish("clean_x4", "hr", **size)},
     )
     for label, weight in WEIGHTS.items():
         config.train.refine.losses[label].weight = weight

@@ -106,7 +106,7 @@ def two_teachers(smoke: bool):
 
 def published(smoke: bool):
     """Trains a student of a model that the command line names."""
-    return default(networks(smoke), {"distill": learner("student_x4", smoke=smoke)})
+    return default(networks(smoke), {"distill": learner("clean_x4", smoke=smoke)})
 
 
 def taught(smoke: bool, losses, teachers=("teacher",), **changes):
@@ -223,7 +223,7 @@ def study(smoke: bool):
 def finetune(smoke: bool):
     """Trains a model that the command line names for some more steps on HR."""
     size = steps(1000, smoke, learning_rate=2e-4)
-    tuned = phase(start="student_x4", losses={"pixel": loss("l1", 1.0)}, **size)
+    tuned = phase(start="clean_x4", losses={"pixel": loss("l1", 1.0)}, **size)
     return default(networks(smoke), {"student": tuned})
 
 
@@ -231,7 +231,7 @@ def refine(smoke: bool):
     """Refines a model adversarially, without a teacher."""
     small = "channels=(8,16),hidden=16," if smoke else ""
     refined = phase(
-        start="student_x4",
+        start="clean_x4",
         losses={
             "pixel": loss("l1", 1e-1),
             "perceptual": loss("perceptual:layers=(conv1_2,conv2_2)", 1e-1),

@@ -1,6 +1,6 @@
 """Writes a model as an ONNX file, for other programs, and compares it with the model at once.
 
-python -m kdgan_jax.export student_x4 OUT.onnx
+python -m kdgan_jax.export clean_x4 OUT.onnx
 python -m kdgan_jax.export runs/kd OUT.onnx --dtype=float16
 python -m kdgan_jax.export runs/kd OUT.onnx --tile=128
 """

@@ -37,11 +37,11 @@ def test_a_run_becomes_one_file(tmp_path, smoke_run, photo):
 
 def test_pytorchs_names_can_be_written_and_read(capsys, tmp_path, photo):
     out, again = tmp_path / "student.safetensors", tmp_path / "again.safetensors"
-    convert.main(["student_x4", str(out), "--pytorch"])
+    convert.main(["clean_x4", str(out), "--pytorch"])
     assert load_file(out)["body.0.weight"].shape[1:] == (3, 3, 3)  # (out, in, h, w)
     assert imported.is_foreign(out)
     convert.main([str(out), str(again), "--arch=compact"])
-    assert_same(kdgan_jax.load(again), kdgan_jax.load("student_x4"), photo)
+    assert_same(kdgan_jax.load(again), kdgan_jax.load("clean_x4"), photo)
     capsys.readouterr()
     assert "imdn" in refused(capsys, out, tmp_path / "b.safetensors", "--arch=imdn")
     line = refused(capsys, out, tmp_path / "b.safetensors", "--arch=imd")
@@ -49,7 +49,7 @@ def test_pytorchs_names_can_be_written_and_read(capsys, tmp_path, photo):
 
 
 def test_interpolation_and_average_are_means_of_weights(tmp_path):
-    names = "student_x4", "student_gan_x4"
+    names = "clean_x4", "clean_gan_x4"
     convert.main(["--interpolate", *names, "0.25", str(tmp_path / "quarter.safetensors")])
     convert.main(["--average", *names, str(tmp_path / "mean.safetensors")])
     convert.main(["--average", *names, names[0], str(tmp_path / "three.safetensors")])
@@ -63,32 +63,32 @@ def test_interpolation_and_average_are_means_of_weights(tmp_path):
     np.testing.assert_allclose(three, (2 * a + b) / 3, rtol=1e-5, atol=1e-7)
 
 
-@pytest.mark.parametrize(("share", "of"), [("0", "student_x4"), ("1", "student_gan_x4")])
+@pytest.mark.parametrize(("share", "of"), [("0", "clean_x4"), ("1", "clean_gan_x4")])
 def test_the_ends_of_an_interpolation_are_the_models(tmp_path, share, of):
     out = tmp_path / "end.safetensors"
-    convert.main(["--interpolate", "student_x4", "student_gan_x4", share, str(out)])
+    convert.main(["--interpolate", "clean_x4", "clean_gan_x4", share, str(out)])
     assert_same_weights(kdgan_jax.load(out), kdgan_jax.load(of))
 
 
 @pytest.mark.parametrize(
     ("arguments", "fact"),
     [
-        (["student_x4"], "SOURCE"),
-        (["student_x4", "student_x4", "OUT.safetensors"], "SOURCE"),
-        (["student_x4", "OUT.pth"], "OUT.pth: "),
-        (["student_x4", "nowhere/OUT.safetensors"], "nowhere: no such folder"),
-        (["student_x4", "taken.safetensors"], "taken.safetensors exists"),
+        (["clean_x4"], "SOURCE"),
+        (["clean_x4", "clean_x4", "OUT.safetensors"], "SOURCE"),
+        (["clean_x4", "OUT.pth"], "OUT.pth: "),
+        (["clean_x4", "nowhere/OUT.safetensors"], "nowhere: no such folder"),
+        (["clean_x4", "taken.safetensors"], "taken.safetensors exists"),
         (["nowhere", "OUT.safetensors"], "nowhere: no such file or folder"),
         *(
-            (["--interpolate", "student_x4", "student_x4", t, "OUT.safetensors"], f"T={t!r}")
+            (["--interpolate", "clean_x4", "clean_x4", t, "OUT.safetensors"], f"T={t!r}")
             for t in ("x", "nan", "inf", "-0.25", "1.5")
         ),
-        (["--interpolate", "student_x4", "student_x4", "0", "RUN", "OUT.safetensors"], "OUT alone"),
+        (["--interpolate", "clean_x4", "clean_x4", "0", "RUN", "OUT.safetensors"], "OUT alone"),
         (["--average", "--interpolate", "RUN", "RUN", "0", "OUT.safetensors"], "OUT alone"),
         (["--average", "RUN", "OUT.safetensors"], "--average A B OUT"),
         (["--average", "RUN", "RUN", "OUT.safetensors", "--scale=4"], "--scale"),
-        (["student_x4", "OUT.safetensors", "--arch=edsr"], "--arch"),
-        (["--average", "student_x4", "RUN", "OUT.safetensors"], "models differ"),
+        (["clean_x4", "OUT.safetensors", "--arch=edsr"], "--arch"),
+        (["--average", "clean_x4", "RUN", "OUT.safetensors"], "models differ"),
     ],
 )
 def test_wrong_arguments_are_one_line(capsys, tmp_path, smoke_run, monkeypatch, arguments, fact):

@@ -88,7 +88,7 @@ def own(stored="uint8"):
 
 
 def given(stored="float16"):
-    return configuration.teacher("student_x4", stored=stored)
+    return configuration.teacher("clean_x4", stored=stored)
 
 
 @pytest.mark.parametrize(

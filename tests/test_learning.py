@@ -12,7 +12,7 @@ from kdgan_jax.pictures import bicubic
 from kdgan_jax.train.run import run
 
 SCALE = 4
-TEACHER = "student_gan_x4"  # its sharpened images are not those that L1 to HR leads to
+TEACHER = "clean_gan_x4"  # its sharpened images are not those that L1 to HR leads to
 
 
 @pytest.fixture(scope="module")

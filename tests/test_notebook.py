@@ -175,7 +175,7 @@ def test_runs_whole(tmp_path, runs, pictures, monkeypatch):
 def test_minutes_are_planned_and_pictures_are_examples_by_default(tmp_path, monkeypatch):
     # A small teacher and small batches, so that the minutes are enough on a busy machine.
     small = {"train.distill.batch": 4, "train.distill.lr_patch": 16, "data.crop": 48}
-    changed = edited(MINUTES=5, TEACHER="student_x4", CHANGES=small)
+    changed = edited(MINUTES=5, TEACHER="clean_x4", CHANGES=small)
     notebook = executed(changed, tmp_path, monkeypatch)
     out = tmp_path / "kdgan"
     assert [p.name for p in (out / "enlarged").iterdir()] == ["chelsea.png.png"]

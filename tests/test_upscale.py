@@ -172,11 +172,11 @@ def test_what_exists_is_skipped_unless_it_is_to_be_made_again(run, tmp_path, sma
 @pytest.mark.parametrize(
     "words",
     [
-        "-i a.png b.jpg -o out -n student_x4 -s 2",
-        "--input=a.png -i b.jpg --output=out --model_name=student_x4 --outscale=2",
-        "a.png b.jpg --out=out --model=student_x4 --scale=2",
-        "a.png -i b.jpg -o out -n student_x4 --size=64x48",
-        "b.jpg a.png -s 2x -n student_x4 -o out -t 64 --format=png --device=cpu",
+        "-i a.png b.jpg -o out -n clean_x4 -s 2",
+        "--input=a.png -i b.jpg --output=out --model_name=clean_x4 --outscale=2",
+        "a.png b.jpg --out=out --model=clean_x4 --scale=2",
+        "a.png -i b.jpg -o out -n clean_x4 --size=64x48",
+        "b.jpg a.png -s 2x -n clean_x4 -o out -t 64 --format=png --device=cpu",
     ],
 )
 def test_letters_and_names_of_options(tmp_path, monkeypatch, small, words):
@@ -184,7 +184,7 @@ def test_letters_and_names_of_options(tmp_path, monkeypatch, small, words):
     save(Path("a.png"), small), save(Path("b.jpg"), small)
     assert upscale.main(words.split()) == 0
     assert out_files(tmp_path) == ["a.png", "b.png"]
-    whole = Image.fromarray(kdgan_jax.load("student_x4").upscale(small))
+    whole = Image.fromarray(kdgan_jax.load("clean_x4").upscale(small))
     expected = whole.resize((64, 48), Image.Resampling.LANCZOS)
     np.testing.assert_array_equal(result(tmp_path), np.asarray(expected))
 
@@ -217,9 +217,9 @@ def test_names_of_results(tmp_path, monkeypatch, small, words, expected):
 
 def test_several_models_have_a_folder_each_and_sheets(run, tmp_path, small, capsys):
     save(tmp_path / "in/sub/a.jpg", small)
-    models = ["-n", "student_x4,photo_soft_x4", "--model=student_gan_x4"]
+    models = ["-n", "clean_x4,photo_soft_x4", "--model=clean_gan_x4"]
     assert run(tmp_path / "in", *models, "--sheet") == 0
-    names = ["photo_soft_x4", "student_gan_x4", "student_x4"]
+    names = ["photo_soft_x4", "clean_gan_x4", "clean_x4"]
     assert out_files(tmp_path) == [
         *(f"{name}/sub/a.png" for name in names[:1]),
         "sheets/sub/a.png",
@@ -281,8 +281,8 @@ def test_models_and_version_are_listed_without_work(capsys):
         (["HERE/empty"], ["HERE/empty: "]),
         (["HERE/a.png", "HERE/b/a.png"], ["HERE/a.png and HERE/b/a.png ", "two folders"]),
         (["HERE/a.png", "--model=HERE/no"], ["HERE/no: no such file or folder", DEFAULT]),
-        (["HERE/a.png", "-n", "student_x5"], ["student_x5", "'student_x4'"]),
-        (["HERE/a.png", "-n", "student_x4,"], ["--model=student_x4,", "--list_models"]),
+        (["HERE/a.png", "-n", "student_x5"], ["student_x5", "'clean_x4'"]),
+        (["HERE/a.png", "-n", "clean_x4,"], ["--model=clean_x4,", "--list_models"]),
         (["HERE/a.png", "-n", ""], ["--model=", "--list_models"]),
         (["HERE/a.png", "--quality=90"], ["PNG", "quality=90"]),
         (["HERE/a.png", "--ext=jpg", "--quality=0"], ["quality=0", "1 to 100"]),
@@ -297,7 +297,7 @@ def test_models_and_version_are_listed_without_work(capsys):
         (["HERE/a.png", "-s", "2.5", "--sheet"], ["--sheet", "-s 4"]),
         (["HERE/a.png", ""], ["empty"]),
         ([], ["no picture"]),
-        (["HERE/a.png", "--out=-", "-n", "student_x4,photo_x4"], ["-o -", "2 models"]),
+        (["HERE/a.png", "--out=-", "-n", "clean_x4,photo_x4"], ["-o -", "2 models"]),
         (["HERE/a.png", "--out=-", "--sheet"], ["-o -", "--sheet"]),
         (["-", "HERE/a.png"], ["-: ", "stdin"]),
         (["HERE/a.png", "--out="], ["--out is empty"]),
@@ -311,7 +311,7 @@ def test_models_and_version_are_listed_without_work(capsys):
         (["HERE/a.png", "HERE/b/a.png", "--out=HERE/c.png"], ["HERE/c.png", "folder"]),
         (["HERE/a.png", "--out=HERE/c.png", "--ext=jpg"], ["HERE/c.png", "--ext=jpg"]),
         (["HERE/a.png", "--out=HERE/c.gif"], ["HERE/c.gif", ".gif", ".png"]),
-        (["HERE/a.png", "--out=HERE/c.png", "-n", "student_x4,photo_soft_x4"], ["2 models"]),
+        (["HERE/a.png", "--out=HERE/c.png", "-n", "clean_x4,photo_soft_x4"], ["2 models"]),
     ],
 )
 def test_wrong_arguments_leave_with_2_before_anything_is_done(
@@ -367,7 +367,7 @@ HEAVY = {"tensorflow", "orbax", "optax", "matplotlib", "scipy", "sklearn", "skim
 ROOMS = "losses", "audit", "baselines", "train"  # of training and measuring
 PROGRAMS = {
     "command": "from kdgan_jax import upscale; upscale.main(['a.png', '-o', 'out'])",
-    "python": "import kdgan_jax; kdgan_jax.load('student_x4').upscale('a.png').save('b.png')",
+    "python": "import kdgan_jax; kdgan_jax.load('clean_x4').upscale('a.png').save('b.png')",
 }
 
 
@@ -414,7 +414,7 @@ def test_a_result_of_8k_takes_less_than_1500_mb(tmp_path, photo):
 def test_a_signal_ends_the_batch_in_one_line(tmp_path, photo, name, code):
     for i in range(400):
         save(tmp_path / f"in/{i}.png", photo[i % 200 :][:60, :90])
-    arguments = command(tmp_path / "in", "-o", tmp_path / "out", "-n", "student_x4")
+    arguments = command(tmp_path / "in", "-o", tmp_path / "out", "-n", "clean_x4")
     process = subprocess.Popen(
         arguments, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     )

@@ -23,8 +23,8 @@ PURPOSES = {
     "photo_x4": "real photos with blur, noise or JPEG; the default of upscale",
     "photo_soft_x4": "the same, before its adversarial phase",
     "realesr-general-x4v3": "the same, sharper and slower; their teacher",
-    "student_x4": "clean photos, near to the original",
-    "student_gan_x4": "clean photos, sharper",
+    "clean_x4": "clean photos, near to the original",
+    "clean_gan_x4": "clean photos, sharper",
 }
 # By these a file is meant to hold weights, whatever is in it.
 SUFFIXES = {

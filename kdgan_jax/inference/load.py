@@ -30,6 +30,8 @@ OLD_PHASES = "teacher", "distill", "adversarial"
 _ON_DRIVE = re.compile(r"[A-Za-z]:[\\/][^:]*")  # a path of Windows
 # Networks that come with the package, by name.
 DEFAULT = "photo_x4"  # of `upscale`: for real photos
+# Names of earlier versions, which warn; they go with version 0.4.
+FORMER = {"student_x4": "clean_x4", "student_gan_x4": "clean_gan_x4"}
 SHIPPED = {p.stem: p for p in sorted((Path(__file__).parents[1] / "weights").glob("*.safetensors"))}
 
 
@@ -122,8 +124,11 @@ def _loaded(path: str | Path, role: str, ema: bool, scale: int | None, fold: boo
             best = True
         else:
             role = word
-    if str(path) in SHIPPED and not location.exists():
-        return Model.of(native.load(SHIPPED[str(path)]))
+    if str(path) in {**SHIPPED, **FORMER} and not location.exists():
+        name = str(path)
+        if name in FORMER:
+            log.warning("%s is now called %s; use that name", name, FORMER[name])
+        return Model.of(native.load(SHIPPED[FORMER.get(name, name)]))
     if is_foreign:
         return Model.of(imported.load(location, scale=scale, part=part, averaged=ema))
     if location.is_file():

@@ -1,6 +1,6 @@
 """How far networks move the means of colours, and what `kdgan upscale --keep_colour` does to PSNR.
 
-    python -m launch.benchmarks.colour --data=SETS [--models=student_x4,student_gan_x4]
+    python -m launch.benchmarks.colour --data=SETS [--models=clean_x4,clean_gan_x4]
 
 SETS are folders of photos with HR, separated by commas. Prints for each model the mean of its image
 of a board of black and white pixels (127.5), with and without --keep_colour, and the PSNR on Y in

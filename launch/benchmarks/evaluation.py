@@ -1,6 +1,6 @@
 """The time of `kdgan evaluate` in this checkout and in another, and how far their figures differ.
 
-    python -m launch.benchmarks.evaluation OTHER --data=SETS [--models=student_x4] [--rounds=3]
+    python -m launch.benchmarks.evaluation OTHER --data=SETS [--models=clean_x4] [--rounds=3]
 
 OTHER is a checkout of this repository, as `git worktree add` or `git archive` makes it. In each
 round both run once, in turn, in processes of their own. Each keeps its compiled programs, so the
@@ -70,7 +70,7 @@ def main() -> int:
     add = parser.add_argument
     add("other", type=Path, help="another checkout")
     add("--data", required=True, help="as for evaluate, with absolute paths")
-    add("--models", default="student_x4", help="as for evaluate; LABEL=PATH for files")
+    add("--models", default="clean_x4", help="as for evaluate; LABEL=PATH for files")
     add("--metrics", help="as for evaluate; left out, each measures what it does by default")
     add("--rounds", type=int, default=3)
     arguments = parser.parse_args()

@@ -66,7 +66,7 @@ def folders(script: Path, out: Path) -> Iterator[Row]:
 
 def pictures(folder: Path) -> Iterator[Row]:
     """Yields a row per picture."""
-    model = load("student_x4")
+    model = load("clean_x4")
 
     def upscaled(path: Path) -> str:
         picture = codec.read(path)

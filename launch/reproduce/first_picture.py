@@ -19,7 +19,7 @@ from kdgan_jax.pictures import bicubic
 
 LEVEL, COPY = "light", 20  # a copy with blur and visible JPEG compression
 TOP, LEFT, SIDE = 5, 25, 60  # what is shown, in LR pixels
-MODELS = "student_x4", "photo_x4", "realesr-general-x4v3"
+MODELS = "clean_x4", "photo_x4", "realesr-general-x4v3"
 
 
 def degraded() -> np.ndarray:

@@ -17,6 +17,6 @@ python -m kdgan_jax.convert runs/photo kdgan_jax/weights/photo_x4.safetensors --
   --data="$photos; their LR, reduced and as they are, degraded; 150 drawings; no HR" \
   --source="configs/photo.py of kdgan_jax; teacher: realesr-general-x4v3 (BSD-3-Clause)" \
   --licence="Apache-2.0; its teacher and the photos that it was trained on have terms of their own"
-python -m kdgan_jax.evaluate --models=bicubic,student_x4,photo_soft_x4,photo_x4,with_hr=runs/photo_hr \
+python -m kdgan_jax.evaluate --models=bicubic,clean_x4,photo_soft_x4,photo_x4,with_hr=runs/photo_hr \
   --data="real=lr:$data/real_world/photos" --reference_model=realesr-general-x4v3 \
   --metrics=psnr_y,ssim_y,lpips_alex,dists,mesh --out=runs/photo_real

@@ -15,6 +15,6 @@ python -m kdgan_jax.convert runs/photo_settled kdgan_jax/weights/photo_soft_x4.s
   --data="$photos; their LR, reduced and as they are, degraded; 150 drawings; no HR" \
   --source="configs/photo_soft.py of kdgan_jax; teacher: realesr-general-x4v3 (BSD-3-Clause)" \
   --licence="Apache-2.0; its teacher and the photos that it was trained on have terms of their own"
-python -m kdgan_jax.evaluate --models=bicubic,student_x4,photo_soft_x4 \
+python -m kdgan_jax.evaluate --models=bicubic,clean_x4,photo_soft_x4 \
   --data="real=lr:$data/real_world/photos" --reference_model=realesr-general-x4v3 \
   --out=runs/photo_soft_real

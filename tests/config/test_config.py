@@ -277,10 +277,10 @@ def test_phases_that_do_not_run_are_not_checked(config):
 
 def test_files_may_replace_earlier_phases(config):
     config.phases = ("adversarial",)
-    config.train.adversarial.start = "student_x4"
+    config.train.adversarial.start = "clean_x4"
     config.train.adversarial.teachers.teacher.model = "runs/kd:teacher"
     (last,) = checks.checked(config).phases
-    assert (last.start, last.number) == ("student_x4", 0)
+    assert (last.start, last.number) == ("clean_x4", 0)
     assert last.teachers["teacher"].model == "runs/kd:teacher"
 
 

@@ -83,11 +83,11 @@ def test_sets_with_and_without_hr_have_each_their_own_metrics(sets, tmp_path):
 
 
 def test_with_a_teacher_both_kinds_are_measured(sets, tmp_path):
-    teacher = "--reference_model=student_x4"
+    teacher = "--reference_model=clean_x4"
     rows, _ = measured(tmp_path / "out", f"lr:{sets}/low", teacher)
     names = {name for name in metrics.METRICS if rows[0][name] is not None}
     assert names == {*metrics.DEFAULT, *metrics.NO_REFERENCE}
-    assert {row["reference"] for row in rows} == {"student_x4"}
+    assert {row["reference"] for row in rows} == {"clean_x4"}
     assert (tmp_path / "out/low_gains.png").is_file()
 
 

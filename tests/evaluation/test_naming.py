@@ -37,7 +37,7 @@ def test_names_of_folders_have_no_sign_that_a_system_refuses(name):
 @pytest.mark.parametrize(
     ("name", "lines"),
     [
-        ("student_x4", ["student_x4"]),
+        ("clean_x4", ["clean_x4"]),
         ("student, after the adversarial phase", ["student, after the", "adversarial phase"]),
         ("runs/experiments_2026/student", ["runs/experiments_", "2026/student"]),
         ("x" * 45, ["x" * 20, "x" * 20, "x" * 5]),

@@ -59,13 +59,13 @@ def refused(make, *facts, **arguments):
             ["FOLDER: FOLDER/0.png", "no HR", "--reference_model", "niqe,mesh"],
         ),
         (
-            {"data": "lr:FOLDER", "metrics": "mesh", "reference_model": "student_x4"},
+            {"data": "lr:FOLDER", "metrics": "mesh", "reference_model": "clean_x4"},
             ["--metrics=mesh", "psnr_y"],
         ),
         ({"data": "lr:FOLDER,hr:FOLDER"}, ["--data", "'tiny'", "LABEL="]),
         ({"data": "pairs:FOLDER"}, ["FOLDER", "HR/", "LRx4/"]),
-        ({"reference_model": "student_x5"}, ["student_x5", "did you mean 'student_x4'"]),
-        ({"reference_model": "student_x4", "scale": 3}, ["--reference_model=student_x4", "4", "3"]),
+        ({"reference_model": "clean_x5"}, ["clean_x5", "did you mean 'clean_x4'"]),
+        ({"reference_model": "clean_x4", "scale": 3}, ["--reference_model=clean_x4", "4", "3"]),
     ],
     ids=lambda value: str(value) if isinstance(value, dict) else "",
 )
@@ -93,7 +93,7 @@ def test_unusable_photos_are_named(make, tmp_path, photo):
     (tmp_path / "broken/b.png").write_bytes(b"not a picture")
     refused(make, f"{tmp_path}/broken/b.png", data=f"{tmp_path}/broken")
     refused(make, f"{tmp_path}/small/a.png", "64x28", "31", data=f"{tmp_path}/small")
-    low = {"data": f"lr:{tmp_path}/low", "reference_model": "student_x4"}
+    low = {"data": f"lr:{tmp_path}/low", "reference_model": "clean_x4"}
     refused(make, f"{tmp_path}/low/a.png", "64x28", "31", **low)
     make(data=f"{tmp_path}/small", metrics="psnr_y,ssim_y")
     (tmp_path / "empty").mkdir()
@@ -129,7 +129,7 @@ def test_a_folder_has_the_kind_that_is_given_or_that_of_what_is_in_it(make, tmp_
     tiny.lr_photos(tmp_path / "real/LRx4", photo)
     tiny.lr_photos(tmp_path / "a=b", photo)
     entries = "{0}/both,lr:{0}/real/LRx4,mine=lr:{0}/both,up=hr:{0}/both,{0}/real,lr:{0}/a=b"
-    made = make(data=entries.format(tmp_path), reference_model="student_x4")
+    made = make(data=entries.format(tmp_path), reference_model="clean_x4")
     kinds = {
         name: {(photo.hr is not None, photo.lr is not None) for photo in photos}
         for name, photos in made.sets.items()
@@ -178,10 +178,10 @@ def low(tmp_path, photo):
     ("asked_for", "teacher", "with_hr", "without"),
     [
         (None, None, list(metrics.DEFAULT), ["niqe", "mesh"]),
-        (None, "student_x4", list(metrics.DEFAULT), [*metrics.DEFAULT, "niqe", "mesh"]),
+        (None, "clean_x4", list(metrics.DEFAULT), [*metrics.DEFAULT, "niqe", "mesh"]),
         ("psnr_y,mesh", None, ["psnr_y", "mesh"], ["mesh"]),
-        ("psnr_y,mesh", "student_x4", ["psnr_y", "mesh"], ["psnr_y", "mesh"]),
-        ("psnr_y", "student_x4", ["psnr_y"], ["psnr_y"]),
+        ("psnr_y,mesh", "clean_x4", ["psnr_y", "mesh"], ["psnr_y", "mesh"]),
+        ("psnr_y", "clean_x4", ["psnr_y"], ["psnr_y"]),
         ("niqe", None, None, ["niqe"]),
     ],
 )
@@ -211,13 +211,13 @@ def test_a_set_of_which_some_photos_have_hr_is_refused_without_a_teacher(make, t
     tiny.lr_photos(tmp_path / "set/b/LRx4", photo)
     data = f"{tmp_path}/set"
     refused(make, "set/b/LRx4/a.png", "no HR", "--reference_model", data=data)
-    assert make(data=data, reference_model="student_x4").has_reference("set")
+    assert make(data=data, reference_model="clean_x4").has_reference("set")
 
 
 def test_the_reference_model_has_its_label_or_the_name_of_its_file(make, tmp_path, photo):
     path = tmp_path / "big.v2.safetensors"
     native.save(path, tiny.model())
-    given = {"student_x4": "student_x4", str(path): "big.v2", f"teacher={path}": "teacher"}
+    given = {"clean_x4": "clean_x4", str(path): "big.v2", f"teacher={path}": "teacher"}
     for word, name in given.items():
         assert make(reference_model=word).teacher.name == name
     assert make().teacher is None

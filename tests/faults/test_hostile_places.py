@@ -27,7 +27,7 @@ def secret(tmp_path):
 
 @pytest.fixture
 def network(monkeypatch):
-    monkeypatch.setattr(upscale, "load", lambda path, **options: load.load("student_x4"))
+    monkeypatch.setattr(upscale, "load", lambda path, **options: load.load("clean_x4"))
 
 
 def save(path, side=8):

@@ -150,5 +150,5 @@ def test_the_files_used_last_are_kept(folder, monkeypatch, photo):
 
 def test_unknown_engines_are_refused():
     with pytest.raises(UserError, match=r"onnxruntim.*onnxruntime"):
-        load("student_x4", engine="onnxruntim")
-    assert load("student_x4", engine="jax").runs_on == "jax"
+        load("clean_x4", engine="onnxruntim")
+    assert load("clean_x4", engine="jax").runs_on == "jax"

@@ -124,21 +124,21 @@ def test_a_model_is_saved_and_loaded(model, tmp_path):
 
 def test_public_names_are_listed():
     assert {"Model", "load", "list_models", "__version__"} <= set(dir(kdgan_jax))
-    assert "student_x4" in kdgan_jax.list_models()
+    assert "clean_x4" in kdgan_jax.list_models()
     assert kdgan_jax.__version__[0].isdigit()
 
 
 def test_another_scale_than_the_models_is_refused():
-    with pytest.raises(UserError, match=r"student_x4.* 4.*scale=2"):
-        kdgan_jax.load("student_x4", scale=2)
-    assert kdgan_jax.load("student_x4", scale=4).scale == 4
+    with pytest.raises(UserError, match=r"clean_x4.* 4.*scale=2"):
+        kdgan_jax.load("clean_x4", scale=2)
+    assert kdgan_jax.load("clean_x4", scale=4).scale == 4
 
 
 FORKED = """
 import multiprocessing, sys
 import numpy as np
 import kdgan_jax
-model = kdgan_jax.load("student_x4", engine=sys.argv[1])
+model = kdgan_jax.load("clean_x4", engine=sys.argv[1])
 image = np.zeros((8, 8, 3), np.uint8)
 first = model.upscale(image)
 def work(_):

@@ -14,7 +14,7 @@ from kdgan_jax import convert, models
 from kdgan_jax.data import photos, sources
 from kdgan_jax.evaluation import metrics
 from kdgan_jax.formats import foreign, native
-from kdgan_jax.inference.load import DEFAULT, SHIPPED, load
+from kdgan_jax.inference.load import DEFAULT, FORMER, SHIPPED, load
 from kdgan_jax.pictures import codec
 from kdgan_jax.runtime.errors import UserError
 from kdgan_jax.workdir import checkpoint
@@ -155,7 +155,7 @@ def test_a_checkpoint_with_numbers_that_are_not_finite_is_refused(run, tmp_path)
         ("RUN:bik", ["RUN: ", "'bik'", "did you mean 'big'"]),
         ("RUN/checkpoints/b/2:a", ["RUN/checkpoints/b/2 ", "single", "':a'"]),
         ("RUN/no", ["RUN/no: no such file or folder"]),
-        ("student_x3", ["did you mean 'student_x4'"]),
+        ("clean_x3", ["did you mean 'clean_x4'"]),
         (r"C:\models\x4.pth", [r"C:\models\x4.pth: no such file or folder"]),
         (r"C:/models/x4.pth:raw", [r"C:/models/x4.pth: no such file or folder"]),
     ],
@@ -181,11 +181,11 @@ def test_runs_before_version_0_2_are_read(tmp_path, key):
 
 # Networks that come with the package.
 
-STUDENTS = "student_x4", "student_gan_x4"
+STUDENTS = "clean_x4", "clean_gan_x4"
 SOFTER, TEACHER = "photo_soft_x4", "realesr-general-x4v3"
 
 
-@pytest.mark.parametrize(("name", "stated"), [("student_x4", 30.86), ("student_gan_x4", 30.14)])
+@pytest.mark.parametrize(("name", "stated"), [("clean_x4", 30.86), ("clean_gan_x4", 30.14)])
 def test_shipped_students_have_the_psnr_of_the_readme_on_set5(shared, name, stated):
     assert psnr_on_set5(shared, load(name)) == pytest.approx(stated, abs=0.01)
 
@@ -210,6 +210,15 @@ def test_students_for_real_photos_imitate_their_teacher(shared, student, names, 
         assert np.abs(sr.mean((0, 1)) - goal.mean((0, 1))).max() < 1.9, path.name
         figures.append([metric(sr, goal, 4) for metric in (metrics.psnr_y, metrics.lpips_alex)])
     assert np.mean(figures, axis=0) == pytest.approx([psnr, lpips], abs=0.01)
+
+
+@pytest.mark.parametrize(("old", "new"), sorted(FORMER.items()))
+def test_former_names_are_taken_with_a_warning(old, new, caplog, tmp_path, monkeypatch):
+    assert load(old).digest == load(new).digest
+    assert caplog.messages == [f"{old} is now called {new}; use that name"]
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / old).symlink_to(SHIPPED[TEACHER])
+    assert load(old).digest == load(TEACHER).digest  # a path goes first
 
 
 def test_shipped_students_go_by_name():
@@ -254,19 +263,19 @@ def test_the_shipped_teacher_has_the_published_weights_and_outputs(shared, tmp_p
 @pytest.fixture
 def refined(tmp_path):
     """A file whose card names the soft model that it starts from."""
-    model = load("student_gan_x4").with_about(soft="student_x4")
+    model = load("clean_gan_x4").with_about(soft="clean_x4")
     native.save(tmp_path / "sharp+soft.safetensors", model)
     return tmp_path / "sharp+soft.safetensors"
 
 
 @pytest.mark.parametrize("strength", [0, 0.25, 1])
 def test_strength_and_mixtures_lie_between_two_models(refined, strength):
-    soft, sharp = load("student_x4").params, load("student_gan_x4").params
+    soft, sharp = load("clean_x4").params, load("clean_gan_x4").params
     between = jax.tree.map(lambda a, b: (1 - strength) * a + strength * b, soft, sharp)
     for model in (
         load(refined, strength=strength),
-        load(f"student_x4+student_gan_x4@{strength}"),
-        load(f"student_x4+{refined}@{strength}"),
+        load(f"clean_x4+clean_gan_x4@{strength}"),
+        load(f"clean_x4+{refined}@{strength}"),
     ):
         chex.assert_trees_all_close(model.params, between, atol=1e-6)
     assert load(refined, strength=strength).about["strength"] == f"{strength:g}"
@@ -275,13 +284,13 @@ def test_strength_and_mixtures_lie_between_two_models(refined, strength):
 @pytest.mark.parametrize(
     ("path", "strength", "facts"),
     [
-        ("student_x4", 0.5, "student_x4: strength=0.5 .* card"),
+        ("clean_x4", 0.5, "clean_x4: strength=0.5 .* card"),
         ("REFINED", 1.5, "REFINED: strength=1.5 .* 0 to 1"),
         ("REFINED", float("nan"), "strength=nan"),
-        ("student_x4+student_gan_x4@1.5", None, "student_gan_x4@1.5: .*=1.5 .* 0 to 1"),
-        ("student_x4+student_gan_x4@x", None, "=x "),
-        ("student_x4+photo_soft_x4@0.5", None, "models differ"),
-        ("student_x4+elsewhere@0.5", None, "elsewhere: no such file"),
+        ("clean_x4+clean_gan_x4@1.5", None, "clean_gan_x4@1.5: .*=1.5 .* 0 to 1"),
+        ("clean_x4+clean_gan_x4@x", None, "=x "),
+        ("clean_x4+photo_soft_x4@0.5", None, "models differ"),
+        ("clean_x4+elsewhere@0.5", None, "elsewhere: no such file"),
     ],
 )
 def test_shares_outside_and_models_that_do_not_fit_are_refused(refined, path, strength, facts):
@@ -299,9 +308,9 @@ def test_best_is_the_recorded_checkpoint_and_else_the_newest(run, copy):
 
 def test_a_path_with_the_name_of_a_student_goes_first(run, tmp_path, monkeypatch):
     checkpoint_folder = run[0] / "checkpoints/b/2"
-    (tmp_path / "student_x4").symlink_to(checkpoint_folder)
+    (tmp_path / "clean_x4").symlink_to(checkpoint_folder)
     monkeypatch.chdir(tmp_path)
-    equal(load("student_x4").params, run[1]["b", 2]["ema"])
+    equal(load("clean_x4").params, run[1]["b", 2]["ema"])
 
 
 # The origin's generator.

@@ -11,7 +11,7 @@ from kdgan_jax.pictures.picture import Details, Picture
 
 @pytest.fixture(scope="module")
 def model():
-    return load("student_x4")
+    return load("clean_x4")
 
 
 def jitter(grey, by):
@@ -42,7 +42,7 @@ def test_16_bits_stay_and_are_those_of_the_network(model, photo):
     assert len(np.unique(pictures.enlarged(model, Picture(ramp)).pixels)) > 25
 
 
-@pytest.mark.parametrize("name", ["student_x4", "photo_soft_x4"])
+@pytest.mark.parametrize("name", ["clean_x4", "photo_soft_x4"])
 def test_what_transparency_hides_changes_nothing(name, photo):
     model = load(name)
     alpha = np.zeros((24, 30, 1), np.uint8)

@@ -268,7 +268,7 @@ def test_a_device_that_is_not_there_is_no_fault_of_a_file(named):
 from kdgan_jax import load
 for again in range(2):  # a program that goes on does not use another device unasked
     try:
-        load("student_x4")
+        load("clean_x4")
     except ValueError as error:
         print(error)
 """
@@ -279,4 +279,4 @@ for again in range(2):  # a program that goes on does not use another device una
     assert first == second
     for fact in (f"JAX_PLATFORMS={named!r}", "cpu"):
         assert fact in first
-    assert "student_x4" not in first
+    assert "clean_x4" not in first

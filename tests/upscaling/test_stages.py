@@ -95,7 +95,7 @@ def test_lanczos_is_pillow_s_and_16_bits_follow_it():
 
 @pytest.mark.parametrize("side", [32, 37, 200])
 def test_tiles_of_a_side_give_the_same_picture_and_move_the_bar(photo, side):
-    model = load("student_x4")
+    model = load("clean_x4")
     picture = Picture(photo[:90, :120])
     own = work(Network("a", model)).enlarge(0, [(picture, 0.0)], lambda share: None)
     cut = stages.tiled(model, side, "a")
@@ -112,7 +112,7 @@ def test_tiles_of_a_side_give_the_same_picture_and_move_the_bar(photo, side):
 
 
 def test_tiles_that_are_smaller_than_what_a_network_sees_are_refused():
-    model = load("student_x4")
+    model = load("clean_x4")
     least = 2 * model.module.receptive_radius + 1
     assert stages.tiled(model, least, "a").tiling((9, 9)).tile == least
     with pytest.raises(UserError, match=f"--tile={least - 1} .*runs/a.*{least}"):
