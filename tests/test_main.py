@@ -423,7 +423,7 @@ def test_an_error_is_one_line_and_exit_code_2(tmp_path, arguments, fact):
 
 
 def test_help_names_the_flags():
-    text = run_module("kdgan_jax.main", "--help", check=False).stdout
+    text = run_module("kdgan_jax.main", "--help").stdout
     flags = "config", "workdir", "[no]distributed", "coordinator", "num_processes", "process_id"
     for flag in flags:
         assert f"--{flag}: " in text

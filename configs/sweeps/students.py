@@ -3,7 +3,7 @@
     DATA=data python -m launch.ablate --sweep=configs/sweeps/students.py --workdir=runs/students
 
 DATA is a folder as in docs/reproduce.md. Models are compared on photos that are held out from the
-training folder; no benchmark image has a part in it. Some 90 minutes of 2 CPU cores.
+training folder; no benchmark image has a part in it. Some two hours of 2 CPU cores.
 """
 
 import os
@@ -36,6 +36,9 @@ def get_sweep() -> Sweep:
             "expansion": net(expansion=4),
             "deep": net(channels=24, depth=8),
             "deeper": net(channels=20, depth=11),
+            "both": net(branches=True, expansion=4),
+            "branches-deep": net(channels=24, depth=8, branches=True),
+            "branches-deeper": net(channels=20, depth=11, branches=True),
             "wide": net(channels=36, depth=3),
             "patch-48": {f"{STUDENT}.lr_patch": 48, f"{STUDENT}.batch": 4},
             "rate-1e-3": {f"{STUDENT}.learning_rate": 1e-3},

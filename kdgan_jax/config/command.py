@@ -112,7 +112,7 @@ def _parse(argv: list[str]) -> list[str]:
             leave(f"--config={value}: no such file; the project's configs are in configs/")
     help_flags = [a for a in argv if re.fullmatch(r"--?(help|h)", a)]
     try:
-        if help_flags and configs:
+        if help_flags:
             _help([a for a in argv if a not in help_flags])
         return flags.FLAGS(argv)
     except (flags.Error, AttributeError, KeyError, TypeError, ValueError) as error:
@@ -120,12 +120,15 @@ def _parse(argv: list[str]) -> list[str]:
 
 
 def _help(argv: list[str]) -> NoReturn:
-    """Prints the flags, and the fields of the config that `argv` names; ends the program."""
+    """Prints the flags, and the fields of the config if `argv` names one; ends the program."""
     from kdgan_jax.config import meanings
 
     flags.FLAGS(argv)
     app.usage(shorthelp=True, writeto_stdout=True)
-    print(f"Fields of this config:\n{meanings.table(flags.FLAGS.config)}")
+    if flags.FLAGS.config is None:
+        print("With --config=FILE, --help also lists the fields of that config.")
+    else:
+        print(f"Fields of this config:\n{meanings.table(flags.FLAGS.config)}")
     sys.exit(0)
 
 
