@@ -98,6 +98,7 @@ def _text(plan: Plan, found: Comparison, remarks: list[str], pictures: list[str]
         "## Figures",
         _figures_table(found),
         f"## Differences to {sweep.control} at equal updates",
+        *_overview(found, sweep),
         _differences_table(found),
         *_conclusions(found, sweep.control),
         *_search(found, sweep),
@@ -147,6 +148,33 @@ def _figures_table(found: Comparison) -> str:
         ]
         rows.append([variant, f"{own[0]['updates']:,}", str(max(r["seeds"] for r in own)), *cells])
     return _lines(head, rows)
+
+
+def _overview(found: Comparison, sweep: Sweep) -> list[str]:
+    """Returns a sentence and a table of the first metric: variants in rows, sets in columns."""
+    rows = [row for row in found.differences if row["metric"] == sweep.metrics[0]]
+    if not rows:
+        return []
+    by_key = {(row["variant"], row["set"]): row for row in rows}
+    sets = {row["set"]: row["images"] for row in rows}
+
+    def cell(variant: str, name: str) -> str:
+        row = by_key.get((variant, name))
+        if row is None:
+            return "-"
+        text = _pm(row, f"+{_digits(row['metric'], 1)}", "difference")
+        return f"**{text}**" if comparison.verdict(row) else text
+
+    lines = [
+        [variant, *(cell(variant, name) for name in sets)]
+        for variant in dict.fromkeys(row["variant"] for row in rows)
+    ]
+    text = (
+        f"{_name(sweep.metrics[0])}, paired by seed; bold where the difference is beyond its"
+        " interval over seeds."
+    )
+    head = ["variant", *(f"{name} ({number})" for name, number in sets.items())]
+    return [text, _lines(head, lines), "All metrics:"]
 
 
 def _differences_table(found: Comparison) -> str:

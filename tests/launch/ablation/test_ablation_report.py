@@ -91,6 +91,8 @@ def test_a_whole_report_has_means_paired_differences_costs_and_plots(plan):
     assert psnr["95 % over images"] == "+0.200 to +0.200"
     assert (psnr["set (images)"], psnr["seeds"]) == ("held out (3)", "3")
     assert ssim["difference"] == "+0.00000"
+    (row,) = columns(text, "variant | held out (3)")
+    assert row == {"variant": "output", "held out (3)": "+0.200 ± 0.248"}
     row = found["differences"][0]
     assert row["by_seed"] == pytest.approx([0.1, 0.3, 0.2])
     for name in "curves.png", "differences.png":
@@ -159,6 +161,7 @@ def test_what_is_beyond_its_interval_is_named_by_what_is_better(plan, monkeypatc
     text = report.write(plan)
     better, worse = text.split("by more than the interval over seeds: ")[1:]
     assert better.startswith("output (PSNR on held out +0.100)")
+    assert columns(text, "variant | held out (3)")[0]["held out (3)"] == "**+0.100 ± 0.000**"
     assert worse.startswith("none")
     row = {"low": -0.2, "high": -0.1, "difference": -0.15, "metric": "psnr_y"}
     assert comparison.verdict(row) == "worse"
