@@ -5,7 +5,7 @@ import os
 from configs.sweeps import study
 from launch.ablation.sweep import Sweep
 
-TEACHER = f"{os.environ.get('STUDY', 'runs/study')}/shared:teacher"
+TEACHER = f"{os.environ.get('STUDY', 'runs/study')}/shared/teacher.safetensors"
 
 
 def get_sweep() -> Sweep:
