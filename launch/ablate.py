@@ -72,16 +72,22 @@ def main(argv: Sequence[str] | None = None) -> int:
             return 0
         if arguments.report:
             return _reported(plan)
-        return _carried_out(described, folder, arguments)
+        return _carried_out(described, plan, arguments)
     except UserError as error:
         leave(error)
     except KeyboardInterrupt:  # before anything has started
         return 130
 
 
-def _carried_out(described: Sweep, folder: Path, arguments: argparse.Namespace) -> int:
-    """Carries out a sweep, then the trials of its search, and reports; returns the exit code."""
-    where = f"--sweep={arguments.sweep}"
+def _carried_out(described: Sweep, whole: Plan, arguments: argparse.Namespace) -> int:
+    """Carries out a sweep, then the trials of its search, and reports; returns the exit code.
+
+    Args:
+      described: the sweep, as its file has it.
+      whole: its plan, with the trials that were begun before.
+      arguments: of the command line.
+    """
+    folder, where = whole.folder, f"--sweep={arguments.sweep}"
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -91,19 +97,24 @@ def _carried_out(described: Sweep, folder: Path, arguments: argparse.Namespace) 
         asked.listen()
         place: jobs.Place = jobs.Here(arguments.jobs)
         if arguments.slurm is not None:
-            at_once = len(_whole(described, folder, where).tasks)
-            place = Cluster(folder / "slurm", arguments.slurm, at_once)
+            place = Cluster(folder / "slurm", arguments.slurm, len(whole.tasks))
         code = 0
-        for plan in _plans(described, folder, where):
+        for plan in _plans(described, whole, where):
             code = max(code, jobs.carry_out(plan, place, asked))
             if asked.signal is not None:
                 done = progress.summary(progress.standings(plan), place.at_once)
                 leave(f"Stopped: {done}. Run the same command to go on.", STOPPED)
-        return max(code, _reported(_whole(described, folder, where)))
+        if described.search:
+            whole = _whole(described, folder, where)
+        return max(code, _reported(whole))
 
 
-def _plans(described: Sweep, folder: Path, where: str) -> Iterator[Plan]:
-    """Yields the plan of a sweep without the trials of its search, then one for each trial."""
+def _plans(described: Sweep, whole: Plan, where: str) -> Iterator[Plan]:
+    """Yields the plan of a sweep; of a search, that without trials, then one for each trial."""
+    if not described.search:
+        yield whole
+        return
+    folder = whole.folder
     with console.quiet():
         plan = planning.make(described, folder, where)
     while True:

@@ -124,11 +124,11 @@ def _loaded(path: str | Path, role: str, ema: bool, scale: int | None, fold: boo
             best = True
         else:
             role = word
-    if str(path) in {**SHIPPED, **FORMER} and not location.exists():
-        name = str(path)
-        if name in FORMER:
-            log.warning("%s is now called %s; use that name", name, FORMER[name])
-        return Model.of(native.load(SHIPPED[FORMER.get(name, name)]))
+    name = FORMER.get(str(path), str(path))
+    if name in SHIPPED and not location.exists():
+        if name != str(path):
+            log.warning("%s is now called %s; use that name", path, name)
+        return Model.of(native.load(SHIPPED[name]))
     if is_foreign:
         return Model.of(imported.load(location, scale=scale, part=part, averaged=ema))
     if location.is_file():

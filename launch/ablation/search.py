@@ -6,14 +6,14 @@ the sweep goes on with them.
 
 import dataclasses
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from kdgan_jax.runtime import files
 from kdgan_jax.runtime.errors import UserError
 from launch.ablation import comparison, figures, planning, tasks
-from launch.ablation.figures import HELD_OUT, LOWER
+from launch.ablation.figures import HELD_OUT, LOWER, Made
 from launch.ablation.planning import Plan
 from launch.ablation.sweep import TRIAL, Sweep
 
@@ -83,41 +83,44 @@ def with_next(sweep: Sweep, folder: Path, where: str) -> Sweep | None:
       folder: of the sweep, which exists.
       where: the argument that names the sweep, for messages.
     """
-    begun = found(sweep, folder, where)
+    if not sweep.search:
+        return None
+    begun = _found(sweep, folder, where)
     for trial in begun:
         if trial.score is None:
             return _only(sweep, {trial.name: trial.values})
     if len(begun) >= sweep.trials:
         return None
-    name = f"{TRIAL}{len(begun):02d}"
+    kept = _kept(folder)
+    name = next(name for i in range(len(kept) + 1) if (name := f"{TRIAL}{i:02d}") not in kept)
     values = _chosen(sweep, begun)
-    kept = {trial.name: trial.values for trial in begun}
     files.write_json(folder / FILE, {**kept, name: values})
     return _only(sweep, {name: values})
 
 
-def found(sweep: Sweep, folder: Path, where: str = "") -> list[Trial]:
+def _found(sweep: Sweep, folder: Path, where: str) -> list[Trial]:
     """Returns the trials that were begun, in their order."""
-    trials = []
-    for name, values in _begun(sweep, folder).items():
-        plan = planning.make(_only(sweep, {name: values}), folder, where)
-        trials.append(Trial(name, values, _score(plan, name)))
-    return trials
+    begun = _begun(sweep, folder)
+    plan = planning.make(_only(sweep, begun), folder, where)
+    runs = figures.made(plan)
+    return [Trial(name, begun[name], _score(plan, name, runs[name])) for name in begun]
 
 
 def _begun(sweep: Sweep, folder: Path) -> dict[str, Values]:
     """Returns the values of all trials that are in the ranges of the search."""
-    if not sweep.search or not (folder / FILE).is_file():
-        return {}
+    return {name: values for name, values in _kept(folder).items() if _fits(sweep, values)}
+
+
+def _kept(folder: Path) -> dict[str, Values]:
+    """Returns what the file has; nothing if it cannot be read."""
     try:
-        kept = files.read_json(folder / FILE)
-        return {name: values for name, values in kept.items() if _fits(sweep, values)}
-    except (ValueError, AttributeError, TypeError):
+        return files.read_json(folder / FILE) if (folder / FILE).is_file() else {}
+    except ValueError:
         return {}
 
 
 def _fits(sweep: Sweep, values: Values) -> bool:
-    same = set(values) == set(sweep.search)
+    same = isinstance(values, Mapping) and set(values) == set(sweep.search)
     return same and all(low <= values[name] <= high for name, (low, high) in sweep.search.items())
 
 
@@ -127,11 +130,10 @@ def _only(sweep: Sweep, trials: Mapping[str, Values]) -> Sweep:
     return dataclasses.replace(sweep, variants={**control, **trials})
 
 
-def _score(plan: Plan, name: str) -> float | None:
+def _score(plan: Plan, name: str, runs: Sequence[Made]) -> float | None:
     own = [run.task for run in plan.runs_of(name)]
     if any(tasks.recorded(task).failed and not tasks.changed(task) for task in own):
         return math.nan
-    runs = figures.made(plan)[name]
     if len(runs) < len(plan.sweep.seeds):
         return None
     scores = [comparison.mean_of(made, HELD_OUT, plan.sweep.metrics[0]) for made in runs]
@@ -153,12 +155,7 @@ def _chosen(sweep: Sweep, begun: list[Trial]) -> dict[str, float]:
     )
     for trial in begun:
         study.add_trial(_past(trial, ranges))
-    # Four digits are enough, and stay in the range at its ends.
-    values = study.ask(dict(ranges)).params
-    return {
-        name: min(max(float(f"{value:.4g}"), sweep.search[name][0]), sweep.search[name][1])
-        for name, value in values.items()
-    }
+    return study.ask(dict(ranges)).params
 
 
 def _past(

@@ -18,12 +18,7 @@ from kdgan_jax.runtime.errors import UserError, suggest
 Overrides = Mapping[str, Any]  # values by config field, such as "train.distill.steps"
 NAME = re.compile(r"[A-Za-z0-9][\w.+-]*", re.ASCII)  # fits a folder's name on any system
 TRIAL = "trial-"  # begins the names of the variants that a search makes
-TAKEN = (
-    "shared",
-    "labels",
-    "photos",
-    TRIAL,
-)  # begin names that a file may not give
+TAKEN = ("shared", "labels", "photos", TRIAL)  # begin names that a file may not give
 
 
 @dataclass(frozen=True)

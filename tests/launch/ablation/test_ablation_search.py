@@ -36,6 +36,18 @@ def test_trials_gather_where_scores_are_good(metric):
     assert sorted(late)[len(late) // 2] < math.log(4)  # chance alone: log(30)
 
 
+def test_a_trial_outside_of_new_ranges_is_kept_and_no_other_takes_its_name(tmp_path, monkeypatch):
+    begun = {f"trial-0{i}": {FIELD: value} for i, value in enumerate((1.0, 4.0, 0.5))}
+    (tmp_path / search.FILE).write_text(json.dumps(begun))
+    narrow = dataclasses.replace(SEARCH, search={FIELD: (0.05, 2.0)})
+    trials = [Trial(name, begun[name], 30.0) for name in ("trial-00", "trial-02")]
+    monkeypatch.setattr(search, "_found", lambda *_: trials)
+    more = search.with_next(narrow, tmp_path, "--sweep=S")
+    assert list(more.variants) == ["control", "trial-03"]
+    kept = json.loads((tmp_path / search.FILE).read_text())
+    assert kept == begun | {"trial-03": more.variants["trial-03"]}
+
+
 def test_a_file_that_cannot_be_read_is_no_search(tmp_path):
     (tmp_path / search.FILE).write_text("{")
     assert search.with_trials(SEARCH, tmp_path) == SEARCH
