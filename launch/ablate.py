@@ -68,7 +68,9 @@ def main(argv: Sequence[str] | None = None) -> int:
             search.check(described, folder, where)
             plan = _whole(described, folder, where)
         if arguments.status:
-            print(progress.table(progress.standings(plan), arguments.jobs))
+            found = progress.standings(plan)
+            at_once = sum(s.state == progress.RUNNING for s in found)
+            print(progress.table(found, max(1, at_once)))
             return 0
         if arguments.report:
             return _reported(plan)
@@ -98,12 +100,16 @@ def _carried_out(described: Sweep, whole: Plan, arguments: argparse.Namespace) -
         place: jobs.Place = jobs.Here(arguments.jobs)
         if arguments.slurm is not None:
             place = Cluster(folder / "slurm", arguments.slurm, len(whole.tasks))
-        code = 0
+        code, failures = 0, 0
         for plan in _plans(described, whole, where):
-            code = max(code, jobs.carry_out(plan, place, asked))
+            last = jobs.carry_out(plan, place, asked)
+            code, failures = max(code, last), failures + 1 if last else 0
             if asked.signal is not None:
                 done = progress.summary(progress.standings(plan), place.at_once)
                 leave(f"Stopped: {done}. Run the same command to go on.", STOPPED)
+            if described.search and (reason := search.ended(plan, failures)):
+                console.log.warning("The search ends: %s; then run the same command.", reason)
+                break
         if described.search:
             whole = _whole(described, folder, where)
         return max(code, _reported(whole))
@@ -134,8 +140,10 @@ def _whole(described: Sweep, folder: Path, where: str) -> Plan:
 
 def _reported(plan: Plan) -> int:
     """Writes the report of a sweep, and prints it; returns the exit code."""
-    print(report.write(plan), end="")
-    console.log.info("The report is in %s.", plan.folder / report.FOLDER)
+    text = report.write(plan)
+    print(text, end="")
+    if not text.startswith(report.NOTHING):
+        console.log.info("The report is in %s.", plan.folder / report.FOLDER)
     return 0
 
 

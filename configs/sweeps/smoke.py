@@ -3,7 +3,8 @@
     python -m launch.ablate --sweep=configs/sweeps/smoke.py --workdir=runs/sweep
 
 The student of configs/kd.py:scratch,smoke, half on HR and half on its teacher, against the same
-student on HR alone. Both have one teacher, which is trained once.
+student on HR alone. The teacher is trained once, its images are stored once, and photos are decoded
+once.
 """
 
 from launch.ablation.sweep import Sweep
@@ -18,7 +19,8 @@ def get_sweep() -> Sweep:
         shared=("teacher",),
         variants={
             "control": {f"{losses}.pixel.weight": 1.0, f"{losses}.distill.weight": 0.0},
-            "output": {},
+            "output": {"train.distill.teachers.teacher.stored": "uint8"},
         },
         seeds=(0, 1),
+        prepare=True,
     )

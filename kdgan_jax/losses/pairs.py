@@ -65,18 +65,12 @@ class Paired(Term):
         Raises:
           UserError: one of them does not exist, or their sizes differ.
         """
-        kind = type(self).__name__.lower()
-        student = feature(
-            context.generator.features, pair[0], f"{kind}: the network that is trained"
-        )
-        teacher = feature(
-            context.teachers[self.target].features,
-            pair[1],
-            f"{kind}: the teacher {self.target!r}",
-        )
+        ours, theirs = context.generator.features, context.teachers[self.target].features
+        student = feature(ours, pair[0], "the network that is trained")
+        teacher = feature(theirs, pair[1], f"the teacher {self.target!r}")
         if student.shape[1:3] != teacher.shape[1:3]:
             raise UserError(
-                f"{kind}: the features {pair[0]!r} and {pair[1]!r} differ in size"
+                f"the features {pair[0]!r} and {pair[1]!r} differ in size"
                 f" ({student.shape[1:3]} and {teacher.shape[1:3]}); name features of the same size"
             )
         return student, teacher

@@ -15,8 +15,9 @@ CHOICES = "mean", "best"
 
 
 def nearest(images: Array, hr: Array) -> Array:
-    """Returns the number out of (N, B, H, W, C) that is nearest to HR, at every place."""
-    return jnp.take_along_axis(images, jnp.abs(images - hr).argmin(axis=0)[None], axis=0)[0]
+    """Returns, for every pixel, the one out of (N, B, H, W, C) that is nearest to HR (L1)."""
+    distances = jnp.abs(images - hr).sum(axis=-1, keepdims=True)
+    return jnp.take_along_axis(images, distances.argmin(axis=0)[None], axis=0)[0]
 
 
 @dataclass(frozen=True)
@@ -24,8 +25,8 @@ class Several(Term):
     """L1 to one image that is made of those of several teachers.
 
     Their mean is the ensemble of Hinton et al. 2015 ("Distilling the Knowledge in a Neural
-    Network"). The best is, of each number, that of the teacher which is nearest to HR there; it
-    follows HR as far as some teacher does.
+    Network"). The best has each pixel from the teacher that is nearest to HR there; it follows
+    HR as far as some teacher does.
 
     Attributes:
       others: teachers besides the target, at least one.

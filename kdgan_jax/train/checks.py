@@ -298,6 +298,11 @@ def _check_numbers(settings: Any, field: str, scale: int) -> None:
     _must(0 <= clip < math.inf, f"{field}.clip_norm", clip, "a finite number, 0 or more")
     for name in "weight_decay", "mixup", "level":
         _must(0 <= settings[name] < math.inf, f"{field}.{name}", settings[name], "0 or more")
+    if settings.mixup and settings.batch % 2:
+        raise UserError(
+            f"{field}.mixup mixes pairs of patches, and {field}.batch={settings.batch} is odd;"
+            " choose an even number"
+        )
     _must(0 <= decay < 1, f"{field}.ema_decay", decay, "from 0 and below 1, such as 0.999")
     # The command line also accepts words.
     betas, milestones = tuple(settings.betas), tuple(settings.milestones)

@@ -19,11 +19,12 @@ from kdgan_jax.data.batches import Batch
 from kdgan_jax.formats import imagenet
 from kdgan_jax.inference.model import Model
 from kdgan_jax.inference.reduced import Reduced, at_scale
-from kdgan_jax.losses.term import Term
+from kdgan_jax.losses.term import Context, Term
 from kdgan_jax.models.blocks.normalization import identity
 from kdgan_jax.models.extractors import vgg
 from kdgan_jax.models.types import Mean, Params
 from kdgan_jax.runtime import console, devices
+from kdgan_jax.runtime.errors import UserError
 from kdgan_jax.train import optim, state, steps
 from kdgan_jax.train.feed import Feed
 from kdgan_jax.train.state import ADAPTERS, DISCRIMINATOR, GENERATOR
@@ -195,6 +196,12 @@ def _adapters(setup: PhaseSetup, current: state.TrainState) -> dict[str, Any]:
     if not _name_features(setup):
         return {}  # which saves tracing the networks
 
+    def begun(label: str, term: Term, key: jax.Array, context: Context) -> dict[str, Any]:
+        try:
+            return term.init(key, context)
+        except UserError as error:
+            raise UserError(f"losses.{label}.kind: {error}") from None
+
     def fresh(current: state.TrainState, frozen: steps.Frozen) -> dict[str, Any]:
         hr_patch = setup.config.batches.hr_patch
         lr_patch = hr_patch // setup.model.scale
@@ -204,7 +211,7 @@ def _adapters(setup: PhaseSetup, current: state.TrainState) -> dict[str, Any]:
         _, make_context = steps.make_context(networks(setup), current, frozen, batch)
         context = make_context(current.networks[GENERATOR].params)
         keys = {label: jax.random.fold_in(setup.key, zlib.crc32(label.encode())) for label in terms}
-        return {label: term.init(keys[label], context) for label, term in terms.items()}
+        return {label: begun(label, term, keys[label], context) for label, term in terms.items()}
 
     params_by_label = jax.jit(fresh)(current, frozen_weights(setup))
     return {label: params for label, params in params_by_label.items() if params}
@@ -228,8 +235,12 @@ def check_features(setup: PhaseSetup) -> None:
             teachers[name] = teacher
         return initial_state(dataclasses.replace(setup, teachers=teachers))
 
-    if _name_features(setup):
+    if not _name_features(setup):
+        return
+    try:
         jax.eval_shape(trace)
+    except UserError as error:
+        raise UserError(f"config.train.{setup.config.name}.{error}") from None
 
 
 def _name_features(setup: PhaseSetup) -> bool:

@@ -13,6 +13,7 @@ from ml_collections import ConfigDict
 
 from kdgan_jax.config import FIELDS, new_name, to_json
 from kdgan_jax.config.settings import LoopConfig, PhaseConfig, RunConfig
+from kdgan_jax.data import layouts, sources
 from kdgan_jax.runtime.errors import UserError, suggest
 from kdgan_jax.train import checks, inputs, results
 from launch.ablation.sweep import Overrides, Sweep
@@ -123,9 +124,10 @@ def overridden(config: ConfigDict, overrides: Overrides, where: str) -> ConfigDi
             raise UserError(f"{where}: config.{name} has fields of its own; set one of them")
         try:
             part[last] = tuple(value) if isinstance(value, list) else value
-        except (TypeError, ValueError) as error:
+        except (TypeError, ValueError):
             raise UserError(
-                f"{where}: config.{name}={value!r} has another type than {part[last]!r} ({error})"
+                f"{where}: config.{name}={value!r} has another type than {part[last]!r}; give"
+                f" a value of type {type(part[last]).__name__}"
             ) from None
     return config
 
@@ -149,6 +151,7 @@ def make(sweep: Sweep, folder: Path, where: str) -> Plan:
 
 def _make(sweep: Sweep, folder: Path) -> Plan:
     common = overridden(base_config(sweep.base), sweep.common, "common")
+    _check_sets(sweep, common.scale)
     others: dict[str, Task] = {}
     needs: tuple[str, ...] = ()
     if sweep.shared:
@@ -172,6 +175,16 @@ def _make(sweep: Sweep, folder: Path) -> Plan:
                 seen[same] = variant
             runs.append(_run(sweep, folder, variant, config, needs, others))
     return Plan(sweep, folder, (*others.values(), *(run.task for run in runs)), tuple(runs))
+
+
+def _check_sets(sweep: Sweep, scale: int) -> None:
+    """Raises a UserError unless the photos of all sets are there."""
+    for name, entry in sweep.sets.items():
+        kind, path = sources.split_kind(entry)
+        try:
+            layouts.at(path, scale, kind)
+        except UserError as error:
+            raise UserError(f"sets[{name!r}]: {error}") from None
 
 
 def _control_first(sweep: Sweep) -> list[str]:

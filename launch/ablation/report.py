@@ -1,5 +1,6 @@
 """The report of a sweep, finished or not: Markdown for people, JSON for programs, plots."""
 
+from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from launch.ablation.planning import Plan
 from launch.ablation.sweep import TRIAL, Sweep
 
 FOLDER = "report"  # in the sweep's folder
+NOTHING = "There is nothing to report yet"  # begins the text then
 
 
 def write(plan: Plan) -> str:
@@ -26,7 +28,7 @@ def write(plan: Plan) -> str:
     runs = figures.made(plan)
     missing = _missing(plan)
     if not any(runs.values()):
-        return f"There is nothing to report yet: {missing}\n"
+        return f"{NOTHING}: {missing}\n"
     found = comparison.compare(plan, runs)
     folder = plan.folder / FOLDER
     folder.mkdir(parents=True, exist_ok=True)
@@ -52,9 +54,15 @@ def _missing(plan: Plan) -> str:
     found = [s for s in progress.standings(plan) if s.task.variant and s.state != progress.DONE]
     if not found:
         return ""
-    states = [f"{s.task.name} ({s.state}{f': {s.note}' * bool(s.note)})" for s in found]
-    number = len(plan.runs)
-    return f"{len(found)} of {counted(number, 'run')} are missing: {'; '.join(states)}."
+    stuck = [s for s in found if s.state in (progress.FAILED, progress.BLOCKED)]
+    states = [f"{s.task.name} ({s.state}: {s.note})" for s in stuck]
+    others = Counter(s.state for s in found if s not in stuck)
+    states += [f"{number} {state}" for state, number in others.items()]
+    verb = "is" if len(found) == 1 else "are"
+    return (
+        f"{len(found)} of {counted(len(plan.runs), 'run')} {verb} missing: {'; '.join(states)}."
+        " Start the sweep again to make what is missing."
+    )
 
 
 def _draw(folder: Path, plan: Plan, found: Comparison) -> list[str]:
@@ -169,10 +177,8 @@ def _overview(found: Comparison, sweep: Sweep) -> list[str]:
         [variant, *(cell(variant, name) for name in sets)]
         for variant in dict.fromkeys(row["variant"] for row in rows)
     ]
-    text = (
-        f"{_name(sweep.metrics[0])}, paired by seed; bold where the difference is beyond its"
-        " interval over seeds."
-    )
+    bold = "; bold where the difference is beyond its interval over seeds"
+    text = f"{_name(sweep.metrics[0])}, paired by seed{bold * (len(sweep.seeds) > 1)}."
     head = ["variant", *(f"{name} ({number})" for name, number in sets.items())]
     return [text, _lines(head, lines), "All metrics:"]
 
@@ -201,7 +207,8 @@ def _conclusions(found: Comparison, control: str) -> list[str]:
     if not found.differences:
         return []
     texts = []
-    for word in "better", "worse":
+    number = sum(row["low"] is not None for row in found.differences)
+    for word in ("better", "worse") if number else ():
         named: dict[str, list[str]] = {}
         for row in found.differences:
             if comparison.verdict(row) == word:
@@ -213,7 +220,6 @@ def _conclusions(found: Comparison, control: str) -> list[str]:
             f"{word.capitalize()} than {control} by more than the interval over seeds:"
             f" {listed or 'none'}."
         )
-    number = sum(row["low"] is not None for row in found.differences)
     texts.append(
         f"Of {counted(number, 'comparison')}, {0.05 * number:.1f} are expected there by chance."
         if number

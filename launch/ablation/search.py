@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from kdgan_jax.runtime import files
 from kdgan_jax.runtime.errors import UserError
-from launch.ablation import comparison, figures, planning, tasks
+from launch.ablation import comparison, figures, planning, progress, tasks
 from launch.ablation.figures import HELD_OUT, LOWER, Made
 from launch.ablation.planning import Plan
 from launch.ablation.sweep import TRIAL, Sweep
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     import optuna
 
 FILE = "search.json"  # in the sweep's folder: values by field, by trial
+FAILURES = 3  # trials in a row; a full disk, say, would fail all of them
 Values = Mapping[str, float]  # by config field
 
 
@@ -52,8 +53,8 @@ def check(sweep: Sweep, folder: Path, where: str) -> None:
         import optuna as _optuna  # noqa: F401
     except ImportError:
         raise UserError(
-            f"{where}: search needs Optuna, which is not installed; run"
-            ' `pip install -e ".[search]"`'
+            f"{where}: search needs Optuna, which is not installed; run pip install"
+            " 'kdgan_jax[search]'"
         ) from None
     ends = {
         f"{TRIAL}{word}": {name: ends[i] for name, ends in sweep.search.items()}
@@ -96,6 +97,22 @@ def with_next(sweep: Sweep, folder: Path, where: str) -> Sweep | None:
     values = _chosen(sweep, begun)
     files.write_json(folder / FILE, {**kept, name: values})
     return _only(sweep, {name: values})
+
+
+def ended(plan: Plan, failures: int) -> str:
+    """Returns why a search cannot go on after a plan was carried out, and what to do; "" if it can.
+
+    Args:
+      plan: of the control and at most one trial.
+      failures: how many plans have failed in a row, this one included.
+    """
+    if failures >= FAILURES:
+        return f"{failures} trials have failed in a row; see why above, and mend it"
+    for one in progress.standings(plan):
+        is_trial = one.task.variant.startswith(TRIAL)
+        if one.state == progress.FAILED and not is_trial:
+            return f"all trials need {one.task.name}, which has failed; mend it"
+    return ""
 
 
 def _found(sweep: Sweep, folder: Path, where: str) -> list[Trial]:

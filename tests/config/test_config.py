@@ -443,6 +443,11 @@ def test_layers_must_survive_the_pooling_of_a_small_patch(config):
     refused(config, "config.train.adversarial.losses.perceptual.kind", "conv5_3", "8")
 
 
+def test_mixup_needs_an_even_batch(config):
+    config.train.teacher.mixup, config.train.teacher.batch = 0.2, 5
+    refused(config, "config.train.teacher.mixup", "batch=5 is odd", "even")
+
+
 def test_weights_of_a_prepared_file_are_checked_with_the_file(config):
     config.data.source, config.data.weights = "lr:a, hr:b", (1, 2)
     assert checks.checked(config).data.weights == (1, 2)

@@ -24,7 +24,11 @@ def get_config(recipe):
 
 
 @pytest.mark.parametrize(
-    "recipe", ["kd", "kd:full", "teacher:srcnn", "seed", "phases:hints", "photo", "clean_gan"]
+    "recipe",
+    [
+        *("kd", "kd:full", "teacher:srcnn", "seed", "phases:hints", "photo", "clean_gan"),
+        *(f"phases:{name}" for name in ("attention", "affinity", "contrastive", "study")),
+    ],
 )
 def test_every_phase_can_be_traced(recipe, tmp_path):
     run = get_config(recipe)

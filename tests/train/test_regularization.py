@@ -24,7 +24,10 @@ NUMBER = 8
 random = np.random.default_rng(0)
 BATCH = Batch(
     random.integers(0, 256, (NUMBER, 6, 6, 3), np.uint8),
-    {"hr": random.integers(0, 256, (NUMBER, 12, 12, 3), np.uint8)},
+    {
+        name: random.integers(0, 256, (NUMBER, 12, 12, 3), np.uint8)
+        for name in ("hr", "teacher")  # whose images are stored
+    },
     {"hr": np.array([True] * 6 + [False, True])},
     np.arange(NUMBER, dtype=np.uint32),
 )
@@ -36,7 +39,8 @@ def keys(number=NUMBER):
 
 def test_neighbours_are_mixed_with_one_share_for_all_their_images():
     result = mixed(BATCH, keys(), 0.4)
-    images = {"lr": (result.lr, BATCH.lr), "hr": (result.targets["hr"], BATCH.targets["hr"])}
+    images = {name: (result.targets[name], image) for name, image in BATCH.targets.items()}
+    images["lr"] = result.lr, BATCH.lr
     other = np.arange(NUMBER) ^ 1
     shares = {}
     for name, (mixture, image) in images.items():
@@ -46,7 +50,8 @@ def test_neighbours_are_mixed_with_one_share_for_all_their_images():
         shares[name] = (away * difference).sum((1, 2, 3)) / (difference**2).sum((1, 2, 3))
         expected = shares[name].reshape(-1, 1, 1, 1) * difference + own[other]
         np.testing.assert_allclose(mixture, expected, atol=1e-5)
-    np.testing.assert_allclose(shares["lr"], shares["hr"], atol=1e-5)
+    for name in BATCH.targets:
+        np.testing.assert_allclose(shares["lr"], shares[name], atol=1e-5)
     assert len(set(shares["lr"].round(4))) == NUMBER
     np.testing.assert_array_equal(result.valid["hr"], [True] * 6 + [False] * 2)
     np.testing.assert_array_equal(result.index, BATCH.index)

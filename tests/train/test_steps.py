@@ -356,9 +356,8 @@ def test_an_update_is_skipped_if_a_single_input_is_not_finite(where, path, spoil
 GAMES = [label for label, kind in losses.TERMS.items() if issubclass(kind, losses.Adversarial)]
 
 
-@functools.cache
-def step_with(game):
-    """Returns the compiled step of every other loss on a stored target, and of one game."""
+def parts_with(game):
+    """Returns rows of one game on a stored target; those with "bce" have every other loss, too."""
     parts = [(game, game, 1.0, "stored")]
     if game == "bce":  # compiled once
         pairs = "pairs=((conv1,head),(conv2,block1))"
@@ -370,6 +369,13 @@ def step_with(game):
         for kind in losses.TERMS.keys() - GAMES:
             label = "hints" if kind == "fitnet" else kind  # the adapters are labelled so
             parts.append((label, arguments.get(kind, kind), 1.0, "teacher"))
+    return parts
+
+
+@functools.cache
+def step_with(game):
+    """Returns the compiled step of `parts_with(game)`, and the labels."""
+    parts = parts_with(game)
     terms = losses_of(parts, regularizers=R1_TERM if game == "bce" else ())
     return jax.jit(steps.make_step(networks(), SGD, terms)), {label for label, *_ in parts}
 
@@ -478,12 +484,26 @@ class Crossed(Term):
         return pixel.l1(crossed, context.images["hr"]) + 1e3 * difference
 
 
-def test_terms_see_networks_as_functions():
-    grads, metrics = gradients(only(Crossed, target="teacher"))
+@pytest.mark.parametrize("mixup", [0.0, 0.4])
+def test_terms_see_networks_as_functions(mixup):
+    terms = only(Crossed, target="teacher")._replace(mixup=mixup)  # the teacher sees mixtures, too
+    grads, metrics = gradients(terms)
     assert metrics["it"] < 30  # 1e3 times any difference would exceed it
     first, last = (grads["generator"][f"Conv_{i}"]["conv"]["kernel"] for i in (0, 2))
     assert np.abs(first).max() > 1e-7  # through the teacher's tail
     assert (last == 0).all()  # the student's own tail is not used
+
+
+def test_no_loss_has_a_gradient_to_its_teacher():
+    compute = steps.make_gradients(networks(), losses_of(parts_with("bce")))
+    stored = steps.to_float(batch().targets["hr"])
+    given = batch()._replace(targets={**batch().targets, "stored": stored})
+
+    def total(teachers):
+        return compute(fresh(), {**frozen(), "teachers": teachers}, given)[2]["total"]
+
+    for leaf in jax.tree.leaves(jax.jit(jax.grad(total))(frozen()["teachers"])):
+        assert (leaf == 0).all()
 
 
 @dataclasses.dataclass(frozen=True)

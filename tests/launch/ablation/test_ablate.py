@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -17,6 +18,7 @@ from launch.ablation import jobs, planning, search
 
 FIELD = "train.distill.losses.distill.weight"
 SWEEP = "--sweep=configs/sweeps/smoke.py"
+OUTPUT = '"output": {"train.distill.teachers.teacher.stored": "uint8"}'
 PRETEND = Path(__file__).with_name("pretend.py")
 # Runs the command with what pretends in place of the program.
 COMMAND = f"""
@@ -63,7 +65,7 @@ def test_a_failed_run_is_named_and_tried_again_and_finished_ones_are_not(
     code, out, err = run()
     assert code == 1
     assert f"output-0 failed: the disk of runs is full (its log is {tmp_path}/logs/output-0" in err
-    assert "4 of 5 tasks done; 1 failed" in err
+    assert "6 of 7 tasks done; 1 failed" in err
     assert "output-0 (failed: the disk of runs is full)" in out
     monkeypatch.delenv("PRETEND")
     code, out, err = run("--jobs=2")
@@ -79,7 +81,7 @@ def test_what_needs_a_failed_task_is_blocked(run, tmp_path, monkeypatch):
     monkeypatch.setenv("PRETEND", "shared fails")
     code, out, err = run()
     assert code == 1
-    assert "0 of 5 tasks done; 1 failed; 4 blocked" in err
+    assert "1 of 7 tasks done; 1 failed; 5 blocked" in err
     assert "control-0 (blocked: needs shared)" in out
     assert not (tmp_path / "runs").exists()
 
@@ -88,7 +90,7 @@ def test_a_changed_variant_runs_again_and_says_what_has_changed(run, tmp_path):
     assert run()[0] == 0
     text = (ROOT / "configs/sweeps/smoke.py").read_text()
     (tmp_path / "s.py").write_text(
-        text.replace('"output": {}', '"output": {"scale": 4, "dtype": "bfloat16"}')
+        text.replace('"output": {', '"output": {"scale": 4, "dtype": "bfloat16", ')
     )
     sweep = f"--sweep={tmp_path}/s.py"
     code, out, err = run("--status", sweep=sweep)
@@ -105,10 +107,10 @@ def test_a_changed_variant_runs_again_and_says_what_has_changed(run, tmp_path):
 def test_status_and_report_run_nothing(run, tmp_path):
     code, out, _ = run("--status")
     assert code == 0
-    assert out.splitlines()[-1].startswith("0 of 5 tasks done")
+    assert out.splitlines()[-1].startswith("0 of 7 tasks done")
     code, out, _ = run("--report")
     assert (code, out.count("\n")) == (0, 1)
-    assert "4 of 4 runs are missing" in out
+    assert "4 of 4 runs are missing: 4 waiting. Start the sweep again" in out
     assert list(tmp_path.iterdir()) == []
 
 
@@ -140,7 +142,7 @@ def test_ctrl_c_lets_runs_save_and_says_so_in_one_line(tmp_path):
     process.send_signal(signal.SIGINT)
     _, err = process.communicate(timeout=30)
     assert process.returncode == 75
-    assert err.rstrip().splitlines()[-1].startswith("Stopped: 1 of 5 tasks done")
+    assert err.rstrip().splitlines()[-1].startswith("Stopped: 3 of 7 tasks done")
     assert "failed" not in err
     log = (tmp_path / "logs/control-0.log").read_text()
     assert log.splitlines()[-1].startswith("device count")
@@ -172,7 +174,7 @@ def test_a_sweep_has_one_launcher(tmp_path, run):
     code, _, err = run()
     assert code == 2
     assert str(process.pid) in err
-    assert "control-0  running" in run("--status")[1]
+    assert re.search("control-0 +running", run("--status")[1])
     process.send_signal(signal.SIGTERM)
     process.communicate(timeout=30)
 
@@ -181,8 +183,8 @@ def test_a_sweep_has_one_launcher(tmp_path, run):
 def searching(tmp_path):
     """Returns the argument that names a sweep of a control and four trials."""
     text = (ROOT / "configs/sweeps/smoke.py").read_text()
-    assert '"output": {},' in text
-    text = text.replace('"output": {},', "")
+    assert f"{OUTPUT}," in text
+    text = text.replace(f"{OUTPUT},", "")
     more = f"search={{{FIELD!r}: (0.05, 5.0)}}, trials=4, seeds=(0, 1)"
     path = tmp_path / "s.py"
     path.write_text(text.replace("seeds=(0, 1)", more))
@@ -220,12 +222,32 @@ def test_a_search_goes_on_where_it_was_stopped(run, tmp_path, searching, monkeyp
     assert "trial-01-1 (failed" in out
 
 
+@pytest.mark.parametrize(
+    ("behaviour", "last", "started"),
+    [
+        ("shared fails", "all trials need shared, which has failed", {"shared": 1}),
+        ("control-1 fails", "all trials need control-1, which has failed", {"control-1": 1}),
+        ("trial-00-0 fails trial-01-0 fails trial-02-0 fails", "3 trials", {"trial-03-0": 0}),
+    ],
+)
+def test_a_search_ends_where_no_trial_can_be_made(
+    run, tmp_path, searching, monkeypatch, behaviour, last, started
+):
+    monkeypatch.setenv("PRETEND", behaviour)
+    code, _, err = run(sweep=searching)
+    assert code == 1
+    assert f"The search ends: {last}" in err
+    assert {name: starts(tmp_path, name) for name in started} == started
+    monkeypatch.delenv("PRETEND")
+    assert run(sweep=searching)[0] == 0
+
+
 def test_more_trials_follow_those_that_were_made(run, tmp_path, searching):
     run(sweep=searching)
     first = json.loads((tmp_path / search.FILE).read_text())
     path = tmp_path / "s.py"
     path.write_text(path.read_text().replace("trials=4", "trials=5"))
-    assert "trial-00-0  done" in run("--status", sweep=searching)[1]
+    assert re.search("trial-00-0 +done", run("--status", sweep=searching)[1])
     assert run(sweep=searching)[0] == 0
     more = json.loads((tmp_path / search.FILE).read_text())
     assert list(more) == [*first, "trial-04"]
@@ -262,11 +284,11 @@ def test_the_smoke_sweep_survives_a_kill_and_a_broken_run(tmp_path):
     out, err = (process := start()).communicate(timeout=600)
     assert process.returncode == 1, err
     assert "output-0 failed" in err
-    assert "1 of 4 runs are missing: output-0 (failed: " in out
+    assert "1 of 4 runs is missing: output-0 (failed: " in out
     (tmp_path / "runs/output-0").unlink()
     out, err = (process := start()).communicate(timeout=600)
     assert process.returncode == 0, err
-    assert "5 of 5 tasks done" in err
+    assert "7 of 7 tasks done" in err
     assert "missing" not in out
     for name in "report.md", "report.json", "curves.png", "differences.png":
         assert (tmp_path / "report" / name).stat().st_size > 1000

@@ -4,15 +4,17 @@ import dataclasses
 import json
 import sys
 
+import pretend
 import pytest
 from conftest import ROOT
+from PIL import Image
 
 from kdgan_jax.runtime.errors import UserError
 from launch.ablation import planning, sweep
 from launch.ablation.sweep import Sweep
 
 LOSSES = "train.distill.losses"
-SMOKE = sweep.read(str(ROOT / "configs/sweeps/smoke.py"))
+SMOKE = pretend.bare(sweep.read(str(ROOT / "configs/sweeps/smoke.py")))
 PHASES = "configs/phases.py:hints,smoke"
 
 
@@ -98,6 +100,7 @@ def test_stored_labels_and_decoded_photos_are_made_once(tmp_path):
 
 def test_sets_are_measured_by_a_command_of_their_own(tmp_path):
     (tmp_path / "Set5").mkdir()
+    Image.new("RGB", (40, 40)).save(tmp_path / "Set5/grey.png")
     made = plan(tmp_path, sets={"five": str(tmp_path / "Set5")}, metrics=["ssim_y"])
     module, given = flags(made.runs[0].task, 1)
     assert module == "kdgan_jax.evaluate"
@@ -111,6 +114,7 @@ def test_sets_are_measured_by_a_command_of_their_own(tmp_path):
     ("changes", "facts"),
     [
         ({"base": "configs/none.py"}, ["base='configs/none.py'"]),
+        ({"sets": {"Set5": "/nowhere"}}, [r"sets\['Set5'\]", "/nowhere", "no such folder"]),
         ({"base": "configs/kd.py:smok"}, ["'smok'", "did you mean 'smoke'"]),
         ({"base": "configs/forest.py"}, ["base='configs/forest.py'"]),
         ({"common": {"train.distil.steps": 2}}, ["common", "train.distil.steps", "'distill'"]),

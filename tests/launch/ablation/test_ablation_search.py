@@ -5,6 +5,7 @@ import json
 import math
 import sys
 
+import pretend
 import pytest
 from conftest import ROOT
 
@@ -13,7 +14,7 @@ from launch.ablation import search, sweep
 from launch.ablation.search import Trial
 
 FIELD = "train.distill.losses.distill.weight"
-SMOKE = sweep.read(str(ROOT / "configs/sweeps/smoke.py"))
+SMOKE = pretend.bare(sweep.read(str(ROOT / "configs/sweeps/smoke.py")))
 CONTROL = {"control": SMOKE.variants["control"]}
 SEARCH = dataclasses.replace(SMOKE, variants=CONTROL, search={FIELD: (0.05, 5.0)}, trials=4)
 
