@@ -10,7 +10,7 @@ Hours on 2 CPU cores each; a run that is stopped goes on. Variants, after a colo
 with ",smoke" appended ("clean,smoke"), they run in seconds, for tests. The scale is config.scale.
 """
 
-from kdgan_jax.config import check_variant, default, loss, network, phase
+from kdgan_jax.config import check_variant, default, loss, network, phase, teacher
 
 NETWORKS = {
     "tiny": "compact:channels=20,depth=4",
@@ -30,12 +30,15 @@ def get_config(variant: str = "clean"):
     late = {"steps": STEPS[name] // 10, "batch": 16, "lr_patch": 48}
     if size:
         steps = late = {"steps": 4, "batch": 4, "lr_patch": 8}
-    pixel = {"pixel": loss("l1", 1.0)}
+    taught = {
+        "losses": {"pixel": loss("l1", 1.0), "output": loss("l1", 0.0, target="teacher")},
+        "teachers": {"teacher": teacher("", stored="uint8")},
+    }
     config = default(
         networks={"student": network("compact:channels=4,depth=1" if size else NETWORKS[name])},
         phases={
-            "student": phase(losses=pixel, learning_rate=2e-3, **steps),
-            "late": phase(start="student", losses=pixel, learning_rate=2e-4, **late),
+            "student": phase(learning_rate=2e-3, **taught, **steps),
+            "late": phase(start="student", learning_rate=2e-4, **taught, **late),
         },
     )
     config.data.source = "embedded" if size else ""

@@ -1,9 +1,10 @@
 """How to train a small network for clean photos: short trials of equal length, two paired seeds.
 
-    DATA=data python -m launch.ablate --sweep=configs/sweeps/students.py --workdir=runs/students
+    DATA=data python -m launch.ablate --sweep=configs/sweeps/students.py --workdir=runs/trials
 
-DATA is a folder as in docs/reproduce.md. Models are compared on photos that are held out from the
-training folder; no benchmark image has a part in it. Some two hours of 2 CPU cores.
+DATA is a folder as in docs/reproduce.md. Beside its folders, `trials/held` has 40 photos out of
+`train/`, on which the students are compared, `trials/train` the others, and `trials/tiles` more
+photos. No benchmark image has a part in it. An hour and a half of 2 CPU cores.
 """
 
 import os
@@ -11,7 +12,8 @@ import os
 from launch.ablation.sweep import Sweep
 
 DATA = os.environ.get("DATA", "data")
-STUDENT = "train.student"
+PHOTOS = f"{DATA}/trials/train"
+STUDENT, LATE = "train.student", "train.late"
 
 
 def net(**options: object) -> dict[str, object]:
@@ -21,46 +23,61 @@ def net(**options: object) -> dict[str, object]:
     return {"student.network": f"compact:{text}"}
 
 
+def late(steps: int = 600, **fields: object) -> dict[str, object]:
+    """Returns the overrides of a last phase of so many of the 6,000 steps, with other fields."""
+    changes = {"lr_patch": 24, **fields}
+    return {
+        "phases": ("student", "late"),
+        f"{STUDENT}.steps": 6000 - steps,
+        f"{LATE}.steps": steps,
+        **{f"{LATE}.{name.replace('__', '.')}": value for name, value in changes.items()},
+    }
+
+
+def taught(phase: str = STUDENT, share: float = 0.5, schedule: str = "") -> dict[str, object]:
+    """Returns the overrides by which a phase learns a share from a published network's images."""
+    losses = f"{phase}.losses"
+    return {
+        f"{phase}.teachers.teacher.model": f"{DATA}/weights/smfanet_plus_x4.pth",
+        f"{losses}.output.weight": share,
+        f"{losses}.output.schedule": schedule or "constant",
+        f"{losses}.pixel.weight": 1 - share,
+    }
+
+
 def get_sweep() -> Sweep:
     """Returns the sweep."""
     return Sweep(
         base="configs/students.py:trial",
-        common={
-            "data.source": f"hr:{DATA}/train",
-            "data.holdout": 40,
-            "phases": ("student",),
-        },
+        common={"data.source": f"hr:{PHOTOS}", "phases": ("student",)},
         variants={
             "control": {},
             "branches": net(branches=True),
             "expansion": net(expansion=4),
-            "deep": net(channels=24, depth=8),
-            "deeper": net(channels=20, depth=11),
             "both": net(branches=True, expansion=4),
+            "deep": net(channels=24, depth=8),
             "branches-deep": net(channels=24, depth=8, branches=True),
+            "deeper": net(channels=20, depth=11),
             "branches-deeper": net(channels=20, depth=11, branches=True),
             "wide": net(channels=36, depth=3),
-            "patch-48": {f"{STUDENT}.lr_patch": 48, f"{STUDENT}.batch": 4},
             "rate-1e-3": {f"{STUDENT}.learning_rate": 1e-3},
             "rate-4e-3": {f"{STUDENT}.learning_rate": 4e-3},
-            "recolour": {"data.recolour": True, "data.copies": 4},
+            "restart": late(3000, learning_rate=1e-3),
+            "squared-late": late(losses__pixel__kind="l2"),
+            "large-late": late(lr_patch=48, batch=32),
+            "patch-48": {f"{STUDENT}.lr_patch": 48, f"{STUDENT}.batch": 4},
             "images": {"data.sampling": "images"},
-            "squared-late": {
-                "phases": ("student", "late"),
-                f"{STUDENT}.steps": 5400,
-                "train.late.losses.pixel.kind": "l2",
-                "train.late.lr_patch": 24,
-                "train.late.steps": 600,
-            },
-            "restart": {
-                "phases": ("student", "late"),
-                f"{STUDENT}.steps": 3000,
-                "train.late.learning_rate": 1e-3,
-                "train.late.lr_patch": 24,
-                "train.late.steps": 3000,
-            },
+            "recolour": {"data.recolour": True, "data.copies": 4},
+            "tiles": {"data.source": f"hr:{PHOTOS},hr:{DATA}/trials/tiles"},
+            "taught": taught(),
+            "taught-early": taught(schedule="between:end=3000"),
+            "taught-late": late(3000, learning_rate=1e-3) | taught(LATE),
+            "taught-alone": taught(share=1.0),
+            "taught-zoom-in": taught(share=1.0)
+            | {"data.source": f"hr:{PHOTOS},lr:{PHOTOS}", "data.weights": (1.0, 1.0)},
         },
         seeds=(0, 1),
         prepare=True,
+        sets={"held": f"hr:{DATA}/trials/held"},
         metrics=("psnr_y", "ssim_y"),
     )

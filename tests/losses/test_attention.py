@@ -42,7 +42,7 @@ def test_gradients_reach_the_student_and_not_the_teacher():
 
 def test_features_are_looked_at_before_training(key):
     assert TERM.init(key, context(features={"a": STUDENT}, teacher_features={"x": TEACHER})) == {}
-    with pytest.raises(UserError, match=r"attention: .*'x'.*known: y"):
+    with pytest.raises(UserError, match=r"the teacher 'teacher' has no feature 'x'.*known: y"):
         TERM.init(key, context(features={"a": STUDENT}, teacher_features={"y": TEACHER}))
     with pytest.raises(UserError, match="pairs="):
         Attention().check(96, "kind")

@@ -97,7 +97,7 @@ def test_a_feature_that_the_network_lacks_is_named_before_training(tmp_path):
     phase = dataclasses.replace(phase_config(), dropout=("conv9", 0.1))
     model = Model("compact", {"channels": 4, "depth": 1}, 4, None)
     setup = phase_setup.PhaseSetup(phase, 0, tmp_path, model, {}, 1)
-    with pytest.raises(UserError, match=r"dropout.*'conv9'.*known: conv1, conv2"):
+    with pytest.raises(UserError, match=r"train\.[a-z]+\.dropout: .*'conv9'.*known: conv1, conv2"):
         phase_setup.check_features(setup)
     phase_setup.check_features(
         dataclasses.replace(setup, config=dataclasses.replace(phase, dropout=("conv2", 0.1)))
