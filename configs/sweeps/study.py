@@ -10,8 +10,8 @@ parameters, trains once on the same photos. The second sweep takes it from the f
 the first one's workdir) and trains its students on nine photos.
 
 Where images of a teacher are enough, they are stored. 30 runs are 180,000 updates; the teacher
-makes 12,000 larger ones: at 22 ms for an update without a running teacher, and 48 to 102 ms with
-one, two and a half hours of two cores, and measuring the models. The second sweep takes two.
+makes 12,000 larger ones: at 22 ms for an update without a running teacher, and 42 to 141 ms with
+one, each of the two sweeps takes two hours of two cores, with the measuring of models.
 """
 
 import os
