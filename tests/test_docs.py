@@ -16,7 +16,7 @@ from absl.testing import flagsaver
 from conftest import ROOT
 from forests import small_forest
 from PIL import Image
-from test_layout import ROOMS
+from test_layout import SUBPACKAGES
 
 from kdgan_jax import losses
 from kdgan_jax.baselines import forest_settings, random_forest
@@ -242,10 +242,10 @@ def test_python_examples_run_in_order_and_print_what_is_shown(
 
 def test_pages_agree_with_the_code():
     assert len((ROOT / "README.md").read_text().splitlines()) <= 150
-    rooms = re.findall(
+    found = re.findall(
         r"^\| \[`(\w+)`\]", (ROOT / "docs/architecture.md").read_text(), re.MULTILINE
     )
-    assert rooms == list(ROOMS)
+    assert found == list(SUBPACKAGES)
     for table in losses.TERMS, losses.REGULARIZERS, losses.SCHEDULES:
         named = [s for s in spans(ROOT / "docs/losses.md") if s.partition(":")[0] in table]
         built = [type(spec.build(table, *spec.parse(span, span), span)) for span in named]

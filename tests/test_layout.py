@@ -17,8 +17,8 @@ DEVICE_NAMES = {"pmap", "shard_map", "Mesh", "NamedSharding", "pmean", "psum", "
 PROCESS_NAMES = {"distributed", "multihost_utils", "process_index", "process_count"}
 # What a network or a loss may be made of, beyond the standard library.
 PURE = {"jax", "flax", "numpy", "chex"}
-# The rooms from the ground up. Each uses only those before it; commands use all of them.
-ROOMS = (
+# The subpackages from the ground up. Each uses only those before it; commands use all of them.
+SUBPACKAGES = (
     "runtime",
     "pictures",
     "config",
@@ -35,7 +35,7 @@ ROOMS = (
     "upscaling",
     "train",
 )
-# What a network or a loss may use of other rooms.
+# What a network or a loss may use of other subpackages.
 LEAVES = {"runtime.errors", "pictures.bicubic", "pictures.colour", "config.spec"}
 # The only ones that know the layout of the whole config.
 CONFIG = {"kdgan_jax.config", "kdgan_jax.train.checks"}
@@ -111,21 +111,21 @@ def ours(module):
     return {name.split(".")[1] for name in imports(module) if name.startswith("kdgan_jax.")}
 
 
-def of(*rooms):
-    return [m for m in MODULES if m.split("/")[0] in rooms]
+def of(*names):
+    return [m for m in MODULES if m.split("/")[0] in names]
 
 
 def test_every_folder_is_a_room_and_the_top_level_holds_commands_alone():
     folders = {m.split("/")[0] for m in MODULES if "/" in m}
-    assert folders == set(ROOMS)
+    assert folders == set(SUBPACKAGES)
     commands = {m.removesuffix(".py") for m in MODULES if "/" not in m}
     assert commands == set(COMMANDS) | {"__init__", "__main__"}
 
 
-@pytest.mark.parametrize("module", of(*ROOMS))
+@pytest.mark.parametrize("module", of(*SUBPACKAGES))
 def test_imports_run_one_way(module):
-    own = ROOMS.index(module.split("/")[0])
-    assert ours(module) <= set(ROOMS[: own + 1])
+    own = SUBPACKAGES.index(module.split("/")[0])
+    assert ours(module) <= set(SUBPACKAGES[: own + 1])
 
 
 @pytest.mark.parametrize("module", of("models", "losses"))
@@ -137,7 +137,9 @@ def test_networks_and_losses_are_pure(module):
     assert roots(module) - {"kdgan_jax"} <= PURE | sys.stdlib_module_names
 
 
-@pytest.mark.parametrize("module", [m for m in of(*ROOMS) if not m.startswith(("config", "train"))])
+@pytest.mark.parametrize(
+    "module", [m for m in of(*SUBPACKAGES) if not m.startswith(("config", "train"))]
+)
 def test_rooms_do_not_know_the_layout_of_the_config(module):
     # They get the parts of config.settings that they need.
     layout = {n for n in imports(module) if n.startswith("kdgan_jax.config")}

@@ -360,7 +360,7 @@ def command(*arguments):
 
 
 HEAVY = {"tensorflow", "orbax", "optax", "matplotlib", "scipy", "sklearn", "skimage", "imagecodecs"}
-ROOMS = "losses", "audit", "baselines", "train"  # of training and measuring
+SUBPACKAGES = "losses", "audit", "baselines", "train"  # of training and measuring
 PROGRAMS = {
     "command": "from kdgan_jax import upscale; upscale.main(['a.png', '-o', 'out'])",
     "python": "import kdgan_jax; kdgan_jax.load('clean_x4').upscale('a.png').save('b.png')",
@@ -386,10 +386,10 @@ def test_a_picture_needs_nothing_of_training(tmp_path, small, program):
     save(tmp_path / "a.png", small)
     loaded = in_python(program + "; import sys; print(*sys.modules)", tmp_path).split()
     modules = {name.split(".")[0] for name in loaded}
-    rooms = {name.split(".")[1] for name in loaded if name.startswith("kdgan_jax.")}
+    found = {name.split(".")[1] for name in loaded if name.startswith("kdgan_jax.")}
     assert "onnxruntime" in modules
     assert modules & HEAVY == set()
-    assert rooms & set(ROOMS) == set()
+    assert found & set(SUBPACKAGES) == set()
 
 
 @pytest.mark.long

@@ -1,4 +1,4 @@
-"""The parts of a checked config as types; each room receives only the part that it needs.
+"""The parts of a checked config as types; each subpackage receives only the part that it needs.
 
 `kdgan_jax.train.checks` checks a whole config once, when a command starts, and returns these.
 """

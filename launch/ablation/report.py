@@ -233,7 +233,7 @@ def _conclusions(found: Comparison, control: str) -> list[str]:
     shown = {row["variant"] for row in found.differences}
     reasons = [f"{name} {why}" for name, why in found.unequal.items() if name in shown]
     if reasons:
-        paragraphs.append(f"\\* Not at equal terms: {'; '.join(reasons)}.")
+        paragraphs.append(f"\\* Not on equal terms: {'; '.join(reasons)}.")
         paragraphs += _at_common_update(found)
     return paragraphs
 
