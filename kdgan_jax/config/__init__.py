@@ -187,7 +187,7 @@ def default(
     config.seed = 0  # of weights and batches
     config.scale = 4  # enlargement: 2, 3 or 4
     # If not 0, copies and steps are chosen so that the whole run takes about this long. For runs of
-    # one phase with a stored teacher.
+    # one distillation with stored labels, and at most one phase that refines its student.
     config.minutes = 0.0
     config.devices = 0  # to train on; 0: all (on a CPU, the most that divide the batches)
     config.phases = tuple(phases)  # to run, in this order

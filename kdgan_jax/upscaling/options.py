@@ -77,7 +77,7 @@ def parser() -> argparse.ArgumentParser:
     add(
         "--strip",
         action="store_true",
-        help="leave out EXIF, IPTC, resolution and text, and do not name the model in the results",
+        help="leave out EXIF, XMP, IPTC, resolution and text, and do not name the model in results",
     )
     add(
         "--all_frames",
@@ -130,7 +130,7 @@ def parser() -> argparse.ArgumentParser:
     add(
         "--keep_colour",
         action="store_true",
-        help="keep the means of colours over neighbourhoods, which networks move by a few levels",
+        help="keep the local mean colour, which networks may shift",
     )
     add(
         "--device",
