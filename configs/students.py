@@ -8,6 +8,8 @@ Hours on 2 CPU cores each; a run that is stopped goes on. Variants, after a colo
     clean  at most 100,000
     trial  the base of configs/sweeps/students.py, 6,000 steps of 51,920 parameters
 with ",smoke" appended ("clean,smoke"), they run in seconds, for tests. The scale is config.scale.
+They learn from HR. The loss `output` of each phase, at weight 0, is for the images of a model that
+train.PHASE.teachers.teacher.model names.
 """
 
 from kdgan_jax.config import check_variant, default, loss, network, phase, teacher

@@ -115,7 +115,7 @@ def of(*names):
     return [m for m in MODULES if m.split("/")[0] in names]
 
 
-def test_every_folder_is_a_room_and_the_top_level_holds_commands_alone():
+def test_every_folder_is_a_subpackage_and_the_top_level_holds_commands_alone():
     folders = {m.split("/")[0] for m in MODULES if "/" in m}
     assert folders == set(SUBPACKAGES)
     commands = {m.removesuffix(".py") for m in MODULES if "/" not in m}
@@ -140,7 +140,7 @@ def test_networks_and_losses_are_pure(module):
 @pytest.mark.parametrize(
     "module", [m for m in of(*SUBPACKAGES) if not m.startswith(("config", "train"))]
 )
-def test_rooms_do_not_know_the_layout_of_the_config(module):
+def test_subpackages_do_not_know_the_layout_of_the_config(module):
     # They get the parts of config.settings that they need.
     layout = {n for n in imports(module) if n.startswith("kdgan_jax.config")}
     allowed = ("kdgan_jax.config.settings.", "kdgan_jax.config.spec")

@@ -170,16 +170,14 @@ RUNS = {
     "several": {"teacher": "teacher", "second": "assistant", "distill": "student"},
 }
 OF_A_TEACHER = (
-    *(
-        "attention",
-        "affinity",
-        "contrastive",
-        "wavelet",
-        "consistency",
-        "zoom_in",
-        "early",
-        "study",
-    ),
+    "attention",
+    "affinity",
+    "contrastive",
+    "wavelet",
+    "consistency",
+    "zoom_in",
+    "early",
+    "study",
 )
 RUNS |= {variant: {"teacher": "teacher", "distill": "student"} for variant in OF_A_TEACHER}
 ESPCN = "espcn", {"channels": (4, 4)}  # for Y alone

@@ -56,8 +56,8 @@ def curves(path: Path, found: Comparison, control: str) -> bool:
             _last_interval(grid[1], row["difference"], looks[row["variant"]]["color"], number)
     grid[1].axhline(0, color="black", linewidth=1)
     grid[0].set_title(f"PSNR on held-out photos, to {rows[0]['reference']} (dB)", fontsize=10)
-    seeds = max(point["seeds"] for row in rows for point in row["psnr"])
-    bars = "" if few or seeds < BANDS else "; bars: 95 % over seeds, at the end"
+    barred = not few and any(row["difference"][-1]["seeds"] >= BANDS for row in others)
+    bars = "; bars: 95 % over seeds, at the end" * barred
     grid[1].set_title(f"difference to {wrapped(control, 28)} (dB){bars}", fontsize=10)
     for axes in grid:
         axes.set_xlabel("updates of the last phase")
@@ -133,10 +133,10 @@ def differences(path: Path, found: Comparison, control: str) -> bool:
         axes.tick_params(axis="x", labelsize=8)
     grid[0].set_yticks(range(len(names)), [wrapped(name, 28) for name in names])
     grid[0].set_ylim(len(names) - 0.5, -0.5)
-    seeds = "; thick: 95 % over seeds, thin: over images, small dots: seeds"
-    alone = "; lines: 95 % over images"
-    legend = seeds if any(row["low"] is not None for row in rows) else alone
-    figure.supxlabel(f"PSNR over {wrapped(control, 28)} (dB){legend}", fontsize=8)
+    legend = "thin: 95 % over images, small dots: seeds"
+    if any(row["low"] is not None for row in rows):
+        legend = "thick: 95 % over seeds, thin: over images, small dots: seeds"
+    figure.supxlabel(f"PSNR over {wrapped(control, 28)} (dB); {legend}", fontsize=8)
     with files.replacing(path) as temporary:
         figure.savefig(temporary, format="png")
     return True

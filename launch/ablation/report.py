@@ -177,10 +177,11 @@ def _overview(found: Comparison, sweep: Sweep) -> list[str]:
         [variant, *(cell(variant, name) for name in sets)]
         for variant in dict.fromkeys(row["variant"] for row in rows)
     ]
-    bold = "; bold where the difference is beyond its interval over seeds"
-    text = f"{_name(sweep.metrics[0])}, paired by seed{bold * (len(sweep.seeds) > 1)}."
+    text = f"{_name(sweep.metrics[0])}, paired by seed"
+    if any(row["low"] is not None for row in rows):
+        text += "; bold where the difference is beyond its interval over seeds"
     head = ["variant", *(f"{name} ({number})" for name, number in sets.items())]
-    return [text, _lines(head, lines), "All metrics:"]
+    return [f"{text}.", _lines(head, lines), "All metrics:"]
 
 
 def _differences_table(found: Comparison) -> str:

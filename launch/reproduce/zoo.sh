@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Makes the table of published networks: measures each on the four sets, next to published figures.
-# Takes an hour and a quarter on 2 CPU cores and resumes where it stopped. HiT-SRF and VDSR skip Urban100,
-# where the two would take as long as all others together.
+# Takes an hour and a quarter on 2 CPU cores and resumes where it stopped. HiT-SRF and VDSR skip
+# Urban100, where the two would take as long as all others together.
 #   launch/reproduce/zoo.sh DATA     (DATA holds weights/, rivals/ and benchmark/)
 set -euo pipefail
 data=${1:?usage: launch/reproduce/zoo.sh DATA}

@@ -163,7 +163,7 @@ def test_without_a_control_there_are_figures_alone(plan):
 def test_without_a_run_there_is_a_sentence_alone(plan):
     text = report.write(plan)
     assert len(text.splitlines()) == 1
-    assert " waiting" in text
+    assert "6 of 6 runs are missing: 6 waiting." in text
     assert not (plan.folder / "report").exists()
 
 
