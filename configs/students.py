@@ -15,8 +15,8 @@ train.PHASE.teachers.teacher.model names.
 from kdgan_jax.config import check_variant, default, loss, network, phase, teacher
 
 NETWORKS = {
-    "tiny": "compact:channels=20,depth=4",
-    "clean": "compact:channels=38,depth=6",
+    "tiny": "compact:channels=16,depth=7,branches=True,expansion=4",
+    "clean": "compact:channels=32,depth=9,branches=True,expansion=4",
     "trial": "compact:channels=32,depth=4",
 }
 STEPS = {"tiny": 200_000, "clean": 200_000, "trial": 6000}

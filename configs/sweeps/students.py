@@ -15,6 +15,7 @@ from launch.ablation.sweep import Sweep
 
 DATA = os.environ.get("DATA", "data")
 PHOTOS = f"{DATA}/trials/train"
+SETS = {"held": f"hr:{DATA}/trials/held"}
 STUDENT, LATE = "train.student", "train.late"
 
 
@@ -81,6 +82,6 @@ def get_sweep() -> Sweep:
         },
         seeds=(0, 1),
         prepare=True,
-        sets={"held": f"hr:{DATA}/trials/held"},
+        sets=SETS,
         metrics=("psnr_y", "ssim_y"),
     )
