@@ -22,6 +22,7 @@ def get_sweep() -> Sweep:
         },
         variants={
             "control": {},
+            "branches": students.net(depth=9, branches=True),
             "rate-4e-3": {"train.student.learning_rate": 4e-3},
             "rate-1e-3": {"train.student.learning_rate": 1e-3},
             "deep": students.net(channels=24, depth=16, **folds),
