@@ -1,25 +1,37 @@
 """Small networks for clean photos, trained long: the students in the package.
 
     python -m kdgan_jax.main --config=configs/students.py:clean --workdir=runs/clean \\
-        --config.data.source=hr:PHOTOS
+        --config.data.source=hr:PHOTOS --config.teacher.checkpoint=smfanet_plus_x4.pth
 
-Hours on 2 CPU cores each; a run that is stopped goes on. Variants, after a colon:
-    tiny   at most 25,000 parameters
-    clean  at most 100,000
-    trial  the base of configs/sweeps/students.py, 6,000 steps of 51,920 parameters
-with ",smoke" appended ("clean,smoke"), they run in seconds, for tests. The scale is config.scale.
-They learn from HR. The loss `output` of each phase, at weight 0, is for the images of a model that
-train.PHASE.teachers.teacher.model names.
+They learn half from HR and half from the images of the teacher. Hours on 2 CPU cores each; a run
+that is stopped goes on. Variants, after a colon:
+    tiny    at most 25,000 parameters
+    clean   at most 100,000
+    origin  the student of the original notebook
+    trial   the base of configs/sweeps/students.py: 6,000 steps of 51,920 parameters, on HR alone
+with ",smoke" appended ("clean,smoke"), they run in seconds on HR alone, for tests. The scale is
+config.scale.
 """
 
 from kdgan_jax.config import check_variant, default, loss, network, phase, teacher
 
+FOLDS = "branches=True,expansion=4"
 NETWORKS = {
-    "tiny": "compact:channels=16,depth=7,branches=True,expansion=4",
-    "clean": "compact:channels=32,depth=9,branches=True,expansion=4",
+    "tiny": f"compact:channels=16,depth=7,{FOLDS}",
+    "clean": f"compact:channels=32,depth=9,{FOLDS}",
+    "origin": "kdgan_student",
     "trial": "compact:channels=32,depth=4",
 }
-STEPS = {"tiny": 200_000, "clean": 200_000, "trial": 6000}
+TRIAL = {"steps": 6000, "batch": 16, "lr_patch": 24, "learning_rate": 2e-3}
+# Without a warm-up and clipped gradients, deep networks that fold end as constants.
+LONG = {**TRIAL, "steps": 200_000, "learning_rate": 4e-3, "warmup_steps": 1000, "clip_norm": 0.1}
+TRAINING = {
+    "tiny": LONG,
+    "clean": LONG,
+    "origin": {**LONG, "steps": 40_000, "lr_patch": 12},  # it works at HR size
+    "trial": TRIAL,
+}
+LATE = {"batch": 16, "lr_patch": 48, "learning_rate": 2e-4}
 
 
 def get_config(variant: str = "clean"):
@@ -28,21 +40,27 @@ def get_config(variant: str = "clean"):
     name = name or "clean"
     check_variant(name, tuple(NETWORKS))
     check_variant(size, ("smoke",))
-    steps = {"steps": STEPS[name], "batch": 16, "lr_patch": 24}
-    if name != "trial":  # deep networks with blocks that fold end as constants without these
-        steps |= {"warmup_steps": 1000, "clip_norm": 0.1}
-    late = {"steps": STEPS[name] // 10, "batch": 16, "lr_patch": 48}
+    training = TRAINING[name]
+    late = {**LATE, "steps": training["steps"] // 10}
     if size:
-        steps = late = {"steps": 4, "batch": 4, "lr_patch": 8}
+        training = late = {"steps": 4, "batch": 4, "lr_patch": 8}
+    alone = size == "smoke" or name == "trial"
+    share = 0.0 if alone else 0.5
     taught = {
-        "losses": {"pixel": loss("l1", 1.0), "output": loss("l1", 0.0, target="teacher")},
-        "teachers": {"teacher": teacher("", stored="uint8")},
+        "losses": {
+            "pixel": loss("l1", 1 - share),
+            "output": loss("l1", share, target="teacher"),
+        },
+        "teachers": {"teacher": teacher("" if alone else "teacher", stored="uint8")},
     }
+    networks = {"student": network("compact:channels=4,depth=1" if size else NETWORKS[name])}
+    if not alone:
+        networks["teacher"] = network("", "")
     config = default(
-        networks={"student": network("compact:channels=4,depth=1" if size else NETWORKS[name])},
+        networks=networks,
         phases={
-            "student": phase(learning_rate=2e-3, **taught, **steps),
-            "late": phase(start="student", learning_rate=2e-4, **taught, **late),
+            "student": phase(**taught, **training),
+            "late": phase(start="student", **taught, **late),
         },
     )
     config.data.source = "embedded" if size else ""

@@ -45,7 +45,7 @@ VARIANTS = {
     "own": ("", "drawings", "smoke"),
     "photo": ("", "hr", "smoke"),
     "photo_soft": ("", "settle", "smoke"),
-    "students": ("", "tiny", "clean", "trial", "tiny,smoke"),
+    "students": ("", "tiny", "clean", "origin", "trial", "tiny,smoke"),
     "teacher": ("", "srcnn", "smoke", "full"),
     "seed": ("", "smoke"),
     "phases": ("", *PHASES, *(f"{name},smoke" for name in PHASES)),
@@ -94,6 +94,9 @@ def test_every_variant_is_valid_and_survives_json(name, variant):
     if not config.data.source:
         refused(config, "config.data.source")
         config.data.source = "DIV2K"
+    if "teacher" in config and not (config.teacher.network or config.teacher.checkpoint):
+        refused(config, "config.teacher.checkpoint")
+        config.teacher.checkpoint = "clean_x4"
     run = checks.checked(config)
     refines = {name for name, part in config.train.items() if "adversarial" in part.losses}
     left_out = set() if config.refine else refines
