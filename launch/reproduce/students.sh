@@ -30,7 +30,7 @@ for name; do
     ship "configs/clean_gan.py of kdgan_jax" --soft=clean_x4
   else
     teacher=smfanet_plus_x$scale.pth
-    train students "$variant" --config.scale="$scale" --config.data.labels=runs/labels \
+    train students "$variant" --config.scale="$scale" \
       --config.teacher.checkpoint="$data/weights/$teacher"
     ship "configs/students.py:$variant of kdgan_jax; teacher: SMFANet+ ($teacher, Apache-2.0)"
   fi
