@@ -27,7 +27,7 @@ TRIAL = {"steps": 6000, "batch": 16, "lr_patch": 24, "learning_rate": 2e-3}
 LONG = {**TRIAL, "steps": 200_000, "learning_rate": 4e-3, "warmup_steps": 1000, "clip_norm": 0.1}
 TRAINING = {
     "tiny": LONG,
-    "clean": LONG,
+    "clean": {**LONG, "learning_rate": 2e-3},  # with 4e-3 it falls back at times
     "origin": {**LONG, "steps": 40_000, "lr_patch": 12},  # it works at HR size
     "trial": TRIAL,
 }
