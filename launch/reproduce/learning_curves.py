@@ -1,6 +1,8 @@
 """Draws how students learn: PSNR on held-out photos over the steps of runs, a part for each scale.
 
     python launch/reproduce/learning_curves.py docs/students.png runs/clean_x4 runs/clean_tiny_x2
+
+Phases of a run follow one another on the axis.
 """
 
 import sys
@@ -17,7 +19,7 @@ PSNR = "holdout_psnr_y"
 
 
 def points(workdir: Path) -> list[tuple[float, float]]:
-    """Returns (steps since the start of the first phase, PSNR in dB)."""
+    """Returns (steps since the run's first, PSNR in dB)."""
     rows, found, before = read_metrics(workdir / "metrics.jsonl"), [], 0
     for phase in dict.fromkeys(row["phase"] for row in rows):
         own = [row for row in rows if row["phase"] == phase]
