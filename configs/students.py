@@ -1,4 +1,4 @@
-"""Small networks for clean photos, trained long: the students in the package.
+"""Small networks for clean photos, trained long.
 
     python -m kdgan_jax.main --config=configs/students.py:clean --workdir=runs/clean \\
         --config.data.source=hr:PHOTOS --config.teacher.checkpoint=smfanet_plus_x4.pth
@@ -44,7 +44,7 @@ def get_config(variant: str = "clean"):
     late = {**LATE, "steps": training["steps"] // 10}
     if size:
         training = late = {"steps": 4, "batch": 4, "lr_patch": 8}
-    alone = size == "smoke" or name == "trial"
+    alone = bool(size) or name == "trial"
     share = 0.0 if alone else 0.5
     taught = {
         "losses": {

@@ -14,17 +14,19 @@ def get_sweep() -> Sweep:
     """Returns the sweep."""
     folds = {"branches": True, "expansion": 4}
     return Sweep(
-        base="configs/students.py:clean",
+        base="configs/students.py:trial",
         common={
             "data.source": f"hr:{students.PHOTOS}",
             "phases": ("student",),
-            "train.student.steps": 6000,
+            f"{students.STUDENT}.warmup_steps": 1000,
+            f"{students.STUDENT}.clip_norm": 0.1,
+            **students.net(depth=9, **folds),
         },
         variants={
             "control": {},
             "branches": students.net(depth=9, branches=True),
-            "rate-4e-3": {"train.student.learning_rate": 4e-3},
-            "rate-1e-3": {"train.student.learning_rate": 1e-3},
+            "rate-4e-3": {f"{students.STUDENT}.learning_rate": 4e-3},
+            "rate-1e-3": {f"{students.STUDENT}.learning_rate": 1e-3},
             "deep": students.net(channels=24, depth=16, **folds),
             "wide": students.net(channels=40, depth=5, **folds),
         },

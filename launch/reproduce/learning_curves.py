@@ -19,11 +19,11 @@ PSNR = "holdout_psnr_y"
 
 
 def points(workdir: Path) -> list[tuple[float, float]]:
-    """Returns (steps since the run's first, PSNR in dB)."""
+    """Returns (thousands of steps since the run's first, PSNR in dB)."""
     rows, found, before = read_metrics(workdir / "metrics.jsonl"), [], 0
     for phase in dict.fromkeys(row["phase"] for row in rows):
         own = [row for row in rows if row["phase"] == phase]
-        found += [(before + row["step"], row[PSNR]) for row in own if PSNR in row]
+        found += [((before + row["step"]) / 1000, row[PSNR]) for row in own if PSNR in row]
         before += own[-1]["step"]
     return found
 
@@ -39,7 +39,7 @@ def main(path: str, workdirs: Sequence[str]) -> None:
         for workdir in found:
             axes.plot(*zip(*points(workdir), strict=True), label=workdir.name, linewidth=1.2)
         axes.set_title(f"x{scale}", fontsize=10)
-        axes.set_xlabel("steps")
+        axes.set_xlabel("thousands of steps")
         axes.grid(alpha=0.3)
         axes.legend(fontsize=8)
     parts[0].set_ylabel("PSNR on held-out photos, Y (dB)")

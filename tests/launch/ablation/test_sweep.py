@@ -4,7 +4,8 @@ import pytest
 from conftest import ROOT
 
 from kdgan_jax.runtime.errors import UserError
-from launch.ablation import sweep
+from kdgan_jax.train import checks
+from launch.ablation import planning, sweep
 from launch.ablation.sweep import Sweep
 
 HEAD = "from launch.ablation.sweep import Sweep\ndef get_sweep():\n    return "
@@ -16,11 +17,22 @@ def written(tmp_path, text):
     return str(path)
 
 
+PROJECT_S = sorted((ROOT / "configs/sweeps").glob("*.py"))
+
+
 def test_the_project_s_sweeps_can_be_read():
-    paths = sorted((ROOT / "configs/sweeps").glob("*.py"))
-    assert paths
-    for path in paths:
+    assert PROJECT_S
+    for path in PROJECT_S:
         assert sweep.read(str(path)).control in sweep.read(str(path)).variants
+
+
+@pytest.mark.parametrize("path", PROJECT_S, ids=lambda path: path.stem)
+def test_the_project_s_sweeps_have_valid_configs(path, monkeypatch):
+    monkeypatch.chdir(ROOT)
+    found = sweep.read(str(path))
+    base = planning.base_config(found.base)
+    for name, overrides in found.variants.items():
+        checks.checked(planning.overridden(base, {**found.common, **overrides}, name))
 
 
 @pytest.mark.parametrize(
