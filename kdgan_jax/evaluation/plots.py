@@ -1,5 +1,6 @@
 """Plots: training curves, quality against cost, gains per image."""
 
+import functools
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -132,19 +133,26 @@ def tradeoff(path: Path, rows: Rows) -> None:
 
 
 Point = tuple[str, float, float]  # name, x and y
-# Places of a name beside its point: offsets in points of 1/72 inch, and alignment.
-PLACES = [
+Place = tuple[float, float, str, str]  # offsets in points of 1/72 inch, and alignment
+# Places of a name at its point, the nearest first; a line leads to the distant ones.
+BESIDE: list[Place] = [
     (6, 0, "left", "center"),
     (-6, 0, "right", "center"),
     (0, 6, "center", "bottom"),
     (0, -6, "center", "top"),
-    (6, 8, "left", "bottom"),
-    (6, -8, "left", "top"),
-    (-6, 8, "right", "bottom"),
-    (-6, -8, "right", "top"),
-    (8, 18, "left", "bottom"),
-    (8, -18, "left", "top"),
+    (5, 5, "left", "bottom"),
+    (5, -5, "left", "top"),
+    (-5, 5, "right", "bottom"),
+    (-5, -5, "right", "top"),
 ]
+DISTANT: list[Place] = [
+    (side * x, y, "left" if side > 0 else "right", "center")
+    for distance in (16, 24, 32, 44, 56)
+    for x, y in ((8, distance), (8, -distance), (distance, distance), (distance, -distance))
+    for side in (-1, 1)
+]
+PLACES = BESIDE + DISTANT
+LEADER = {"arrowstyle": "-", "color": "grey", "linewidth": 0.6, "shrinkA": 0}
 LINE_PLACES = [(4, 2, "left", "bottom"), (4, -2, "left", "top"), (90, 2, "left", "bottom")]
 
 
@@ -154,27 +162,45 @@ def _write_names(axes: Any, points: Sequence[Point], lines: Sequence[Point]) -> 
     frame = axes.get_window_extent(renderer)
     occupied = [_square(axes.transData.transform((x, y)), 5) for _, x, y in points]  # the markers
     for name, x, y, places in [(*p, PLACES) for p in points] + [(*p, LINE_PLACES) for p in lines]:
+        write = functools.partial(_write, axes, wrapped(name, NAME), (x, y))
         candidates = []
-        for dx, dy, horizontal, vertical in places:
-            text = axes.annotate(
-                wrapped(name, NAME),
-                (x, y),
-                (dx, dy),
-                textcoords="offset points",
-                ha=horizontal,
-                va=vertical,
-                fontsize=8,
-            )
-            text.set_in_layout(False)
+        for place in places:
+            text = write(place)
             extent = text.get_window_extent(renderer)
-            overlap = sum(_shared_area(extent, other) for other in occupied)
+            text.remove()
+            boxes = [extent]
+            if place in DISTANT:
+                boxes += _along(axes.transData.transform((x, y)), extent)
+            overlap = sum(_shared_area(box, other) for box in boxes for other in occupied)
             overlap += extent.width * extent.height - _shared_area(extent, frame)
-            candidates.append((overlap, text, extent))
-        best = min(candidates, key=lambda candidate: candidate[0])
-        for candidate in candidates:
-            if candidate is not best:
-                candidate[1].remove()
-        occupied.append(best[2])
+            candidates.append((overlap, place, boxes))
+        _, place, boxes = min(candidates, key=lambda candidate: candidate[0])
+        write(place, LEADER if place in DISTANT else None)
+        occupied += boxes
+
+
+def _write(axes: Any, text: str, point: tuple[float, float], place: Place, line: Any = None) -> Any:
+    """Writes a text at a place of a point, with a line between them if it has a style."""
+    *offset, horizontal, vertical = place
+    return axes.annotate(
+        text,
+        point,
+        offset,
+        textcoords="offset points",
+        ha=horizontal,
+        va=vertical,
+        fontsize=8,
+        in_layout=False,
+        arrowprops=line,
+    )
+
+
+def _along(start: Any, text: Any) -> list[Any]:
+    """Returns small squares along the line from a point to the middle of a text's box."""
+    end = (text.x0 + text.x1) / 2, (text.y0 + text.y1) / 2
+    places = np.linspace(start, end, 40)
+    outside = np.hypot(*(places - start).T) > 8
+    return [_square(place, 1.5) for place in places[outside] if not text.contains(*place)]
 
 
 def _square(centre: Any, radius: float) -> Any:
