@@ -1,14 +1,15 @@
-"""Small networks for clean photos, trained long.
+"""Small networks for clean photos, trained long: the students of docs/students.md.
 
     python -m kdgan_jax.main --config=configs/students.py:clean --workdir=runs/clean \\
         --config.data.source=hr:PHOTOS --config.teacher.checkpoint=smfanet_plus_x4.pth
 
-They learn half from HR and half from the images of the teacher. Hours on 2 CPU cores each; a run
-that is stopped goes on. Variants, after a colon:
+They learn half from HR and half from the images of the teacher. One to four hours of a CPU core
+each; a run that is stopped goes on. Variants, after a colon:
     tiny    at most 25,000 parameters
     clean   at most 100,000
     origin  the student of the original notebook
-    trial   the base of configs/sweeps/students.py: 6,000 steps of 51,920 parameters, on HR alone
+    trial   the base of configs/sweeps/students.py: 6,000 steps of 51,920 parameters, on HR alone,
+            and a phase `late` after them
 with ",smoke" appended ("clean,smoke"), they run in seconds on HR alone, for tests. The scale is
 config.scale.
 """
@@ -31,7 +32,7 @@ TRAINING = {
     "origin": {**LONG, "steps": 40_000, "lr_patch": 12},  # it works at HR size
     "trial": TRIAL,
 }
-LATE = {"batch": 16, "lr_patch": 48, "learning_rate": 2e-4}
+LATE = {"steps": 600, "batch": 16, "lr_patch": 48, "learning_rate": 2e-4}  # after a trial
 
 
 def get_config(variant: str = "clean"):
@@ -40,8 +41,7 @@ def get_config(variant: str = "clean"):
     name = name or "clean"
     check_variant(name, tuple(NETWORKS))
     check_variant(size, ("smoke",))
-    training = TRAINING[name]
-    late = {**LATE, "steps": training["steps"] // 10}
+    training, late = TRAINING[name], LATE
     if size:
         training = late = {"steps": 4, "batch": 4, "lr_patch": 8}
     alone = bool(size) or name == "trial"
@@ -56,13 +56,10 @@ def get_config(variant: str = "clean"):
     networks = {"student": network("compact:channels=4,depth=1" if size else NETWORKS[name])}
     if not alone:
         networks["teacher"] = network("", "")
-    config = default(
-        networks=networks,
-        phases={
-            "student": phase(**taught, **training),
-            "late": phase(start="student", **taught, **late),
-        },
-    )
+    phases = {"student": phase(**taught, **training)}
+    if name == "trial":
+        phases["late"] = phase(start="student", **taught, **late)
+    config = default(networks=networks, phases=phases)
     config.data.source = "embedded" if size else ""
     config.data.holdout = 16
     config.log_every = 2 if size else 100

@@ -25,6 +25,7 @@ PURPOSES = {
     "realesr-general-x4v3": "the same, sharper and slower; their teacher",
     "clean_x4": "clean photos, near to the original",
     "clean_gan_x4": "clean photos, sharper",
+    "clean_tiny_x4": "clean photos, as fast as can be",
 }
 # By these a file is meant to hold weights, whatever is in it.
 SUFFIXES = {

@@ -1,15 +1,37 @@
 #!/usr/bin/env bash
-# Trains the networks of configs/students.py; with names, only these. Leaves runs/NAME.
-# Takes hours each on a CPU core. An interrupted training resumes where it stopped.
+# Trains the students for clean photos of the package; with names, only these.
+# Takes one to four hours each on a CPU core. An interrupted training resumes where it stopped.
 #   launch/reproduce/students.sh DATA [NAME...]     (DATA holds train/ and weights/)
 set -euo pipefail
 data=${1:?usage: launch/reproduce/students.sh DATA [NAME...]}
 shift
-(($#)) || set -- clean_tiny_x4 clean_x4 clean_tiny_x2 clean_tiny_x3 origin_x4
+(($#)) || set -- clean_tiny_x4 clean_x4 clean_gan_x4 clean_tiny_x2 clean_tiny_x3 origin_x4
+photos="517 photos: BSDS500 without BSD100, the 91 images of Yang et al., reduced DIV2K test photos"
+terms="Apache-2.0; its teacher and the photos that it was trained on have terms of their own"
+
+train() {
+  python -m kdgan_jax.main --config="configs/$1.py:$2" --workdir="runs/$name" \
+    --config.data.source="hr:$data/train" "${@:3}"
+}
+
+ship() {
+  rm -f "kdgan_jax/weights/$name.safetensors"
+  python -m kdgan_jax.convert "runs/$name" "kdgan_jax/weights/$name.safetensors" --dtype=float16 \
+    --data="$photos" --source="$1" --licence="$terms" \
+    --made_by="launch/reproduce/students.sh DATA $name, seed 0" "${@:2}"
+}
+
 for name; do
   scale=${name##*_x}
   variant=${name%_x*}
-  python -m kdgan_jax.main --config="configs/students.py:${variant#clean_}" --workdir="runs/$name" \
-    --config.scale="$scale" --config.data.source="hr:$data/train" \
-    --config.phases=student --config.teacher.checkpoint="$data/weights/smfanet_plus_x$scale.pth"
+  variant=${variant#clean_}
+  if [[ $variant == gan ]]; then
+    train clean_gan ""
+    ship "configs/clean_gan.py of kdgan_jax" --soft=clean_x4
+  else
+    teacher=smfanet_plus_x$scale.pth
+    train students "$variant" --config.scale="$scale" \
+      --config.teacher.checkpoint="$data/weights/$teacher"
+    ship "configs/students.py:$variant of kdgan_jax; teacher: SMFANet+ ($teacher, Apache-2.0)"
+  fi
 done

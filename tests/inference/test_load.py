@@ -181,11 +181,13 @@ def test_runs_before_version_0_2_are_read(tmp_path, key):
 
 # Networks that come with the package.
 
-STUDENTS = "clean_x4", "clean_gan_x4"
+STUDENTS = {"clean_x4": 51_920, "clean_gan_x4": 51_920, "clean_tiny_x4": 23_776}
 SOFTER, TEACHER = "photo_soft_x4", "realesr-general-x4v3"
 
 
-@pytest.mark.parametrize(("name", "stated"), [("clean_x4", 30.86), ("clean_gan_x4", 30.14)])
+@pytest.mark.parametrize(
+    ("name", "stated"), [("clean_x4", 30.86), ("clean_gan_x4", 30.14), ("clean_tiny_x4", 30.96)]
+)
 def test_shipped_students_have_the_psnr_of_the_readme_on_set5(shared, name, stated):
     assert psnr_on_set5(shared, load(name)) == pytest.approx(stated, abs=0.01)
 
@@ -223,12 +225,12 @@ def test_former_names_are_taken_with_a_warning(old, new, caplog, tmp_path, monke
 
 def test_shipped_students_go_by_name():
     assert set(SHIPPED) == {*STUDENTS, TEACHER, SOFTER, DEFAULT}
-    sizes = dict.fromkeys(STUDENTS, 51_920) | dict.fromkeys((SOFTER, DEFAULT), 89_040)
+    sizes = STUDENTS | dict.fromkeys((SOFTER, DEFAULT), 89_040)
     for name, parameters in sizes.items():
         model = load(name)
         assert SHIPPED[name].stat().st_size < 5 * parameters
         assert (model.scale, model.parameters) == (4, parameters)
-        assert model.about.keys() - {"soft"} == {"source", "sha256", "licence", "data"}
+        assert model.about.keys() - {"soft", "made_by"} == {"source", "sha256", "licence", "data"}
     assert load(DEFAULT).about["soft"] == SOFTER
 
 
