@@ -28,11 +28,17 @@ def net(**options: object) -> dict[str, object]:
 
 def late(steps: int, fields: Mapping[str, object]) -> dict[str, object]:
     """Returns the overrides of a last phase of so many of the 6,000 steps, with other fields."""
+    fields = {
+        "learning_rate": 2e-4,
+        "losses.pixel.kind": "l1",
+        "losses.output.kind": "l1",
+        **fields,
+    }
     return {
         "phases": ("student", "late"),
         f"{STUDENT}.steps": 6000 - steps,
         f"{LATE}.steps": steps,
-        **{f"{LATE}.{name}": value for name, value in {"lr_patch": 24, **fields}.items()},
+        **{f"{LATE}.{name}": value for name, value in fields.items()},
     }
 
 
