@@ -62,8 +62,9 @@ def load(
       path: a name of `SHIPPED`, the workdir of a run (`runs/kd`) or a zip of it (`runs/kd.zip`),
         one of its checkpoints (`runs/kd/checkpoints/distill/1500`), the origin's SavedModel, a file
         of the package's own format (`.safetensors`), or a published one (`imported.READERS`).
-      role: for a workdir, a phase ("distill") or a network ("student"). A network's model is that
-        of the last phase that trains it and has a checkpoint.
+      role: for a workdir, a network ("student") or a phase ("distill"). A network's model is that
+        of the last phase that trains it and has a checkpoint. A name of both stands for the
+        network here, and for the phase in the path.
       ema: whether to take the averaged weights, which evaluation uses, or the raw ones.
       scale: that the model must have; files that serve several scales are read for it.
       fold: whether to fold a network whose branches are for training only.
@@ -114,7 +115,7 @@ def _loaded(path: str | Path, role: str, ema: bool, scale: int | None, fold: boo
     is_checkpoint, is_foreign = _is_checkpoint(location), imported.is_foreign(location)
     is_single = not is_foreign and (location.is_file() or origin.is_origin(location))
     part = next((word for word in words if word not in WEIGHTS), None)
-    best = False
+    best = named = False
     for word in words:
         if is_single or (is_checkpoint and word not in WEIGHTS):
             raise UserError(f"{path}: {location} is a single model; leave out {':' + word!r}")
@@ -123,7 +124,7 @@ def _loaded(path: str | Path, role: str, ema: bool, scale: int | None, fold: boo
         elif word == BEST:
             best = True
         else:
-            role = word
+            role, named = word, True
     name = FORMER.get(str(path), str(path))
     if name in SHIPPED and not location.exists():
         if name != str(path):
@@ -140,7 +141,7 @@ def _loaded(path: str | Path, role: str, ema: bool, scale: int | None, fold: boo
     elif checkpoint.steps(location):  # the folder of a phase
         folder = _of_phase(location, best)
     else:
-        folder = _folder(location, role, best)
+        folder = _folder(location, role, named, best)
     if folder is None:
         raise _not_found(str(path), location, role)
     model = _load_checkpoint(folder, ema)
@@ -221,10 +222,15 @@ def _roles(workdir: Path) -> dict[str, str]:
     return {phase: network for _, phase, network in sorted(phases, key=lambda row: row[:2])}
 
 
-def _folder(workdir: Path, role: str, best: bool) -> Path | None:
-    """Returns the newest intact checkpoint of a phase or of a network's last phase, or the best."""
+def _folder(workdir: Path, role: str, named: bool, best: bool) -> Path | None:
+    """Returns the newest intact checkpoint of a phase or of a network's last phase, or the best.
+
+    `named` tells whether `role` comes from the path, where it is a phase if there is one.
+    """
     roles = _roles(workdir)
-    phases = [role] if role in roles else [p for p, network in roles.items() if network == role]
+    phases = [phase for phase, network in roles.items() if network == role]
+    if role in roles and (named or not phases):
+        phases = [role]
     for phase in reversed(phases):
         if found := _of_phase(checkpoint.phase_folder(workdir, phase), best):
             return found
