@@ -1,11 +1,11 @@
-"""Small networks for clean photos, trained long: the students of docs/students.md.
+"""Small networks for clean photos, trained long, such as `clean_tiny_x4`.
 
     python -m kdgan_jax.main --config=configs/students.py:clean --workdir=runs/clean \\
         --config.data.source=hr:PHOTOS --config.teacher.checkpoint=smfanet_plus_x4.pth
 
-They learn half from HR and half from the images of the teacher, in a last tenth by the squared
-error. One to four hours of a CPU core
-each; a run that is stopped goes on. Variants, after a colon:
+They learn half from HR and half from the images of the teacher, by L1 and, in a tenth more steps,
+by the squared error. Hours of a CPU core each; a run that is stopped goes on. Variants, after a
+colon:
     tiny    at most 25,000 parameters
     clean   at most 100,000
     origin  the student of the original notebook

@@ -163,14 +163,14 @@ def _write_names(axes: Any, points: Sequence[Point], lines: Sequence[Point]) -> 
     occupied = [_square(axes.transData.transform((x, y)), 5) for _, x, y in points]  # the markers
     for name, x, y, places in [(*p, PLACES) for p in points] + [(*p, LINE_PLACES) for p in lines]:
         write = functools.partial(_write, axes, wrapped(name, NAME), (x, y))
-        candidates = []
+        point, candidates = axes.transData.transform((x, y)), []
         for place in places:
             text = write(place)
             extent = text.get_window_extent(renderer)
             text.remove()
             boxes = [extent]
             if place in DISTANT:
-                boxes += _along(axes.transData.transform((x, y)), extent)
+                boxes += _along(point, extent)
             overlap = sum(_shared_area(box, other) for box in boxes for other in occupied)
             overlap += extent.width * extent.height - _shared_area(extent, frame)
             candidates.append((overlap, place, boxes))

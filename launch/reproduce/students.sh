@@ -1,12 +1,12 @@
 #!/usr/bin/env bash
 # Trains the students for clean photos of the package; with names, only these.
-# Takes one to four hours each on a CPU core. An interrupted training resumes where it stopped.
+# Takes hours each on a CPU core. An interrupted training resumes where it stopped.
 #   launch/reproduce/students.sh DATA [NAME...]     (DATA holds train/ and weights/)
 set -euo pipefail
 data=${1:?usage: launch/reproduce/students.sh DATA [NAME...]}
 shift
 (($#)) || set -- clean_tiny_x4 clean_x4 clean_gan_x4 clean_tiny_x2 clean_tiny_x3 origin_x4
-photos="517 photos: BSDS500 without BSD100, the 91 images of Yang et al., reduced DIV2K test photos"
+photos="BSDS500 without BSD100, the 91 images of Yang et al., reduced DIV2K test photos"
 terms="Apache-2.0; its teacher and the photos that it was trained on have terms of their own"
 
 train() {
@@ -14,10 +14,12 @@ train() {
     --config.data.source="hr:$data/train" "${@:3}"
 }
 
-ship() {
+ship() { # the number of photos depends on the patch, which small ones do not fill
+  local number
+  number=$(python -c "import json; print(len(json.load(open('runs/$name/photos.json'))['train']))")
   rm -f "kdgan_jax/weights/$name.safetensors"
   python -m kdgan_jax.convert "runs/$name" "kdgan_jax/weights/$name.safetensors" --dtype=float16 \
-    --data="$photos" --source="$1" --licence="$terms" \
+    --data="$number photos: $photos" --source="$1" --licence="$terms" \
     --made_by="launch/reproduce/students.sh DATA $name, seed 0" "${@:2}"
 }
 
