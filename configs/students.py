@@ -29,7 +29,8 @@ LONG = {**TRIAL, "steps": 200_000, "learning_rate": 4e-3, "warmup_steps": 1000, 
 TRAINING = {
     "tiny": LONG,
     "clean": {**LONG, "learning_rate": 2e-3},  # with 4e-3 it falls back at times
-    "origin": {**LONG, "steps": 40_000, "lr_patch": 12},  # it works at HR size
+    # The origin works at HR size; with 3e-3, it has 0.08 dB less after 3,000 steps.
+    "origin": {**LONG, "steps": 40_000, "lr_patch": 12, "learning_rate": 1e-3},
     "trial": TRIAL,
 }
 

@@ -117,13 +117,14 @@ def test_commands_are_right(page, module, words, monkeypatch):
 
 
 LISTED = "PHOTOS", "PICTURES", "FOLDER"  # folders that stand for the reader's own
+SETS = "Set5", "Set14", "BSD100", "Urban100"
 
 
 @pytest.fixture(scope="module")
 def desk(tmp_path_factory, smoke_run, photo, shared):
     """A folder with all that the pages' commands name, as small as it may be."""
     folder = tmp_path_factory.mktemp("desk")
-    for name in "photos", "scans", "folder", "Set5", "Set14", "HR", "LR", *LISTED:
+    for name in "photos", "scans", "folder", "HR", "LR", *SETS, *LISTED:
         (folder / name).mkdir()
     for i in range(12):
         Image.fromarray(photo[10 * i :][:160, :192]).save(folder / f"PHOTOS/{i}.png")
@@ -132,8 +133,8 @@ def desk(tmp_path_factory, smoke_run, photo, shared):
     subprocess.run([sys.executable, DRAWINGS, folder / "drawings", "5"], check=True)
     for name in "photo.png", "folder/b.png":
         Image.fromarray(photo[:128, :160]).save(folder / name)
-    for name in "Set5/c.png", "Set14/e.png":
-        Image.fromarray(photo[160:300, 150:300]).save(folder / name)
+    for name, letter in zip(SETS, "cefg", strict=True):
+        Image.fromarray(photo[160:300, 150:300]).save(folder / name / f"{letter}.png")
     Image.fromarray(photo[20:160, 40:200]).save(folder / "photos/a.png")
     Image.fromarray(photo[-192:, -192:]).save(folder / "HR/d.png")
     Image.fromarray(bicubic.downscale(photo[-192:, -192:], 4)).save(folder / "LR/d.png")
@@ -161,7 +162,7 @@ def smallest(word):
     word = word.replace("warmup_steps=50", "warmup_steps=1")
     word = re.sub(r"\.steps=\d+$", ".steps=4", word)
     word = re.sub(r"config\.minutes=\d+$", "config.minutes=0", word)
-    word = re.sub(r"(configs/(kd|forest|teacher|photo_soft)\.py)$", r"\1:smoke", word)
+    word = re.sub(r"(configs/(kd|forest|teacher|photo_soft|clean_gan)\.py)$", r"\1:smoke", word)
     word = re.sub(r"(configs/own\.py)(:drawings)?$", r"\1:smoke", word)
     return re.sub(r"(configs/(phases\.py:\w+|kd\.py:scratch))$", r"\1,smoke", word)
 

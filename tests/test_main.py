@@ -325,7 +325,8 @@ def test_a_phase_starts_from_a_file_or_a_phase_of_another_run(made, variant, pat
         model = kdgan_jax.load(f"{workdir}:{path}")
         assert model.spec == start.spec  # not that of the config's student
         pairs = zip(jax.tree.leaves(model.params), jax.tree.leaves(start.params), strict=True)
-        assert 0 < max(np.abs(a - b).max() for a, b in pairs) < 1e-7
+        change = max((np.abs(a - b) / np.maximum(1, np.abs(b))).max() for a, b in pairs)
+        assert 0 < change < 2e-7  # the rounding of a float32 is 1.2e-7 of it
 
 
 def given(workdir):

@@ -153,7 +153,8 @@ def phase(
         "mixup": 0.0,  # mixes pairs of patches, by shares drawn from Beta(mixup, mixup)
         # Drops channels of a feature of the network, such as "conv5:rate=0.1"; "" drops none.
         "dropout": "",
-        # Of the mesh when it is taken out of the finished network, by least squares; 0 leaves it.
+        # Of the mesh when it is taken out of the finished network, by least squares towards HR; 0
+        # leaves it.
         "level": 0.0,
         "ema_decay": 0.999,  # of the evaluated weights; lower at first, which suits short runs
     }

@@ -191,7 +191,7 @@ class PhaseConfig:
       ema_decay: of the moving average of the weights.
       dtype: in which convolutions are computed.
       number: its place in the run, from 0.
-      needs_hr: whether a loss or a teacher reads HR images.
+      needs_hr: whether a loss, a teacher or the levelling reads HR images.
       level: weight of the mesh when it is taken out at the end; 0 leaves it.
       mixup: alpha of the mixtures of patches; 0 does not mix.
       dropout: a feature of the network and the rate at which its channels are dropped in training.

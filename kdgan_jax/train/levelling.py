@@ -1,17 +1,18 @@
 """Takes the mesh out of a network that ends in a pixel shuffle, by least squares.
 
-The last convolution has filters of its own for every place in a block of pixels. Averaged over an
-image, all places should have the same mean; what they lack is a pattern that repeats with the
-blocks, the mesh that an adversarial phase leaves. The smallest change of the filters that removes
-most of it is found in closed form, from the features of training photos.
+The last convolution has filters of its own for every place in a block of pixels. So images may have
+a pattern that repeats with the blocks, the mesh that an adversarial phase leaves: the means at all
+places of blocks differ. In a photo they differ, too, by what it shows. The smallest change of the
+filters that brings the pattern of images near to that of HR is found in closed form, from the
+features of training photos.
 
-Equal sums of the filters (Sugawara et al., "Super-Resolution Using Convolutional Neural Networks
-Without Any Checkerboard Artifacts", ICIP 2018) would remove all of it, and with it the slopes
-inside blocks: pictures get stairs. So does a weight that is too large.
+Towards no pattern at all, the change would take the slopes inside blocks away, and pictures would
+get stairs; so would filters with equal sums (Sugawara et al., "Super-Resolution Using Convolutional
+Neural Networks Without Any Checkerboard Artifacts", ICIP 2018).
 """
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -23,8 +24,11 @@ from kdgan_jax.inference.model import Model
 from kdgan_jax.runtime.errors import UserError
 
 PHOTOS = 300  # at most that are looked at
-SIDE = 96  # of the part of a photo that is looked at, in LR pixels, at most
-LEAST = 16  # sides of parts, at least
+SIDE = 64  # of the squares that they are cut into, in LR pixels
+LEAST = 16  # side of a square, if all photos are smaller
+
+Item = TypeVar("Item")
+Pair = tuple[np.ndarray, np.ndarray]  # LR (h, w, 3) and HR (H, W, 3) of a photo, uint8
 RIDGE = 1e-7  # of the mean square of a feature, which keeps the equations solvable
 
 
@@ -41,31 +45,38 @@ def check(module: Any, field: str) -> None:
         )
 
 
-def levelled(model: Model, images: Sequence[np.ndarray], weight: float) -> Model:
-    """Returns the model with the smallest change of its last convolution that removes the mesh.
+def some(items: Sequence[Item]) -> Sequence[Item]:
+    """Returns at most `PHOTOS` of the items, evenly spread."""
+    return items[:: max(1, -(-len(items) // PHOTOS))]
+
+
+def levelled(model: Model, pairs: Sequence[Pair], weight: float) -> Model:
+    """Returns the model whose images have a pattern near to that of HR.
 
     Minimises, over training photos, the mean square of the change of the image plus `weight` times
-    that of the mean at each place of a block, less the mean over all places.
+    that of what is left of the difference to HR of the means at the places of a block.
 
     Args:
       model: `check` accepts it.
-      images: LR (h, w, 3), uint8.
-      weight: of the pattern; 10 changes images by a third of a level.
+      pairs: LR and HR of photos.
+      weight: of the pattern; 100 changes images by half a level of 255.
 
     Raises:
-      UserError: all images are too small.
+      UserError: all photos are too small.
     """
     feature, path = model.module.before_shuffle
     layer = model.params
     for name in path:
         layer = layer[name]
     kernel, bias = (np.asarray(layer[name], np.float64) for name in ("kernel", "bias"))
-    squares, means = _moments(model, feature, kernel.shape[0], _parts(images))
     weights = np.concatenate([kernel.reshape(-1, kernel.shape[-1]), bias[None]])
-    by_place = weights.reshape(len(weights), -1, model.scale**2)
-    apart = (by_place - by_place.mean(-1, keepdims=True)).reshape(weights.shape)
-    squares += RIDGE * np.trace(squares) / len(squares) * np.eye(len(squares))
-    weights -= np.linalg.solve(squares + weight * means, weight * means @ apart)
+    parts = _parts(pairs, model.scale)
+    squares, means = _moments(model, feature, kernel.shape[0], [lr for lr, _ in parts])
+    goals = np.stack([_means(hr, kernel.shape[0], model.scale) for _, hr in parts])
+    excess = _apart(means @ weights - goals, model.scale)
+    ridge = RIDGE * np.trace(squares) / len(squares) * np.eye(len(squares))
+    across = weight / len(parts) * means.T
+    weights -= np.linalg.solve(squares + ridge + across @ means, across @ excess)
     changed: dict[str, Any] = {
         "kernel": weights[:-1].reshape(kernel.shape).astype(np.float32),
         "bias": weights[-1].astype(np.float32),
@@ -80,26 +91,50 @@ def _with(params: Any, path: Sequence[str], value: Any) -> Any:
     return dict(params) | {path[0]: _with(params[path[0]], path[1:], value)}
 
 
-def _parts(images: Sequence[np.ndarray]) -> list[np.ndarray]:
-    """Returns the middles of images, of one size: the network is compiled once."""
-    sides = [min(image.shape[:2]) for image in images]
-    large = [side for side in sides if side >= LEAST]
-    if not large:
+def _parts(pairs: Sequence[Pair], scale: int) -> list[Pair]:
+    """Returns squares of photos, side by side and all of one size: the network is compiled once.
+
+    Many squares of few photos keep the change from fitting the photos alone.
+    """
+    side = min(SIDE, max((min(lr.shape[:2]) for lr, _ in pairs), default=0))
+    if side < LEAST:
         raise UserError(f"levelling needs photos of at least {LEAST} LR pixels on each side")
-    side = min(SIDE, *large)
-    parts = []
-    for image in (image for image, size in zip(images, sides, strict=True) if size >= side):
-        top, left = ((length - side) // 2 for length in image.shape[:2])
-        parts.append(image[top : top + side, left : left + side])
-    return parts
+    return [
+        (_square(lr, top, left, side), _square(hr, scale * top, scale * left, scale * side))
+        for lr, hr in pairs
+        for top in range(0, lr.shape[0] - side + 1, side)
+        for left in range(0, lr.shape[1] - side + 1, side)
+    ]
+
+
+def _square(image: np.ndarray, top: int, left: int, side: int) -> np.ndarray:
+    return image[top : top + side, left : left + side]
+
+
+def _means(hr: np.ndarray, size: int, scale: int) -> np.ndarray:
+    """Returns the mean at each place of a block where a kernel of `size` sees LR whole.
+
+    They are (3 * scale²,), in the order of the channels before the pixel shuffle, 0 to 1.
+    """
+    near = size // 2 * scale
+    inner = hr[near : hr.shape[0] - near, near : hr.shape[1] - near] / 255
+    height, width = (length // scale for length in inner.shape[:2])
+    blocks = inner.reshape(height, scale, width, scale, 3).mean((0, 2))
+    return blocks.transpose(2, 0, 1).reshape(-1)
+
+
+def _apart(means: np.ndarray, scale: int) -> np.ndarray:
+    """Returns (N, 3 * scale²) means at places, less their mean in each colour."""
+    by_place = means.reshape(len(means), -1, scale**2)
+    return (by_place - by_place.mean(-1, keepdims=True)).reshape(means.shape)
 
 
 def _moments(
     model: Model, feature: str, size: int, images: Sequence[np.ndarray]
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Returns the mean squares of what the convolution sees, and those of its means over images.
+    """Returns the mean squares (K, K) of what the convolution sees, and its means (N, K) by image.
 
-    Each is (K, K), with K = size² * channels + 1: the last stands for the bias.
+    K is size² * channels + 1: the last stands for the bias.
     """
     module = model.module
 
@@ -117,5 +152,4 @@ def _moments(
         [np.asarray(x, np.float64) for x in of_image(model.params, image)] for image in images
     ]
     squares = np.mean([of_one for of_one, _ in of_images], axis=0)
-    means = np.stack([mean for _, mean in of_images])
-    return squares, means.T @ means / len(means)
+    return squares, np.stack([mean for _, mean in of_images])

@@ -7,6 +7,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from kdgan_jax.config.settings import RunConfig
 from kdgan_jax.data.buffers import Buffers
 from kdgan_jax.data.photos import Photo
@@ -201,13 +203,14 @@ def _finished(model: Model, level: float, photos: list[Photo], decoded: Buffers 
     """Returns a phase's final model, levelled if it is to be."""
     if not level:
         return model
-    number = len(photos) if decoded is None else len(decoded.sides)
-    some = range(0, number, -(-number // levelling.PHOTOS))
     if decoded is None:
-        images = [load_photo(photos[i], model.scale)["lr"] for i in some]
+        with_hr = [photo for photo in photos if photo.hr is not None]
+        images = [load_photo(photo, model.scale) for photo in levelling.some(with_hr)]
+        pairs = [(image["lr"], image["hr"]) for image in images]
     else:
-        images = [decoded.image("lr", i) for i in some]
-    return levelling.levelled(model, images, level)
+        indices = levelling.some(np.flatnonzero(decoded.has("hr")).tolist())
+        pairs = [(decoded.image("lr", i), decoded.image("hr", i)) for i in indices]
+    return levelling.levelled(model, pairs, level)
 
 
 def _stored_teachers(config: RunConfig, models: inputs.ExternalModels) -> Teachers:

@@ -1,19 +1,31 @@
 #!/usr/bin/env bash
-# Makes the figures of the benchmark table: trains on real photos, then evaluates.
-# Takes about an hour on 2 CPU cores. An interrupted training resumes where it stopped.
-#   launch/reproduce/benchmark.sh DATA     (DATA holds train/, benchmark/ and seed_generator/)
+# Makes all figures of the README: the default run, the first picture, and the table of results, for
+# which it trains SRCNN and a forest. The students of the package are measured as they are;
+# launch/reproduce/students.sh trains them.
+# Takes half an hour on 2 CPU cores. An interrupted training or evaluation resumes where it stopped.
+#   launch/reproduce/benchmark.sh DATA
+#   (DATA holds train/, benchmark/, weights/, rivals/ and seed_generator/)
 set -euo pipefail
 data=${1:?usage: launch/reproduce/benchmark.sh DATA}
-python -m kdgan_jax.main --config=configs/kd.py:scratch --workdir=runs/photos \
-  --config.data.source="$data/train" --config.evaluate_every=1000 \
-  --config.checkpoint_every=1000 --config.train.teacher.steps=12000 \
-  --config.train.distill.steps=16000 --config.train.adversarial.steps=1500
+python -m kdgan_jax.main --config=configs/kd.py --workdir=runs/kd
+python launch/reproduce/first_picture.py runs/first.png
 python -m kdgan_jax.main --config=configs/teacher.py:srcnn --workdir=runs/srcnn \
-  --config.data.source="$data/train" --config.evaluate_every=1000 --config.checkpoint_every=1000
-python -m kdgan_jax.forest --config=configs/forest.py --workdir=runs/forest \
-  --config.data.source="$data/train"
-sets=$data/benchmark
-python -m kdgan_jax.evaluate --out=runs/benchmark --metrics=psnr_y,ssim_y,psnr_rgb,lpips_alex \
-  --models="nearest,bilinear,bicubic,lanczos,forest,SRCNN=runs/srcnn:teacher,origin=$data/seed_generator,teacher=runs/photos:teacher,student=runs/photos:distill,student GAN=runs/photos:adversarial" \
-  --data="$sets/Set5,$sets/Set14,$sets/BSD100,$sets/Urban100" \
-  --images=butterfly,zebra,img_004 --compare=teacher,student --compare="student GAN,student"
+  --config.data.source="hr:$data/train" --config.evaluate_every=1000 --config.checkpoint_every=1000
+[[ -e runs/forest ]] || python -m kdgan_jax.forest --config=configs/forest.py \
+  --workdir=runs/forest --config.data.source="hr:$data/train"
+
+measure() { # SCALE KIND OUT MODELS OPTIONS...
+  local sets=$2:$data/benchmark
+  python -m kdgan_jax.evaluate --resume --scale="$1" --out="$3" --models="$4" \
+    --data="$sets/Set5,$sets/Set14,$sets/BSD100,$sets/Urban100" "${@:5}"
+}
+models="nearest,bilinear,bicubic,lanczos,forest,SRCNN=runs/srcnn:teacher"
+models+=",origin=$data/seed_generator"
+models+=",clean_tiny_x4,clean_x4,clean_gan_x4,SMFANet+=$data/weights/smfanet_plus_x4.pth"
+rivals=$data/rivals
+models+=",ABPN-M4C28=$rivals/ABPN_M4C28_x4.pth,ECBSR-M4C16=$rivals/ECBSR_M4C16_x4.pth"
+models+=",ECBSR-M4C32=$rivals/ECBSR_M4C32_x4.pth,ECBSR-M6C40=$rivals/ECBSR_M6C40_x4.pth"
+models+=",PlainUSR-S=$rivals/PlainUSRS_x4.pth,PlainUSR-U=$rivals/PlainUSRU_x4.pth"
+measure 4 pairs runs/benchmark "$models" --metrics=psnr_y,ssim_y,psnr_rgb,lpips_alex \
+  --images=butterfly,zebra,img_004 --compare=clean_gan_x4,clean_x4
+measure 2 hr runs/benchmark_x2 bicubic,clean_tiny_x2 --metrics=psnr_y,ssim_y

@@ -14,9 +14,15 @@ SIZE = {"channels": 4, "depth": 1}
 
 
 @pytest.fixture(scope="module")
-def images():
+def pairs():
+    """LR and HR; the photos have patterns of their own, slopes inside blocks."""
     random = np.random.default_rng(0)
-    return [random.integers(0, 256, (24, 30, 3), np.uint8) for _ in range(12)]
+    found = []
+    for _ in range(12):
+        lr = random.integers(0, 200, (24, 30, 3), np.uint8)
+        slopes = random.integers(0, 50, (2, 2, 3), np.uint8)
+        found.append((lr, lr.repeat(2, 0).repeat(2, 1) + np.tile(slopes, (24, 30, 1))))
+    return found
 
 
 @pytest.fixture(scope="module")
@@ -28,48 +34,55 @@ def model():
     return Model("compact", SIZE, 2, params)
 
 
-def patterns(model, images):
-    """Returns the root mean square of the pattern of images' middles, and of changes to it."""
-    inner = [model.predict(image)[None, 8:-8, 8:-8] for image in images]
-    return float(np.sqrt(np.mean([np.square(pattern(image, 2)) for image in inner])))
+def distance(model, pairs):
+    """Returns the root mean square of what tells images' patterns from those of HR."""
+    near = slice(2, -2)  # the mean is over what the kernel sees whole
+    lack = [model.predict(lr) - hr / np.float32(255) for lr, hr in map(square, pairs)]
+    return float(np.sqrt(np.mean([np.square(pattern(x[None, near, near], 2)) for x in lack])))
 
 
-def test_more_weight_leaves_less_of_the_mesh_and_changes_more(model, images):
-    before = patterns(model, images)
-    after = {w: levelling.levelled(model, images, w) for w in (1.0, 10.0, 1e4)}
-    left = [patterns(levelled, images) for levelled in after.values()]
+def square(pair):
+    """Returns the square of 24x24 LR pixels that is looked at in a photo of 24x30, and its HR."""
+    lr, hr = pair
+    return lr[:, :24], hr[:, :48]
+
+
+def test_more_weight_brings_the_pattern_nearer_to_that_of_hr_and_changes_more(model, pairs):
+    before = distance(model, pairs)
+    after = {w: levelling.levelled(model, pairs, w) for w in (1.0, 10.0, 1e4)}
+    left = [distance(levelled, pairs) for levelled in after.values()]
     assert before > left[0] > left[1] > left[2]
-    assert left[2] < 0.02 * before
+    assert left[2] < 0.1 * before
+    lr, _ = pairs[0]
     change = [
-        np.square(levelled.predict(images[0]) - model.predict(images[0])).mean()
-        for levelled in after.values()
+        np.square(levelled.predict(lr) - model.predict(lr)).mean() for levelled in after.values()
     ]
     assert change[0] < change[1] < change[2]
 
 
-def test_only_the_last_convolution_changes_and_0_changes_nothing(model, images):
-    levelled = levelling.levelled(model, images, 10.0)
+def test_only_the_last_convolution_changes_and_0_changes_nothing(model, pairs):
+    levelled = levelling.levelled(model, pairs, 10.0)
     changed = jax.tree.map(
         lambda a, b: bool(np.abs(a - b).max() > 1e-6), model.params, levelled.params
     )
     last = changed.pop("Conv_2")
     assert all(jax.tree.leaves(last))
     assert not any(jax.tree.leaves(changed))
-    same = levelling.levelled(model, images, 0.0)
+    same = levelling.levelled(model, pairs, 0.0)
     jax.tree.map(np.testing.assert_array_equal, same.params, model.params)
 
 
-def test_it_is_the_minimum_of_what_it_says(model, images):
+def test_it_is_the_minimum_of_what_it_says(model, pairs):
     weight = 5.0
-    levelled = levelling.levelled(model, images, weight)
+    levelled = levelling.levelled(model, pairs, weight)
 
     def cost(candidate):
-        total = 0.0
-        for image in levelling._parts(images):
-            near = slice(2, -2)  # the mean is over what the kernel sees whole
-            ours, theirs = (m.predict(image)[None, near, near] for m in (candidate, model))
+        total, near = 0.0, slice(2, -2)
+        for lr, hr in map(square, pairs):
+            ours, theirs = (m.predict(lr)[None, near, near] for m in (candidate, model))
             total += np.square(ours - theirs).sum(-1).mean()
-            total += weight * np.square(pattern(ours, 2)).sum() / 4
+            lack = ours - hr[None, near, near] / np.float32(255)
+            total += weight * np.square(pattern(lack, 2)).sum() / 4
         return total
 
     random, least = np.random.default_rng(2), cost(levelled)
@@ -82,6 +95,21 @@ def test_it_is_the_minimum_of_what_it_says(model, images):
     assert cost(model) > least
 
 
+def test_small_photos_are_passed_over(model, pairs):
+    small = [(lr[:16, :16], hr[:32, :32] // 2) for lr, hr in pairs[:2]]
+    only, with_small = (levelling.levelled(model, p, 10.0) for p in (pairs, [*small, *pairs]))
+    jax.tree.map(np.testing.assert_array_equal, only.params, with_small.params)
+
+
+def test_large_photos_are_looked_at_in_squares(model):
+    random = np.random.default_rng(3)
+    lr = random.integers(0, 256, (64, 150, 3), np.uint8)
+    hr = random.integers(0, 256, (128, 300, 3), np.uint8)
+    squares = [(lr[:, i : i + 64], hr[:, 2 * i : 2 * i + 128]) for i in (0, 64)]
+    whole, cut = (levelling.levelled(model, pairs, 10.0) for pairs in ([(lr, hr)], squares))
+    jax.tree.map(np.testing.assert_array_equal, whole.params, cut.params)
+
+
 @pytest.mark.parametrize(("name", "options"), [("srcnn", {}), ("compact", {"branches": True})])
 def test_networks_that_cannot_be_levelled_are_refused(name, options):
     with pytest.raises(UserError, match=r"config\.train\.a\.level: .*compact"):
@@ -89,5 +117,6 @@ def test_networks_that_cannot_be_levelled_are_refused(name, options):
 
 
 def test_small_photos_are_refused(model):
+    small = np.zeros((8, 40, 3), np.uint8), np.zeros((16, 80, 3), np.uint8)
     with pytest.raises(UserError, match="16 LR pixels"):
-        levelling.levelled(model, [np.zeros((8, 40, 3), np.uint8)], 1.0)
+        levelling.levelled(model, [small], 1.0)
