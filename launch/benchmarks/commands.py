@@ -25,7 +25,7 @@ from kdgan_jax.runtime.console import log
 from launch.benchmarks import peers
 from launch.benchmarks.data import quartiles
 
-MODEL = "clean_x4"  # the compact network of the other rows
+MODEL = "clean_x4"
 WIDTH, HEIGHT = 480, 270
 LARGE = 1920, 1080  # of the photo whose result has 8K
 STEP = 12  # pixels between the corners of photos that are cut out of one
