@@ -191,7 +191,7 @@ class PhaseConfig:
       ema_decay: of the moving average of the weights.
       dtype: in which convolutions are computed.
       number: its place in the run, from 0.
-      needs_hr: whether a loss, a teacher or the levelling reads HR images.
+      needs_hr: whether a loss or a teacher reads HR images.
       level: weight of the mesh when it is taken out at the end; 0 leaves it.
       mixup: alpha of the mixtures of patches; 0 does not mix.
       dropout: a feature of the network and the rate at which its channels are dropped in training.
@@ -281,8 +281,9 @@ class RunConfig:
 
     @property
     def needs_hr(self) -> bool:
-        """Whether a phase that is trained reads HR images."""
-        return any(phase.needs_hr for phase in self.phases if not phase.checkpoint)
+        """Whether a phase that is trained reads HR images, or is levelled towards them."""
+        trained = (phase for phase in self.phases if not phase.checkpoint)
+        return any(phase.needs_hr or phase.level > 0 for phase in trained)
 
     @property
     def batches(self) -> tuple[int, ...]:

@@ -247,7 +247,7 @@ def _phase(config: Any, name: str, number: int) -> PhaseConfig:
         losses=used_losses,
         discriminator=_discriminator(settings, used_losses, optimizer, config.dtype, field),
         batches=BatchConfig(settings.steps, settings.batch, settings.hr_patch),
-        needs_hr=settings.level > 0 or _needs_hr(used_losses, teachers),
+        needs_hr=_needs_hr(used_losses, teachers),
         optimizer=optimizer,
         ema_decay=settings.ema_decay,
         dtype=config.dtype,

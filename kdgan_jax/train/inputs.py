@@ -34,13 +34,21 @@ def photos(run: RunConfig) -> tuple[Buffers | None, Photos]:
 
 
 def check_hr(run: RunConfig, photos: Photos) -> None:
-    """Checks that photos have HR if a phase that is trained reads HR.
+    """Checks that photos have HR if a phase that is trained reads HR or is levelled towards it.
 
     Raises:
       UserError: none has; names the phase.
     """
     for phase in run.phases:
-        if phase.checkpoint or not phase.needs_hr:
+        if phase.checkpoint:
+            continue
+        if phase.level and all(photo.hr is None for photo in photos.train):
+            raise UserError(
+                f"config.train.{phase.name}.level={phase.level:g} takes the mesh out by comparing"
+                f" with HR, but none of the {len(photos.train)} photos to train on has HR"
+                f" (config.data.source={run.data.source!r}); set it to 0, or take photos with HR"
+            )
+        if not phase.needs_hr:
             continue
         for part, of_part in photos._asdict().items():
             if all(photo.hr is None for photo in of_part):

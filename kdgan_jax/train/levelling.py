@@ -2,12 +2,12 @@
 
 The last convolution has filters of its own for every place in a block of pixels. So images may have
 a pattern that repeats with the blocks, the mesh that an adversarial phase leaves: the means at all
-places of blocks differ. In a photo they differ, too, by what it shows. The smallest change of the
+places of blocks differ. In photos they differ as well, by their content. The smallest change of the
 filters that brings the pattern of images near to that of HR is found in closed form, from the
 features of training photos.
 
-Towards no pattern at all, the change would take the slopes inside blocks away, and pictures would
-get stairs; so would filters with equal sums (Sugawara et al., "Super-Resolution Using Convolutional
+Aiming at no pattern at all would take the slopes inside blocks away, and pictures would get stairs;
+so would filters with equal sums (Sugawara et al., "Super-Resolution Using Convolutional
 Neural Networks Without Any Checkerboard Artifacts", ICIP 2018).
 """
 
@@ -26,10 +26,10 @@ from kdgan_jax.runtime.errors import UserError
 PHOTOS = 300  # at most that are looked at
 SIDE = 64  # of the squares that they are cut into, in LR pixels
 LEAST = 16  # side of a square, if all photos are smaller
+RIDGE = 1e-7  # of the mean square of a feature, which keeps the equations solvable
 
 Item = TypeVar("Item")
 Pair = tuple[np.ndarray, np.ndarray]  # LR (h, w, 3) and HR (H, W, 3) of a photo, uint8
-RIDGE = 1e-7  # of the mean square of a feature, which keeps the equations solvable
 
 
 def check(module: Any, field: str) -> None:
@@ -59,7 +59,7 @@ def levelled(model: Model, pairs: Sequence[Pair], weight: float) -> Model:
     Args:
       model: `check` accepts it.
       pairs: LR and HR of photos.
-      weight: of the pattern; 100 changes images by half a level of 255.
+      weight: of the pattern; 100 changes images of `clean_gan_x4` by half a level of 255.
 
     Raises:
       UserError: all photos are too small.
@@ -148,8 +148,10 @@ def _moments(
         rows = jnp.concatenate([*seen, ones], axis=-1).reshape(height * width, -1)
         return rows.T @ rows / len(rows), rows.mean(0)
 
-    of_images = [
-        [np.asarray(x, np.float64) for x in of_image(model.params, image)] for image in images
-    ]
-    squares = np.mean([of_one for of_one, _ in of_images], axis=0)
-    return squares, np.stack([mean for _, mean in of_images])
+    sums: Any = 0.0
+    means = []
+    for image in images:
+        square, mean = (np.asarray(x, np.float64) for x in of_image(model.params, image))
+        sums += square
+        means.append(mean)
+    return sums / len(images), np.stack(means)

@@ -11,8 +11,8 @@ python -m kdgan_jax.main --config=configs/kd.py --workdir=runs/kd
 python launch/reproduce/first_picture.py runs/first.png
 python -m kdgan_jax.main --config=configs/teacher.py:srcnn --workdir=runs/srcnn \
   --config.data.source="hr:$data/train" --config.evaluate_every=1000 --config.checkpoint_every=1000
-[[ -e runs/forest ]] || python -m kdgan_jax.forest --config=configs/forest.py \
-  --workdir=runs/forest --config.data.source="hr:$data/train"
+python -m kdgan_jax.forest --config=configs/forest.py --workdir=runs/forest \
+  --config.data.source="hr:$data/train"
 
 measure() { # SCALE KIND OUT MODELS OPTIONS...
   local sets=$2:$data/benchmark
@@ -26,6 +26,6 @@ rivals=$data/rivals
 models+=",ABPN-M4C28=$rivals/ABPN_M4C28_x4.pth,ECBSR-M4C16=$rivals/ECBSR_M4C16_x4.pth"
 models+=",ECBSR-M4C32=$rivals/ECBSR_M4C32_x4.pth,ECBSR-M6C40=$rivals/ECBSR_M6C40_x4.pth"
 models+=",PlainUSR-S=$rivals/PlainUSRS_x4.pth,PlainUSR-U=$rivals/PlainUSRU_x4.pth"
-measure 4 pairs runs/benchmark "$models" --metrics=psnr_y,ssim_y,psnr_rgb,lpips_alex \
+measure 4 pairs runs/benchmark "$models" --metrics=psnr_y,ssim_y,psnr_rgb,lpips_alex,mesh \
   --images=butterfly,zebra,img_004 --compare=clean_gan_x4,clean_x4
 measure 2 hr runs/benchmark_x2 bicubic,clean_tiny_x2 --metrics=psnr_y,ssim_y

@@ -71,3 +71,11 @@ def test_a_loss_on_hr_without_hr_is_refused_before_training(tmp_path, photo):
         run(config, tmp_path / "run")
     assert str(tmp_path / "pictures") in str(caught.value)
     assert not (tmp_path / "run").exists()
+
+
+def test_levelling_without_hr_is_refused_before_training(tmp_path, photo):
+    config = own_pictures.made(tmp_path, photo)
+    config.train.distill.level = 10.0
+    with pytest.raises(UserError, match=r"config\.train\.distill\.level=10 .*none of the 5 photos"):
+        run(config, tmp_path / "run")
+    assert not (tmp_path / "run").exists()
