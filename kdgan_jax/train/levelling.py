@@ -20,6 +20,8 @@ import numpy as np
 from jax import Array
 
 from kdgan_jax import models
+from kdgan_jax.data.buffers import to_rows
+from kdgan_jax.data.windows import Window, inside
 from kdgan_jax.inference.model import Model
 from kdgan_jax.runtime.errors import UserError
 
@@ -100,15 +102,19 @@ def _parts(pairs: Sequence[Pair], scale: int) -> list[Pair]:
     if side < LEAST:
         raise UserError(f"levelling needs photos of at least {LEAST} LR pixels on each side")
     return [
-        (_square(lr, top, left, side), _square(hr, scale * top, scale * left, scale * side))
+        (inside(lr, 1, window), inside(hr, scale, window))
         for lr, hr in pairs
-        for top in range(0, lr.shape[0] - side + 1, side)
-        for left in range(0, lr.shape[1] - side + 1, side)
+        for window in _squares(lr, side)
     ]
 
 
-def _square(image: np.ndarray, top: int, left: int, side: int) -> np.ndarray:
-    return image[top : top + side, left : left + side]
+def _squares(lr: np.ndarray, side: int) -> list[Window]:
+    """Returns the windows of all squares that fit into an image side by side."""
+    lines, columns = (
+        [(first, first + side) for first in range(0, length - side + 1, side)]
+        for length in lr.shape[:2]
+    )
+    return [[rows, across] for rows in lines for across in columns]
 
 
 def _means(hr: np.ndarray, size: int, scale: int) -> np.ndarray:
@@ -116,11 +122,10 @@ def _means(hr: np.ndarray, size: int, scale: int) -> np.ndarray:
 
     They are (3 * scale²,), in the order of the channels before the pixel shuffle, 0 to 1.
     """
-    near = size // 2 * scale
-    inner = hr[near : hr.shape[0] - near, near : hr.shape[1] - near] / 255
-    height, width = (length // scale for length in inner.shape[:2])
-    blocks = inner.reshape(height, scale, width, scale, 3).mean((0, 2))
-    return blocks.transpose(2, 0, 1).reshape(-1)
+    near = size // 2
+    height, width = (length // scale - near for length in hr.shape[:2])
+    rows = to_rows(inside(hr, scale, [(near, height), (near, width)]), scale)
+    return (rows.mean(0) / 255).reshape(scale**2, 3).T.reshape(-1)
 
 
 def _apart(means: np.ndarray, scale: int) -> np.ndarray:

@@ -17,7 +17,9 @@ train() {
 counts() { # photos, which depend on the patch that small ones do not fill, and steps
   python - "runs/$name" <<'END'
 import json, pathlib, sys
-photos, config = (json.loads(pathlib.Path(sys.argv[1], f).read_bytes()) for f in ("photos.json", "config.json"))
+photos, config = (
+    json.loads(pathlib.Path(sys.argv[1], f"{name}.json").read_bytes()) for name in ("photos", "config")
+)
 print(len(photos["train"]), sum(config["train"][phase]["steps"] for phase in config["phases"]))
 END
 }
