@@ -18,7 +18,8 @@ README: Adam at 0.005, 100 epochs. Parts of the notebook cannot run; here they a
   trained for x2. Here the teacher is trained first, as long as the student, with MSE and Adam from
   3e-4 to 0 (cosine). The LeakyReLU after each ReLU has no effect and is left out.
 - The notebook passes only the teacher's images as targets, so it never computes the blend. Here the
-  blend is computed, on RGB, with a = 0.5; the notebook gives no value.
+  blend is computed, on RGB, with a = 0.5; the notebook gives no value. As there, the teacher's
+  images of whole pictures are computed once.
 - The notebook's discriminator ends in a sigmoid, with RMSE in one place and cross-entropy in
   another. Here the loss is binary cross-entropy on the logit.
 - In the notebook all pictures form one batch, so 100 epochs are 100 updates, and Adam runs at its
@@ -61,7 +62,7 @@ def get_config(variant: str = ""):
                     "blend": loss("blend:alpha=0.5", 1.0, target="teacher"),
                     "adversarial": loss("bce", 1e-3),
                 },
-                teachers={"teacher": teacher("teacher")},
+                teachers={"teacher": teacher("teacher", stored="float16")},
                 discriminator=discriminator("origin", learning_rate=5e-3),
                 learning_rate=5e-3,
                 schedule="constant",

@@ -2,7 +2,8 @@
 
 import re
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
+from operator import attrgetter
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -114,9 +115,23 @@ def _parse(argv: list[str]) -> list[str]:
     try:
         if help_flags:
             _help([a for a in argv if a not in help_flags])
-        return flags.FLAGS(argv)
+        rest = flags.FLAGS(argv)
     except (flags.Error, AttributeError, KeyError, TypeError, ValueError) as error:
         leave(_reason(error))
+    if flags.FLAGS.config is not None:
+        _check_patches(flags.FLAGS.config, config_flags.get_override_values(flags.FLAGS["config"]))
+    return rest
+
+
+def _check_patches(config: ConfigDict, changes: Mapping[str, object]) -> None:
+    """Ends the program if `changes` sets an HR patch in a phase that gives it as an LR patch."""
+    for field, value in changes.items():
+        phase, _, name = field.rpartition(".")
+        if name == "hr_patch" and (patch := attrgetter(phase)(config).get("lr_patch")):
+            leave(
+                f"--config.{field}={value} has no effect beside lr_patch={patch} of that phase;"
+                f" give --config.{phase}.lr_patch, in LR pixels"
+            )
 
 
 def _help(argv: list[str]) -> NoReturn:

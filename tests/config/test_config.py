@@ -551,6 +551,14 @@ def test_a_wrong_command_line_is_one_line(typed, capsys):
         assert fact in leaves(capsys, lambda a=argument, f=file: typed(a, file=f))
 
 
+def test_an_hr_patch_that_an_lr_patch_outdoes_is_refused(typed, capsys):
+    change = "--config.train.student.hr_patch=192"
+    line = leaves(capsys, lambda: typed(change, file="students.py:tiny"))
+    assert f"{change} " in line
+    assert "--config.train.student.lr_patch" in line
+    assert typed("--config.train.teacher.hr_patch=64").train.teacher.hr_patch == 64
+
+
 def has(config, field):
     for word in field.split("."):
         if not hasattr(config, "keys") or word not in config:
