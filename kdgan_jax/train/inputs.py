@@ -1,6 +1,6 @@
 """A run's inputs, which are checked before training starts: photos, and models made elsewhere."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -8,6 +8,7 @@ from kdgan_jax import models as networks
 from kdgan_jax.audit.apart import apart
 from kdgan_jax.config.settings import PhaseConfig, RunConfig
 from kdgan_jax.data.buffers import Buffers
+from kdgan_jax.data.photos import Photo
 from kdgan_jax.data.sources import Photos, gather
 from kdgan_jax.inference import engines
 from kdgan_jax.inference.load import load, resolve
@@ -42,12 +43,8 @@ def check_hr(run: RunConfig, photos: Photos) -> None:
     for phase in run.phases:
         if phase.checkpoint:
             continue
-        if phase.level and all(photo.hr is None for photo in photos.train):
-            raise UserError(
-                f"config.train.{phase.name}.level={phase.level:g} takes the mesh out by comparing"
-                f" with HR, but none of the {len(photos.train)} photos to train on has HR"
-                f" (config.data.source={run.data.source!r}); set it to 0, or take photos with HR"
-            )
+        if phase.level:
+            _check_level(run, phase, photos.train)
         if not phase.needs_hr:
             continue
         for part, of_part in photos._asdict().items():
@@ -59,6 +56,21 @@ def check_hr(run: RunConfig, photos: Photos) -> None:
                     f" (config.data.source={run.data.source!r}); make a teacher the target of its"
                     " losses, or use photos that have HR"
                 )
+
+
+def _check_level(run: RunConfig, phase: PhaseConfig, photos: Sequence[Photo]) -> None:
+    field = f"config.train.{phase.name}.level={phase.level:g}"
+    with_hr = [photo for photo in photos if photo.hr is not None]
+    if not with_hr:
+        raise UserError(
+            f"{field} takes the mesh out by comparing with HR, but none of the {len(photos)} photos"
+            f" to train on has HR (config.data.source={run.data.source!r}); set it to 0, or take"
+            " photos with HR"
+        )
+    try:
+        levelling.side([n // run.scale for n in photo.size] for photo in with_hr)
+    except UserError as error:
+        raise UserError(f"{field}: {error}; set it to 0, or take larger photos") from None
 
 
 def photo_list(run_photos: Photos) -> dict[str, Any]:

@@ -11,7 +11,7 @@ so would filters with equal sums (Sugawara et al., "Super-Resolution Using Convo
 Neural Networks Without Any Checkerboard Artifacts", ICIP 2018).
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, TypeVar
 
 import jax
@@ -27,7 +27,7 @@ from kdgan_jax.runtime.errors import UserError
 
 PHOTOS = 300  # at most that are looked at
 SIDE = 64  # of the squares that they are cut into, in LR pixels
-LEAST = 16  # side of a square, if all photos are smaller
+LEAST = 16  # of that side, where all photos are smaller
 RIDGE = 1e-7  # of the mean square of a feature, which keeps the equations solvable
 
 Item = TypeVar("Item")
@@ -52,7 +52,25 @@ def some(items: Sequence[Item]) -> Sequence[Item]:
     return items[:: max(1, -(-len(items) // PHOTOS))]
 
 
-def levelled(model: Model, pairs: Sequence[Pair], weight: float) -> Model:
+def side(sizes: Iterable[Sequence[int]]) -> int:
+    """Returns the side of the squares that photos are cut into, in LR pixels.
+
+    All squares have one size, so the network is compiled once. Photos that are smaller are passed
+    over.
+
+    Args:
+      sizes: (height, width) of LR.
+
+    Raises:
+      UserError: all photos are too small.
+    """
+    largest = min(SIDE, max(map(min, sizes), default=0))
+    if largest < LEAST:
+        raise UserError(f"levelling needs a photo of at least {LEAST} LR pixels on each side")
+    return largest
+
+
+def levelled(model: Model, pairs: Iterable[Pair], weight: float, side: int = SIDE) -> Model:
     """Returns the model whose images have a pattern near to that of HR.
 
     Minimises, over training photos, the mean square of the change of the image plus `weight` times
@@ -60,11 +78,10 @@ def levelled(model: Model, pairs: Sequence[Pair], weight: float) -> Model:
 
     Args:
       model: `check` accepts it.
-      pairs: LR and HR of photos.
+      pairs: LR and HR of photos, of which one at a time is needed.
       weight: of the pattern; 100 changes images of `clean_gan_x4` by half a level of 255.
-
-    Raises:
-      UserError: all photos are too small.
+      side: of the squares that they are cut into, in LR pixels. Many squares of few photos keep the
+        change from fitting the photos alone.
     """
     feature, path = model.module.before_shuffle
     layer = model.params
@@ -72,13 +89,20 @@ def levelled(model: Model, pairs: Sequence[Pair], weight: float) -> Model:
         layer = layer[name]
     kernel, bias = (np.asarray(layer[name], np.float64) for name in ("kernel", "bias"))
     weights = np.concatenate([kernel.reshape(-1, kernel.shape[-1]), bias[None]])
-    parts = _parts(pairs, model.scale)
-    squares, means = _moments(model, feature, kernel.shape[0], [lr for lr, _ in parts])
-    goals = np.stack([_means(hr, kernel.shape[0], model.scale) for _, hr in parts])
-    excess = _apart(means @ weights - goals, model.scale)
+    moments = _moments(model, feature, kernel.shape[0])
+    sums: Any = 0.0
+    means, goals = [], []
+    for lr, hr in pairs:
+        for window in _squares(lr, side):
+            square, mean = moments(model.params, inside(lr, 1, window))
+            sums += np.asarray(square, np.float64)
+            means.append(np.asarray(mean, np.float64))
+            goals.append(_means(inside(hr, model.scale, window), kernel.shape[0], model.scale))
+    squares, seen = sums / len(means), np.stack(means)
+    excess = _apart(seen @ weights - np.stack(goals), model.scale)
     ridge = RIDGE * np.trace(squares) / len(squares) * np.eye(len(squares))
-    across = weight / len(parts) * means.T
-    weights -= np.linalg.solve(squares + ridge + across @ means, across @ excess)
+    across = weight / len(seen) * seen.T
+    weights -= np.linalg.solve(squares + ridge + across @ seen, across @ excess)
     changed: dict[str, Any] = {
         "kernel": weights[:-1].reshape(kernel.shape).astype(np.float32),
         "bias": weights[-1].astype(np.float32),
@@ -91,21 +115,6 @@ def _with(params: Any, path: Sequence[str], value: Any) -> Any:
     if not path:
         return value
     return dict(params) | {path[0]: _with(params[path[0]], path[1:], value)}
-
-
-def _parts(pairs: Sequence[Pair], scale: int) -> list[Pair]:
-    """Returns squares of photos, side by side and all of one size: the network is compiled once.
-
-    Many squares of few photos keep the change from fitting the photos alone.
-    """
-    side = min(SIDE, max((min(lr.shape[:2]) for lr, _ in pairs), default=0))
-    if side < LEAST:
-        raise UserError(f"levelling needs photos of at least {LEAST} LR pixels on each side")
-    return [
-        (inside(lr, 1, window), inside(hr, scale, window))
-        for lr, hr in pairs
-        for window in _squares(lr, side)
-    ]
 
 
 def _squares(lr: np.ndarray, side: int) -> list[Window]:
@@ -135,17 +144,18 @@ def _apart(means: np.ndarray, scale: int) -> np.ndarray:
 
 
 def _moments(
-    model: Model, feature: str, size: int, images: Sequence[np.ndarray]
-) -> tuple[np.ndarray, np.ndarray]:
-    """Returns the mean squares (K, K) of what the convolution sees, and its means (N, K) by image.
+    model: Model, feature: str, size: int
+) -> Callable[[Any, np.ndarray], tuple[Array, Array]]:
+    """Returns a function from parameters and LR to the moments of what the convolution sees.
 
-    K is size² * channels + 1: the last stands for the bias.
+    They are mean squares (K, K) and means (K,), where K is size² * channels + 1: the last stands
+    for the bias.
     """
-    module = model.module
 
     @jax.jit
-    def of_image(params: Any, lr: Array) -> tuple[Array, Array]:
-        _, features = models.apply(module, {"params": params}, lr[None] / jnp.float32(255))
+    def moments(params: Any, lr: Array) -> tuple[Array, Array]:
+        image = lr[None] / jnp.float32(255)
+        _, features = models.apply(model.module, {"params": params}, image)
         x = features[feature][0]
         height, width = (length - size + 1 for length in x.shape[:2])
         seen = [x[i : i + height, j : j + width] for i in range(size) for j in range(size)]
@@ -153,10 +163,4 @@ def _moments(
         rows = jnp.concatenate([*seen, ones], axis=-1).reshape(height * width, -1)
         return rows.T @ rows / len(rows), rows.mean(0)
 
-    sums: Any = 0.0
-    means = []
-    for image in images:
-        square, mean = (np.asarray(x, np.float64) for x in of_image(model.params, image))
-        sums += square
-        means.append(mean)
-    return sums / len(images), np.stack(means)
+    return moments

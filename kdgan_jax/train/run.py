@@ -204,13 +204,15 @@ def _finished(model: Model, level: float, photos: list[Photo], decoded: Buffers 
     if not level:
         return model
     if decoded is None:
-        with_hr = [photo for photo in photos if photo.hr is not None]
-        images = [load_photo(photo, model.scale) for photo in levelling.some(with_hr)]
-        pairs = [(image["lr"], image["hr"]) for image in images]
+        chosen = levelling.some([photo for photo in photos if photo.hr is not None])
+        sizes = [[n // model.scale for n in photo.size] for photo in chosen]
+        images = (load_photo(photo, model.scale) for photo in chosen)
+        pairs = ((image["lr"], image["hr"]) for image in images)
     else:
         indices = levelling.some(np.flatnonzero(decoded.has("hr")).tolist())
-        pairs = [(decoded.image("lr", i), decoded.image("hr", i)) for i in indices]
-    return levelling.levelled(model, pairs, level)
+        sizes = [decoded.sides[i].tolist() for i in indices]
+        pairs = ((decoded.image("lr", i), decoded.image("hr", i)) for i in indices)
+    return levelling.levelled(model, pairs, level, levelling.side(sizes))
 
 
 def _stored_teachers(config: RunConfig, models: inputs.ExternalModels) -> Teachers:

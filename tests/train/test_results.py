@@ -79,3 +79,12 @@ def test_levelling_without_hr_is_refused_before_training(tmp_path, photo):
     with pytest.raises(UserError, match=r"config\.train\.distill\.level=10 .*none of the 5 photos"):
         run(config, tmp_path / "run")
     assert not (tmp_path / "run").exists()
+
+
+def test_levelling_small_photos_is_refused_before_training(tmp_path, photo):
+    config = own_pictures.made(tmp_path, photo)
+    config.data.source, config.train.distill.hr_patch = f"hr:{tmp_path}/pictures", 16
+    config.train.distill.level = 10.0
+    with pytest.raises(UserError, match=r"config\.train\.distill\.level=10: .* 16 LR pixels"):
+        run(config, tmp_path / "run")
+    assert not (tmp_path / "run").exists()
