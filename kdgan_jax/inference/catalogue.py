@@ -27,6 +27,8 @@ PURPOSES = {
     "clean_gan_x4": "clean photos, sharper",
     "clean_tiny_x4": "clean photos, as fast as can be",
     "clean_tiny_x2": "clean photos at x2, as fast as can be",
+    "clean_tiny_x3": "clean photos at x3, as fast as can be",
+    "origin_x4": "comparison: the student of the original notebook",
 }
 # By these a file is meant to hold weights, whatever is in it.
 SUFFIXES = {

@@ -5,7 +5,7 @@
 set -euo pipefail
 data=${1:?usage: launch/reproduce/students.sh DATA [NAME...]}
 shift
-(($#)) || set -- clean_tiny_x4 clean_x4 clean_gan_x4 clean_tiny_x2
+(($#)) || set -- clean_tiny_x4 clean_x4 clean_gan_x4 clean_tiny_x2 clean_tiny_x3 origin_x4
 photos="BSDS500 without BSD100, the 91 images of Yang et al., reduced DIV2K test photos"
 terms="Apache-2.0; its teacher and the photos that it was trained on have terms of their own"
 
