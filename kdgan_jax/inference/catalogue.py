@@ -9,7 +9,7 @@ from typing import NamedTuple
 from kdgan_jax import models
 from kdgan_jax.formats import foreign, imported, published
 from kdgan_jax.inference import costs
-from kdgan_jax.inference.load import DEFAULT, SHIPPED, load, resolve
+from kdgan_jax.inference.load import SHIPPED, load, resolve
 from kdgan_jax.inference.model import Model
 from kdgan_jax.runtime.console import quiet
 from kdgan_jax.runtime.errors import UserError
@@ -40,7 +40,7 @@ SUFFIXES = {
 def shipped() -> Table:
     """Returns a row per model that comes with the package."""
     table = [["model", "what for", *COSTS[:2], "licence"]]
-    for name in sorted(SHIPPED, key=lambda name: name != DEFAULT):
+    for name in sorted(SHIPPED, key=[*PURPOSES, *SHIPPED].index):
         model = load(name)
         purpose, licence = PURPOSES.get(name, "-"), model.about.get("licence", NO_LICENCE)
         table.append([name, purpose, *_costs(model, [])[:2], licence])
