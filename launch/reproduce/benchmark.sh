@@ -1,16 +1,21 @@
 #!/usr/bin/env bash
 # Makes all figures of the README: the default run, the first picture, and the table of results, for
-# which it trains SRCNN and a forest. The students of the package are measured as they are;
-# launch/reproduce/students.sh trains them.
-# Takes half an hour on 2 CPU cores. An interrupted training or evaluation resumes where it stopped.
+# which it trains SRCNN, a forest and the origin's recipe. The students of the package are measured
+# as they are; launch/reproduce/students.sh trains them.
+# Takes three hours on 2 CPU cores. An interrupted training or evaluation resumes where it stopped.
 #   launch/reproduce/benchmark.sh DATA
 #   (DATA holds train/, benchmark/, weights/, rivals/ and seed_generator/)
 set -euo pipefail
 data=${1:?usage: launch/reproduce/benchmark.sh DATA}
 python -m kdgan_jax.main --config=configs/kd.py --workdir=runs/kd
 python launch/reproduce/first_picture.py runs/first.png
-python -m kdgan_jax.main --config=configs/teacher.py:srcnn --workdir=runs/srcnn \
-  --config.data.source="hr:$data/train" --config.evaluate_every=1000 --config.checkpoint_every=1000
+
+train() {
+  python -m kdgan_jax.main --config="configs/$1.py:$2" --workdir="runs/$3" \
+    --config.data.source="hr:$data/train" --config.evaluate_every=1000 --config.checkpoint_every=500
+}
+train teacher srcnn srcnn
+train seed "" seed
 python -m kdgan_jax.forest --config=configs/forest.py --workdir=runs/forest \
   --config.data.source="hr:$data/train"
 
@@ -20,7 +25,7 @@ measure() { # SCALE KIND OUT MODELS OPTIONS...
     --data="$sets/Set5,$sets/Set14,$sets/BSD100,$sets/Urban100" "${@:5}"
 }
 models="nearest,bilinear,bicubic,lanczos,forest,SRCNN=runs/srcnn:teacher"
-models+=",origin=$data/seed_generator"
+models+=",origin=$data/seed_generator,recipe=runs/seed,origin_x4"
 models+=",clean_tiny_x4,clean_x4,clean_gan_x4,SMFANet+=$data/weights/smfanet_plus_x4.pth"
 rivals=$data/rivals
 models+=",ABPN-M4C28=$rivals/ABPN_M4C28_x4.pth,ECBSR-M4C16=$rivals/ECBSR_M4C16_x4.pth"
@@ -28,4 +33,6 @@ models+=",ECBSR-M4C32=$rivals/ECBSR_M4C32_x4.pth,ECBSR-M6C40=$rivals/ECBSR_M6C40
 models+=",PlainUSR-S=$rivals/PlainUSRS_x4.pth,PlainUSR-U=$rivals/PlainUSRU_x4.pth"
 measure 4 pairs runs/benchmark "$models" --metrics=psnr_y,ssim_y,psnr_rgb,lpips_alex,mesh \
   --images=butterfly,zebra,img_004 --compare=clean_gan_x4,clean_x4
-measure 2 hr runs/benchmark_x2 bicubic,clean_tiny_x2 --metrics=psnr_y,ssim_y
+for scale in 2 3; do
+  measure $scale hr "runs/benchmark_x$scale" "bicubic,clean_tiny_x$scale" --metrics=psnr_y,ssim_y
+done
