@@ -13,12 +13,12 @@ from pathlib import Path
 import numpy as np
 
 from kdgan_jax.audit import check, similar
+from kdgan_jax.data.holdout import Photos, file_of
 from kdgan_jax.data.photos import Photo, pixels
-from kdgan_jax.data.sources import Photos, file_of
 from kdgan_jax.runtime import console
 from kdgan_jax.runtime.errors import UserError
 
-File = Path | int  # as `sources.file_of` tells files apart
+File = Path | int  # as `holdout.file_of` tells files apart
 NAMED = 10  # photos in a message
 AT_ONCE = 4096  # thumbnails that are compared
 FLAT = 4  # range of a thumbnail, of 255

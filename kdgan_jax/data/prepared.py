@@ -17,11 +17,11 @@ import numpy as np
 from kdgan_jax.config.settings import DataConfig
 from kdgan_jax.data import buffers, places
 from kdgan_jax.data.buffers import Buffers
+from kdgan_jax.data.holdout import Photos
 from kdgan_jax.data.photos import Photo, image_digest
 from kdgan_jax.data.sources import (
     PACKAGED,
     TFDS,
-    Photos,
     check_weights,
     entries,
     large_enough,

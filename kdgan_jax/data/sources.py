@@ -1,4 +1,4 @@
-"""Where photos come from, and which are held out.
+"""Where photos come from.
 
 A source is entries separated by commas: "embedded" (photos inside the scikit-image and scikit-learn
 wheels), "tfds:NAME" (TensorFlow Datasets, which needs a network once), or what `layouts.at` takes:
@@ -6,9 +6,7 @@ a folder, which is searched at any depth, a file, a pattern. "hr:" before it say
 "lr:" that it is LR without HR, "pairs:" that it is both; otherwise names tell.
 """
 
-import hashlib
 import importlib.util
-import itertools
 import logging
 import os
 from collections import Counter
@@ -18,16 +16,9 @@ from typing import NamedTuple
 
 from kdgan_jax.config.settings import DataConfig
 from kdgan_jax.data import embedded, layouts, places
+from kdgan_jax.data.holdout import Photos, file_of, hold_out, some, undivided
 from kdgan_jax.data.layouts import Found, Layout
-from kdgan_jax.data.photos import (
-    Box,
-    Photo,
-    check_pair,
-    copies,
-    encoded,
-    report_unusable,
-    too_many,
-)
+from kdgan_jax.data.photos import Photo, check_pair, copies, report_unusable, too_many
 from kdgan_jax.pictures import codec
 from kdgan_jax.runtime.console import counted
 from kdgan_jax.runtime.errors import UserError, missing
@@ -122,13 +113,6 @@ def images_of(layout: Layout, scale: int) -> list[tuple[Path, list[Path]]]:
     return [(path, []) for path in layout.hr or layout.lr]
 
 
-class Photos(NamedTuple):
-    """The photos of a run: for training, and held out for evaluation; disjoint."""
-
-    train: list[Photo]
-    holdout: list[Photo]
-
-
 def gather(
     data: DataConfig,
     scale: int,
@@ -164,14 +148,14 @@ def gather(
         used = [photo for photo in (*train, *split.holdout) if photo.entry == number]
         log.info("%s", described(entry, used, scale, data.levels))
     if not split.holdout:
-        raise UserError(_undivided(data.source, photos, scale, lr_patch))
+        raise UserError(undivided(data.source, photos, scale, lr_patch))
     train, holdout = apart(Photos(train, split.holdout))
     if not train:
         raise UserError(
             f"{data.source}: all photos to train on show what the {len(holdout)} held-out ones"
             " show; add other photos"
         )
-    train = _some(train, data.most)
+    train = some(train, data.most)
     check_weights(data.weights, train, data.source)
     if not data.copied:
         return Photos(train, holdout)
@@ -181,35 +165,6 @@ def gather(
         else copies(train, data.levels, data.copies, scale, data.crop, data.recolour),
         copies(holdout, data.levels, data.holdout_copies, scale, data.crop),
     )
-
-
-def _undivided(source: str, photos: Sequence[Photo], scale: int, lr_patch: int) -> str:
-    """Returns the message about few photos of which none can be divided; it names a fitting patch.
-
-    Args:
-      source: names the photos.
-      photos: all of them.
-      scale: HR size over LR size.
-      lr_patch: side of the largest patch in LR pixels.
-    """
-    least = next(n for n in itertools.count(5 * lr_patch) if _lengths(n, lr_patch))
-    files = {file_of(photo) for photo in photos}
-    sides = sorted({f"{p.full_size[1] // scale}x{p.full_size[0] // scale}" for p in photos})
-    fits = [n for n in range(1, lr_patch) if len(_undividable(photos, scale, n)) < len(files)]
-    value = f"set hr_patch to {fits[-1] * scale} or less, " if fits else ""
-    return (
-        f"{source}: of fewer than {FEW} photos ({len(files)}), none can be divided into a part for"
-        f" training and a held-out one, which takes {least}x{lr_patch} LR pixels, and there are"
-        f" {' and '.join(sides)}; {value}add photos, or use larger ones"
-    )
-
-
-def _some(photos: list[Photo], most: int) -> list[Photo]:
-    """Returns `most` of the photos, in their order: those whose names have the highest hashes."""
-    if not 0 < most < len(photos):
-        return photos
-    chosen = sorted(range(len(photos)), key=lambda i: _hash(photos[i]))[-most:]
-    return [photos[i] for i in sorted(chosen)]
 
 
 # Photos in installed packages; of the second, none is held out.
@@ -432,10 +387,6 @@ def _too_small(photo: Photo, patch: int) -> str:
     )
 
 
-FEW = 5  # files: of fewer, none is held out as a whole
-GAPS = range(16, 33)  # LR pixels between the parts of a divided photo; the most that fit are taken
-
-
 def _split(photos: Sequence[Photo], data: DataConfig, scale: int, lr_patch: int) -> Photos:
     """Holds out photos; those in installed packages have a split of their own.
 
@@ -450,92 +401,8 @@ def _split(photos: Sequence[Photo], data: DataConfig, scale: int, lr_patch: int)
     own = [photo for photo in photos if photo.entry in fixed]
     others = [photo for photo in photos if photo.entry not in fixed]
     held_out = {Path(path).stem for path in embedded.HOLDOUT}
-    split = _hold_out(others, data.holdout, scale, lr_patch) if others else Photos([], [])
+    split = hold_out(others, data.holdout, scale, lr_patch) if others else Photos([], [])
     return Photos(
         [photo for photo in own if photo.name not in held_out] + split.train,
         [photo for photo in own if photo.name in held_out] + split.holdout,
     )
-
-
-def _hold_out(photos: Sequence[Photo], number: int, scale: int, lr_patch: int) -> Photos:
-    """Holds out the `number` files whose names have the lowest hashes, and at most a fifth.
-
-    Thus a photo stays on its side when others come or go, and when the patch size changes. A file
-    that serves as HR and as LR is on one side. Few files are divided instead.
-    """
-    if number < 1:
-        raise UserError(f"config.data.holdout={number} must be at least 1")
-    files = [file_of(photo) for photo in photos]
-    hashes = {file: _hash(photo) for file, photo in zip(files, photos, strict=True)}
-    if len(hashes) < FEW:
-        return _divide(photos, files, scale, lr_patch)
-    most = len(hashes) // 5
-    if number > most:
-        log.info(
-            "held out %d of %d photos; config.data.holdout=%d would be more than a fifth",
-            *(most, len(hashes), number),
-        )
-    lowest = set(sorted(hashes, key=lambda file: hashes[file])[: min(number, most)])
-    return Photos(
-        [photo for file, photo in zip(files, photos, strict=True) if file not in lowest],
-        [photo for file, photo in zip(files, photos, strict=True) if file in lowest],
-    )
-
-
-def _divide(
-    photos: Sequence[Photo], files: Sequence[Path | int], scale: int, lr_patch: int
-) -> Photos:
-    """Holds out a part of each photo; those that are too small serve training only."""
-    parts = [_parts(photo, scale, lr_patch) for photo in photos]
-    small = _undividable(photos, scale, lr_patch)
-    divided = [both for file, both in zip(files, parts, strict=True) if both and file not in small]
-    whole = [photo for file, photo in zip(files, photos, strict=True) if file in small]
-    if divided:
-        log.info(
-            "fewer than %d photos: %d of %d are divided, and the last fifth of each is held out%s",
-            *(FEW, len(divided), len(photos)),
-            f"; too small for that: {', '.join(photo.name for photo in whole)}" if whole else "",
-        )
-    return Photos([train for train, _ in divided] + whole, [held for _, held in divided])
-
-
-def _undividable(photos: Sequence[Photo], scale: int, lr_patch: int) -> set[Path | int]:
-    """Returns the files that are too small to be divided.
-
-    A file that serves as HR and as LR is divided in both roles or in none.
-    """
-    return {file_of(photo) for photo in photos if not _parts(photo, scale, lr_patch)}
-
-
-def _lengths(side: int, lr_patch: int) -> tuple[int, int] | None:
-    """Returns how much of a photo's longer side is for training and held out, in LR pixels.
-
-    It is None if a patch does not fit into both.
-    """
-    held_out = side // 5
-    gap = min(side - held_out - lr_patch, GAPS[-1])
-    return (side - held_out - gap, held_out) if held_out >= lr_patch and gap in GAPS else None
-
-
-def _parts(photo: Photo, scale: int, lr_patch: int) -> tuple[Photo, Photo] | None:
-    """Returns a photo's part for training and its held-out part, or None if it is too small."""
-    height, width = photo.full_size
-    side = max(height, width)
-    lengths = _lengths(side // scale, lr_patch)
-    if not lengths or min(height, width) < lr_patch * scale:
-        return None
-    train, held_out = (length * scale for length in lengths)
-    if height == side:
-        boxes = Box(0, 0, train, width), Box(side - held_out, 0, held_out, width)
-    else:
-        boxes = Box(0, 0, height, train), Box(0, side - held_out, height, held_out)
-    return photo._replace(part=boxes[0]), photo._replace(part=boxes[1])
-
-
-def _hash(photo: Photo) -> str:
-    return hashlib.sha256(encoded(photo.name)).hexdigest()
-
-
-def file_of(photo: Photo) -> Path | int:
-    """Returns what tells a photo's file, or its decoded image, from others."""
-    return photo.place.resolve() if isinstance(photo.place, Path) else id(photo.place)

@@ -14,8 +14,9 @@ from ml_collections import ConfigDict
 
 from kdgan_jax.config.settings import DataConfig, PhaseConfig, RunConfig
 from kdgan_jax.data.buffers import Buffers
+from kdgan_jax.data.holdout import Photos
 from kdgan_jax.data.photos import decode, load
-from kdgan_jax.data.sources import Photos, entries
+from kdgan_jax.data.sources import entries
 from kdgan_jax.evaluation import measure
 from kdgan_jax.inference.model import Model
 from kdgan_jax.runtime import console, devices, files, processes

@@ -8,8 +8,9 @@ from kdgan_jax import models as networks
 from kdgan_jax.audit.apart import apart
 from kdgan_jax.config.settings import PhaseConfig, RunConfig
 from kdgan_jax.data.buffers import Buffers
+from kdgan_jax.data.holdout import Photos
 from kdgan_jax.data.photos import Photo
-from kdgan_jax.data.sources import Photos, gather
+from kdgan_jax.data.sources import gather
 from kdgan_jax.inference import engines
 from kdgan_jax.inference.load import load, resolve
 from kdgan_jax.inference.model import Model

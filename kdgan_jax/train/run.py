@@ -11,9 +11,9 @@ import numpy as np
 
 from kdgan_jax.config.settings import RunConfig
 from kdgan_jax.data.buffers import Buffers
+from kdgan_jax.data.holdout import Photos
 from kdgan_jax.data.photos import Photo
 from kdgan_jax.data.photos import load as load_photo
-from kdgan_jax.data.sources import Photos
 from kdgan_jax.inference import engines
 from kdgan_jax.inference.load import load
 from kdgan_jax.inference.model import Model

@@ -7,8 +7,8 @@ from PIL import Image
 from kdgan_jax.audit.apart import apart
 from kdgan_jax.config.settings import DataConfig
 from kdgan_jax.data import photos, sources
+from kdgan_jax.data.holdout import Photos
 from kdgan_jax.data.photos import Photo
-from kdgan_jax.data.sources import Photos
 from kdgan_jax.pictures import bicubic
 from kdgan_jax.runtime.errors import UserError
 

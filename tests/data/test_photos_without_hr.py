@@ -6,9 +6,10 @@ from PIL import Image
 
 from kdgan_jax.config.settings import BatchConfig, DataConfig
 from kdgan_jax.data import buffers, patches, prepared, sampling
+from kdgan_jax.data.holdout import Photos
 from kdgan_jax.data.photos import load, load_pair
 from kdgan_jax.data.pipeline import PatchSource
-from kdgan_jax.data.sources import Photos, folder, of_source
+from kdgan_jax.data.sources import folder, of_source
 from kdgan_jax.pictures import bicubic
 from kdgan_jax.runtime.errors import UserError
 
