@@ -65,8 +65,8 @@ def openvino(network: str, path: str) -> tuple[Run, int]:
     return around(call), 0
 
 
-def torch_network(network: str):
-    """Returns a network of PyTorch, with random weights."""
+def torch_network(network: str, depth: int = 4):
+    """Returns a network of PyTorch, with random weights; compact has `depth` hidden layers."""
     import torch
     import torch.nn.functional as F
     from torch import nn
@@ -75,7 +75,7 @@ def torch_network(network: str):
         return nn.Conv2d(a, b, k, 1, dilation * (k // 2), dilation, groups)
 
     class Compact(nn.Module):
-        def __init__(self, channels: int = 32, depth: int = 4) -> None:
+        def __init__(self, channels: int = 32) -> None:
             super().__init__()
             layers: list[nn.Module] = []
             for i in range(depth + 1):
@@ -183,10 +183,13 @@ def torch(network: str, path: str, channels_last: bool = False) -> tuple[Run, in
     """Returns a call by PyTorch; `path` is of weights if it is an .npz."""
     import torch
 
-    module = torch_network(network).eval()
     if path.endswith(".npz"):
-        weights = np.load(path)
-        module.load_state_dict({key: torch.from_numpy(weights[key]) for key in weights})
+        weights = {key: torch.from_numpy(value) for key, value in np.load(path).items()}
+        convolutions = [value for value in weights.values() if value.ndim == 4]
+        module = torch_network(network, depth=len(convolutions) - 2).eval()
+        module.load_state_dict(weights)
+    else:
+        module = torch_network(network).eval()
     form = torch.channels_last if channels_last else torch.contiguous_format
     module = module.to(memory_format=form)
 
