@@ -7,7 +7,8 @@ from kdgan_jax import models, zoo
 from kdgan_jax.formats import native
 from kdgan_jax.inference import catalogue
 
-FEW = "srcnn", "compact", "kdgan_student"  # architectures, since counting their costs takes time
+# Of the models of the package, and one more; costs of all would take time.
+FEW = "srcnn", "compact", "kdgan_student"
 
 
 def test_models_of_the_package_come_first_then_files_then_what_could_be_fetched(

@@ -16,6 +16,7 @@ with its options.
 import json
 from collections.abc import Mapping
 from dataclasses import asdict
+from operator import attrgetter
 from typing import Any
 
 from ml_collections import ConfigDict
@@ -316,6 +317,27 @@ def check_variant(variant: str, known: tuple[str, ...]) -> None:
     """Raises a UserError unless `variant` (after the colon of --config) is "" or known."""
     if variant:
         pick(dict.fromkeys(known), variant, "the config's variant")
+
+
+def check_patches(config: ConfigDict, changes: Mapping[str, Any]) -> None:
+    """Checks that no HR patch is set in a phase that gives it as an LR patch.
+
+    The config alone does not tell whether the HR patch was meant.
+
+    Args:
+      config: with the changes.
+      changes: values by field, such as "train.student.hr_patch".
+
+    Raises:
+      UserError: a change of an HR patch has no effect.
+    """
+    for field, value in changes.items():
+        phase, _, name = str(field).removeprefix("config.").rpartition(".")
+        if name == "hr_patch" and (patch := attrgetter(phase)(config).get("lr_patch")):
+            raise UserError(
+                f"config.{phase}.{name}={value} has no effect beside lr_patch={patch}; set"
+                f" config.{phase}.lr_patch={int(value) // config.scale} instead"
+            )
 
 
 def to_json(config: Any) -> dict[str, Any]:

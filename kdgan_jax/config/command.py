@@ -2,8 +2,7 @@
 
 import re
 import sys
-from collections.abc import Callable, Iterable, Mapping
-from operator import attrgetter
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -11,7 +10,7 @@ from absl import app, flags
 from ml_collections import ConfigDict, config_flags
 from ml_collections.config_flags import tuple_parser
 
-from kdgan_jax.config import RENAMED, from_json, new_name
+from kdgan_jax.config import RENAMED, check_patches, from_json, new_name
 from kdgan_jax.runtime import console
 from kdgan_jax.runtime.errors import STOPPED, Stopped, UserError, leave
 from kdgan_jax.runtime.files import read_json
@@ -119,19 +118,12 @@ def _parse(argv: list[str]) -> list[str]:
     except (flags.Error, AttributeError, KeyError, TypeError, ValueError) as error:
         leave(_reason(error))
     if flags.FLAGS.config is not None:
-        _check_patches(flags.FLAGS.config, config_flags.get_override_values(flags.FLAGS["config"]))
+        changes = config_flags.get_override_values(flags.FLAGS["config"])
+        try:
+            check_patches(flags.FLAGS.config, changes)
+        except UserError as error:
+            leave(f"--{error}")
     return rest
-
-
-def _check_patches(config: ConfigDict, changes: Mapping[str, object]) -> None:
-    """Ends the program if `changes` sets an HR patch in a phase that gives it as an LR patch."""
-    for field, value in changes.items():
-        phase, _, name = field.rpartition(".")
-        if name == "hr_patch" and (patch := attrgetter(phase)(config).get("lr_patch")):
-            leave(
-                f"--config.{field}={value} has no effect beside lr_patch={patch} of that phase;"
-                f" give --config.{phase}.lr_patch, in LR pixels"
-            )
 
 
 def _help(argv: list[str]) -> NoReturn:

@@ -1,4 +1,4 @@
-"""Which photos are trained on and which are held out: some of many, a part of each of few."""
+"""Which photos are held out: whole ones of many, a part of each of a few."""
 
 import hashlib
 import itertools
@@ -28,6 +28,15 @@ def hold_out(photos: Sequence[Photo], number: int, scale: int, lr_patch: int) ->
 
     Thus a photo stays on its side when others come or go, and when the patch size changes. A file
     that serves as HR and as LR is on one side. Few files are divided instead.
+
+    Args:
+      photos: all of them.
+      number: of files; `config.data.holdout`.
+      scale: HR size over LR size.
+      lr_patch: side of the largest patch in LR pixels, which must fit into the parts of a file.
+
+    Raises:
+      UserError: the number is below 1.
     """
     if number < 1:
         raise UserError(f"config.data.holdout={number} must be at least 1")
@@ -48,7 +57,7 @@ def hold_out(photos: Sequence[Photo], number: int, scale: int, lr_patch: int) ->
     )
 
 
-def undivided(source: str, photos: Sequence[Photo], scale: int, lr_patch: int) -> str:
+def none_divided(source: str, photos: Sequence[Photo], scale: int, lr_patch: int) -> str:
     """Returns the message about few photos of which none can be divided; it names a fitting patch.
 
     Args:
@@ -61,7 +70,7 @@ def undivided(source: str, photos: Sequence[Photo], scale: int, lr_patch: int) -
     files = {file_of(photo) for photo in photos}
     sides = sorted({f"{p.full_size[1] // scale}x{p.full_size[0] // scale}" for p in photos})
     fits = [n for n in range(1, lr_patch) if len(_undividable(photos, scale, n)) < len(files)]
-    value = f"set hr_patch to {fits[-1] * scale} or less, " if fits else ""
+    value = f"set lr_patch to {fits[-1]} or less, " if fits else ""
     return (
         f"{source}: of fewer than {FEW} photos ({len(files)}), none can be divided into a part for"
         f" training and a held-out one, which takes {least}x{lr_patch} LR pixels, and there are"
@@ -119,8 +128,11 @@ def _parts(photo: Photo, scale: int, lr_patch: int) -> tuple[Photo, Photo] | Non
     return photo._replace(part=boxes[0]), photo._replace(part=boxes[1])
 
 
-def some(photos: list[Photo], most: int) -> list[Photo]:
-    """Returns `most` of the photos, in their order: those whose names have the highest hashes."""
+def at_most(photos: list[Photo], most: int) -> list[Photo]:
+    """Returns `most` of the photos, in their order: those whose names have the highest hashes.
+
+    They are the last that would be held out. 0 takes all.
+    """
     if not 0 < most < len(photos):
         return photos
     chosen = sorted(range(len(photos)), key=lambda i: _hash(photos[i]))[-most:]

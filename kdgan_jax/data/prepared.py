@@ -196,7 +196,12 @@ def open_for(data: DataConfig, scale: int, largest_patch: int) -> tuple[Buffers,
     """
     decoded, photos = load(data.prepared, scale, data)
     train = large_enough(
-        photos.train, largest_patch, len(photos.holdout), data.max_bad_fraction, data.prepared
+        photos.train,
+        largest_patch,
+        scale,
+        len(photos.holdout),
+        data.max_bad_fraction,
+        data.prepared,
     )
     check_weights(data.weights, train, data.prepared)
     kept = {id(photo) for photo in train}

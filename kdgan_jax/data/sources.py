@@ -16,7 +16,7 @@ from typing import NamedTuple
 
 from kdgan_jax.config.settings import DataConfig
 from kdgan_jax.data import embedded, layouts, places
-from kdgan_jax.data.holdout import Photos, file_of, hold_out, some, undivided
+from kdgan_jax.data.holdout import Photos, at_most, file_of, hold_out, none_divided
 from kdgan_jax.data.layouts import Found, Layout
 from kdgan_jax.data.photos import Photo, check_pair, copies, report_unusable, too_many
 from kdgan_jax.pictures import codec
@@ -142,20 +142,20 @@ def gather(
     split = _split(photos, data, scale, lr_patch)
     whole = sum(photo.part is None for photo in split.holdout)
     train = large_enough(
-        split.train, largest_patch, whole, data.max_bad_fraction, data.source, unusable
+        split.train, largest_patch, scale, whole, data.max_bad_fraction, data.source, unusable
     )
     for number, entry in enumerate(taken):
         used = [photo for photo in (*train, *split.holdout) if photo.entry == number]
         log.info("%s", described(entry, used, scale, data.levels))
     if not split.holdout:
-        raise UserError(undivided(data.source, photos, scale, lr_patch))
+        raise UserError(none_divided(data.source, photos, scale, lr_patch))
     train, holdout = apart(Photos(train, split.holdout))
     if not train:
         raise UserError(
             f"{data.source}: all photos to train on show what the {len(holdout)} held-out ones"
             " show; add other photos"
         )
-    train = some(train, data.most)
+    train = at_most(train, data.most)
     check_weights(data.weights, train, data.source)
     if not data.copied:
         return Photos(train, holdout)
@@ -347,6 +347,7 @@ def check_weights(weights: Sequence[float], photos: Sequence[Photo], source: str
 def large_enough(
     photos: list[Photo],
     patch: int,
+    scale: int,
     held_out: int,
     max_bad_fraction: float,
     source: str,
@@ -357,6 +358,7 @@ def large_enough(
     Args:
       photos: for training.
       patch: side of an HR patch.
+      scale: HR size over LR size.
       held_out: number of held-out photos, which count as usable.
       max_bad_fraction: `config.data.max_bad_fraction`.
       source: names the photos in messages.
@@ -365,25 +367,25 @@ def large_enough(
     Raises:
       UserError: none is left, or too few.
     """
-    small = [_too_small(p, patch) for p in photos if min(p.size) < patch]
+    small = [_too_small(p, patch, scale) for p in photos if min(p.size) < patch]
     large = [p for p in photos if min(p.size) >= patch]
     if small and not large:
         largest = max(photos, key=lambda photo: min(photo.size))
         raise UserError(
-            f"{_too_small(largest, patch)}; so are all {len(photos)} photos of {source} to train"
-            f" on, and it is the largest ({held_out} more are held out)"
+            f"{_too_small(largest, patch, scale)}; so are all {len(photos)} photos of"
+            f" {source} to train on, and it is the largest ({held_out} more are held out)"
         )
     usable = len(large) + held_out
     report_unusable(source, [*unusable, *small], usable, max_bad_fraction)
     return large
 
 
-def _too_small(photo: Photo, patch: int) -> str:
+def _too_small(photo: Photo, patch: int, scale: int) -> str:
     height, width = photo.size
     size = f"{width}x{height}{'' if photo.hr is not None else ' when enlarged'}"
     return (
-        f"{photo.place}: {size} is smaller than the HR patch {patch}; set hr_patch to"
-        f" {min(photo.size)} or less"
+        f"{photo.place}: {size} is smaller than the HR patch {patch}; set lr_patch to"
+        f" {min(photo.size) // scale} or less"
     )
 
 

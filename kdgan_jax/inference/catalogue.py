@@ -26,8 +26,8 @@ PURPOSES = {
     "clean_x4": "clean photos, near to the original",
     "clean_gan_x4": "clean photos, sharper",
     "clean_tiny_x4": "clean photos, as fast as can be",
-    "clean_tiny_x2": "clean photos at x2, as fast as can be",
     "clean_tiny_x3": "clean photos at x3, as fast as can be",
+    "clean_tiny_x2": "clean photos at x2, as fast as can be",
     "origin_x4": "comparison: the student of the original notebook",
 }
 # By these a file is meant to hold weights, whatever is in it.
@@ -40,9 +40,9 @@ SUFFIXES = {
 def shipped() -> Table:
     """Returns a row per model that comes with the package."""
     table = [["model", "what for", *COSTS[:2], "licence"]]
-    for name in sorted(SHIPPED, key=[*PURPOSES, *SHIPPED].index):
+    for name, purpose in PURPOSES.items():
         model = load(name)
-        purpose, licence = PURPOSES.get(name, "-"), model.about.get("licence", NO_LICENCE)
+        licence = model.about.get("licence", NO_LICENCE)
         table.append([name, purpose, *_costs(model, [])[:2], licence])
     return table
 

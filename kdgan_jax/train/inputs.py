@@ -61,7 +61,7 @@ def check_hr(run: RunConfig, photos: Photos) -> None:
 
 def _check_level(run: RunConfig, phase: PhaseConfig, photos: Sequence[Photo]) -> None:
     field = f"config.train.{phase.name}.level={phase.level:g}"
-    with_hr = [photo for photo in photos if photo.hr is not None]
+    with_hr = [photo.size for photo in photos if photo.hr is not None]
     if not with_hr:
         raise UserError(
             f"{field} takes the mesh out by comparing with HR, but none of the {len(photos)} photos"
@@ -69,7 +69,7 @@ def _check_level(run: RunConfig, phase: PhaseConfig, photos: Sequence[Photo]) ->
             " photos with HR"
         )
     try:
-        levelling.side([n // run.scale for n in photo.size] for photo in with_hr)
+        levelling.chosen(with_hr, run.scale)
     except UserError as error:
         raise UserError(f"{field}: {error}; set it to 0, or take larger photos") from None
 

@@ -12,7 +12,7 @@ Neural Networks Without Any Checkerboard Artifacts", ICIP 2018).
 """
 
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any, TypeVar
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -30,7 +30,6 @@ SIDE = 64  # of the squares that they are cut into, in LR pixels
 LEAST = 16  # of that side, where all photos are smaller
 RIDGE = 1e-7  # of the mean square of a feature, which keeps the equations solvable
 
-Item = TypeVar("Item")
 Pair = tuple[np.ndarray, np.ndarray]  # LR (h, w, 3) and HR (H, W, 3) of a photo, uint8
 
 
@@ -47,30 +46,28 @@ def check(module: Any, field: str) -> None:
         )
 
 
-def some(items: Sequence[Item]) -> Sequence[Item]:
-    """Returns at most `PHOTOS` of the items, evenly spread."""
-    return items[:: max(1, -(-len(items) // PHOTOS))]
-
-
-def side(sizes: Iterable[Sequence[int]]) -> int:
-    """Returns the side of the squares that photos are cut into, in LR pixels.
+def chosen(sizes: Sequence[Sequence[int]], scale: int) -> tuple[list[int], int]:
+    """Returns which photos are looked at, at most `PHOTOS`, and the side of their squares in LR.
 
     All squares have one size, so the network is compiled once. Photos that are smaller are passed
-    over.
+    over, the others are evenly spread.
 
     Args:
-      sizes: (height, width) of LR.
+      sizes: (height, width) of HR.
+      scale: HR size over LR size.
 
     Raises:
       UserError: all photos are too small.
     """
-    largest = min(SIDE, max(map(min, sizes), default=0))
-    if largest < LEAST:
+    sides = [min(size) // scale for size in sizes]
+    side = min(SIDE, max(sides, default=0))
+    if side < LEAST:
         raise UserError(f"levelling needs a photo of at least {LEAST} LR pixels on each side")
-    return largest
+    large = [i for i, length in enumerate(sides) if length >= side]
+    return large[:: -(-len(large) // PHOTOS)], side
 
 
-def levelled(model: Model, pairs: Iterable[Pair], weight: float, side: int = SIDE) -> Model:
+def levelled(model: Model, pairs: Iterable[Pair], weight: float, side: int) -> Model:
     """Returns the model whose images have a pattern near to that of HR.
 
     Minimises, over training photos, the mean square of the change of the image plus `weight` times
@@ -80,8 +77,8 @@ def levelled(model: Model, pairs: Iterable[Pair], weight: float, side: int = SID
       model: `check` accepts it.
       pairs: LR and HR of photos, of which one at a time is needed.
       weight: of the pattern; 100 changes images of `clean_gan_x4` by half a level of 255.
-      side: of the squares that they are cut into, in LR pixels. Many squares of few photos keep the
-        change from fitting the photos alone.
+      side: of the squares that they are cut into, in LR pixels; into one photo at least, one fits.
+        Many squares of few photos keep the change from fitting the photos alone.
     """
     feature, path = model.module.before_shuffle
     layer = model.params

@@ -204,15 +204,16 @@ def _finished(model: Model, level: float, photos: list[Photo], decoded: Buffers 
     if not level:
         return model
     if decoded is None:
-        chosen = levelling.some([photo for photo in photos if photo.hr is not None])
-        sizes = [[n // model.scale for n in photo.size] for photo in chosen]
-        images = (load_photo(photo, model.scale) for photo in chosen)
+        with_hr = [photo for photo in photos if photo.hr is not None]
+        chosen, side = levelling.chosen([photo.size for photo in with_hr], model.scale)
+        images = (load_photo(with_hr[i], model.scale) for i in chosen)
         pairs = ((image["lr"], image["hr"]) for image in images)
     else:
-        indices = levelling.some(np.flatnonzero(decoded.has("hr")).tolist())
-        sizes = [decoded.sides[i].tolist() for i in indices]
-        pairs = ((decoded.image("lr", i), decoded.image("hr", i)) for i in indices)
-    return levelling.levelled(model, pairs, level, levelling.side(sizes))
+        indices = np.flatnonzero(decoded.has("hr"))
+        sizes = (decoded.sides[indices] * model.scale).tolist()
+        chosen, side = levelling.chosen(sizes, model.scale)
+        pairs = ((decoded.image("lr", i), decoded.image("hr", i)) for i in indices[chosen])
+    return levelling.levelled(model, pairs, level, side)
 
 
 def _stored_teachers(config: RunConfig, models: inputs.ExternalModels) -> Teachers:

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 from ml_collections import ConfigDict
 
-from kdgan_jax.config import FIELDS, new_name, to_json
+from kdgan_jax.config import FIELDS, check_patches, new_name, to_json
 from kdgan_jax.config.settings import LoopConfig, PhaseConfig, RunConfig
 from kdgan_jax.data import layouts, sources
 from kdgan_jax.runtime.errors import UserError, suggest
@@ -103,7 +103,7 @@ def overridden(config: ConfigDict, overrides: Overrides, where: str) -> ConfigDi
       where: the part of the sweep that they are from, for messages.
 
     Raises:
-      UserError: there is no such field, or it has values of another type.
+      UserError: there is no such field, it has values of another type, or it has no effect.
     """
     config = copy.deepcopy(config)
     for name, value in overrides.items():
@@ -129,6 +129,10 @@ def overridden(config: ConfigDict, overrides: Overrides, where: str) -> ConfigDi
                 f"{where}: config.{name}={value!r} has another type than {part[last]!r}; give"
                 f" a value of type {type(part[last]).__name__}"
             ) from None
+    try:
+        check_patches(config, overrides)
+    except UserError as error:
+        raise UserError(f"{where}: {error}") from None
     return config
 
 

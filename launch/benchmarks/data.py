@@ -31,7 +31,7 @@ from kdgan_jax.config.settings import (
     PhaseConfig,
     Spec,
 )
-from kdgan_jax.data import buffers, prepared, sources
+from kdgan_jax.data import buffers, holdout, prepared, sources
 from kdgan_jax.data.batches import Batch
 from kdgan_jax.inference.model import Model
 from kdgan_jax.runtime import console, devices
@@ -144,7 +144,7 @@ def patches_per_second(feed: Feed, phase: PhaseSetup, seconds: float) -> float:
 
 
 def pipelines(
-    data: DataConfig, scale: int, chosen: sources.Photos, number: int
+    data: DataConfig, scale: int, chosen: holdout.Photos, number: int
 ) -> Iterator[tuple[str, FeedFactory, float]]:
     """Yields (name, source of feeds, seconds to start) of each pipeline that can run here.
 

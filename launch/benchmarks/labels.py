@@ -19,7 +19,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from kdgan_jax.config.settings import DataConfig, LossConfig, PhaseConfig, Spec, TeacherConfig
-from kdgan_jax.data import labels, sources
+from kdgan_jax.data import holdout, labels, sources
 from kdgan_jax.inference.load import load
 from kdgan_jax.inference.model import Model
 from kdgan_jax.runtime import console, devices
@@ -70,7 +70,7 @@ def rounding(teacher: Model, source: FeedFactory, rows: np.ndarray) -> str:
 
 
 def loops(
-    phase: PhaseSetup, teacher: Model, data: DataConfig, chosen: sources.Photos
+    phase: PhaseSetup, teacher: Model, data: DataConfig, chosen: holdout.Photos
 ) -> Iterator[tuple[str, Loop, str]]:
     """Yields (title, loop, row of the first table) of HR and every form of the teacher."""
     source = feed_factory(data, SCALE, chosen.train, None, phase.devices)

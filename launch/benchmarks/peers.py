@@ -185,11 +185,12 @@ def torch(network: str, path: str, channels_last: bool = False) -> tuple[Run, in
 
     if path.endswith(".npz"):
         weights = {key: torch.from_numpy(value) for key, value in np.load(path).items()}
-        convolutions = [value for value in weights.values() if value.ndim == 4]
-        module = torch_network(network, depth=len(convolutions) - 2).eval()
+        depth = sum(value.ndim == 4 for value in weights.values()) - 2  # without first and last
+        module = torch_network(network, depth)
         module.load_state_dict(weights)
     else:
-        module = torch_network(network).eval()
+        module = torch_network(network)
+    module.eval()
     form = torch.channels_last if channels_last else torch.contiguous_format
     module = module.to(memory_format=form)
 

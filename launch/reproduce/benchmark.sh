@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# Makes all figures of the README: the default run, the first picture, and the table of results, for
-# which it trains SRCNN, a forest and the origin's recipe. The students of the package are measured
-# as they are; launch/reproduce/students.sh trains them.
+# Makes all figures of the README and of docs/students.md: the default run, the first picture, and the
+# tables of results, for which it trains SRCNN, a forest and the origin's recipe. The students of the
+# package are measured as they are; launch/reproduce/students.sh trains them.
 # Takes three hours on 2 CPU cores. An interrupted training or evaluation resumes where it stopped.
 #   launch/reproduce/benchmark.sh DATA
 #   (DATA holds train/, benchmark/, weights/, rivals/ and seed_generator/)
@@ -12,7 +12,7 @@ python launch/reproduce/first_picture.py runs/first.png
 
 train() {
   python -m kdgan_jax.main --config="configs/$1.py:$2" --workdir="runs/$3" \
-    --config.data.source="hr:$data/train" --config.evaluate_every=1000 --config.checkpoint_every=500
+    --config.data.source="hr:$data/train" --config.evaluate_every=1000 --config.checkpoint_every=1000
 }
 train teacher srcnn srcnn
 train seed "" seed
@@ -34,5 +34,5 @@ models+=",PlainUSR-S=$rivals/PlainUSRS_x4.pth,PlainUSR-U=$rivals/PlainUSRU_x4.pt
 measure 4 pairs runs/benchmark "$models" --metrics=psnr_y,ssim_y,psnr_rgb,lpips_alex,mesh \
   --images=butterfly,zebra,img_004 --compare=clean_gan_x4,clean_x4
 for scale in 2 3; do
-  measure $scale hr "runs/benchmark_x$scale" "bicubic,clean_tiny_x$scale" --metrics=psnr_y,ssim_y
+  measure "$scale" hr "runs/benchmark_x$scale" "bicubic,clean_tiny_x$scale" --metrics=psnr_y,ssim_y
 done

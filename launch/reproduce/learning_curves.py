@@ -1,6 +1,6 @@
 """Draws how students learn: PSNR on held-out photos over the steps of runs, a part for each scale.
 
-    python launch/reproduce/learning_curves.py docs/students.png runs/clean_x4 runs/clean_tiny_x2
+    python launch/reproduce/learning_curves.py docs/students.png runs/clean_x4 runs/clean_tiny_x3
 
 Phases of a run follow one another on the axis.
 """

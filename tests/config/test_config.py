@@ -555,7 +555,8 @@ def test_an_hr_patch_that_an_lr_patch_outdoes_is_refused(typed, capsys):
     change = "--config.train.student.hr_patch=192"
     line = leaves(capsys, lambda: typed(change, file="students.py:tiny"))
     assert f"{change} " in line
-    assert "--config.train.student.lr_patch" in line
+    assert "config.train.student.lr_patch=48 instead" in line
+    typed("--config.train.student.lr_patch=0", change, file="students.py:tiny")
     assert typed("--config.train.teacher.hr_patch=64").train.teacher.hr_patch == 64
 
 

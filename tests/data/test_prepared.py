@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 
 from kdgan_jax.config.settings import DataConfig
-from kdgan_jax.data import buffers, photos, prepared, sources
+from kdgan_jax.data import buffers, holdout, photos, prepared, sources
 from kdgan_jax.pictures import bicubic
 from kdgan_jax.runtime.errors import UserError
 
@@ -414,7 +414,7 @@ def test_damaged_photos_are_left_out_unless_they_are_too_many(tmp_path, folder, 
     prepared.save(path, gathered, data, 4)
     assert f"skipped: {damaged[0].hr}: " in caplog.text
     assert_comes_back(
-        path, sources.Photos([p for p in gathered.train if p != damaged[0]], gathered.holdout)
+        path, holdout.Photos([p for p in gathered.train if p != damaged[0]], gathered.holdout)
     )
 
 

@@ -323,7 +323,7 @@ def test_the_last_fifth_of_few_photos_is_held_out(
 def test_photos_too_small_to_be_divided_serve_training_only(tmp_path, photo, caplog):
     caplog.set_level(logging.INFO, "kdgan_jax")
     save(tmp_path / "small/b.png", photo[:64, :200])
-    with pytest.raises(UserError, match=r"small: .* 5 photos \(1\).* 80x16 LR pixels.*hr_patch"):
+    with pytest.raises(UserError, match=r"small: .* 5 photos \(1\).* 80x16 LR pixels.*lr_patch"):
         gather(tmp_path / "small", patch=64)
     assert [len(side) for side in gather(f"embedded,{tmp_path}/small", patch=64)] == [10, 3]
     save(tmp_path / "large/a.png", photo[:64, :320])

@@ -21,8 +21,9 @@ def test_architectures_have_a_row_each(monkeypatch):
 
 def test_models_of_the_package_have_a_purpose_and_a_licence():
     _, *rows = catalogue.shipped()
+    assert [row[0] for row in rows] == list(catalogue.PURPOSES)
     assert rows[0][0] == DEFAULT
-    assert {row[0] for row in rows} == set(SHIPPED) == set(catalogue.PURPOSES)
+    assert set(SHIPPED) == set(catalogue.PURPOSES)
     assert ["1,213,296", "69.6 G", "BSD-3-Clause"] in [row[2:] for row in rows]
     assert all(len(cell) > 1 for row in rows for cell in row)
 

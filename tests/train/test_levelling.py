@@ -1,14 +1,20 @@
 """Levelling: the least change of the last convolution that removes the mesh."""
 
+import weakref
+
 import jax
 import numpy as np
 import pytest
+from PIL import Image
 
 from kdgan_jax import models
+from kdgan_jax.data import buffers, sources
+from kdgan_jax.data.photos import load
 from kdgan_jax.inference.model import Model
 from kdgan_jax.losses.pattern import pattern
 from kdgan_jax.runtime.errors import UserError
 from kdgan_jax.train import levelling
+from kdgan_jax.train.run import _finished as finished
 
 SIZE = {"channels": 4, "depth": 1}
 
@@ -27,8 +33,19 @@ def pairs():
 
 def level(model, pairs, weight):
     """Returns the model levelled with squares as large as the photos have room for."""
-    side = levelling.side(lr.shape[:2] for lr, _ in pairs)
-    return levelling.levelled(model, iter(pairs), weight, side)
+    chosen, side = levelling.chosen([hr.shape[:2] for _, hr in pairs], 2)
+    return levelling.levelled(model, one_by_one(pairs[i] for i in chosen), weight, side)
+
+
+def one_by_one(pairs):
+    """Yields copies of pairs; fails where more than the one before is held."""
+    made = []
+    for lr, hr in pairs:
+        assert sum(image() is not None for image in made) < 2
+        copies = lr.copy(), hr.copy()
+        made.append(weakref.ref(copies[0]))
+        yield copies
+        del copies
 
 
 @pytest.fixture(scope="module")
@@ -124,5 +141,24 @@ def test_networks_that_cannot_be_levelled_are_refused(name, options):
 
 def test_small_photos_are_refused():
     with pytest.raises(UserError, match="16 LR pixels"):
-        levelling.side([(8, 40), (15, 15)])
-    assert levelling.side([(8, 40), (16, 17)]) == 16
+        levelling.chosen([(16, 80), (31, 31)], 2)
+    assert levelling.chosen([(16, 80), (32, 34)], 2) == ([1], 16)
+
+
+def test_of_many_photos_some_are_looked_at_of_those_that_are_large_enough():
+    sizes = [(16, 16)] * 700
+    sizes[401] = 40, 40
+    assert levelling.chosen(sizes, 2) == ([401], 20)
+    chosen, side = levelling.chosen([(300, 200)] * 700, 2)
+    assert (chosen[:3], len(chosen), side) == ([0, 3, 6], 234, 64)
+
+
+@pytest.mark.parametrize("fits", [True, False])
+def test_photos_are_read_from_memory_or_one_by_one(tmp_path, model, pairs, fits):
+    for i, (_, hr) in enumerate(pairs):
+        Image.fromarray(hr).save(tmp_path / f"{i:02}.png")
+    photos = sources.folder(tmp_path, 2)[0]
+    decoded = buffers.build(photos, 2, 0.0)[0] if fits else None
+    ours = finished(model, 10.0, photos, decoded)
+    made = [(load(photo, 2)["lr"], hr) for photo, (_, hr) in zip(photos, pairs, strict=True)]
+    jax.tree.map(np.testing.assert_array_equal, ours.params, level(model, made, 10.0).params)

@@ -122,6 +122,13 @@ def test_sets_are_measured_by_a_command_of_their_own(tmp_path):
         ({"variants": {"control": {}, "b": {"scale.x": 2}}}, [r"\['b'\]", "scale.x"]),
         ({"variants": {"control": {}, "b": {"train.distill": 2}}}, ["train.distill has fields"]),
         ({"variants": {"control": {"train.distill.steps": 0.5}}}, ["steps=0.5", "another type"]),
+        (
+            {
+                "common": {"train.distill.lr_patch": 8},
+                "variants": {"control": {}, "large": {"train.distill.hr_patch": 64}},
+            },
+            [r"\['large'\]", "hr_patch=64 has no effect", "lr_patch=16"],
+        ),
         ({"variants": {"control": {"train.distill.steps": 0}}}, [r"\['control'\]", "steps=0"]),
         (
             {"variants": {"control": {}, "b": {"train.teacher.steps": 8}}},
