@@ -2,7 +2,8 @@
 # Makes all figures of the README and of docs/students.md: the default run, the first picture, and the
 # tables of results, for which it trains SRCNN, a forest and the origin's recipe. The students of the
 # package are measured as they are; launch/reproduce/students.sh trains them.
-# Takes three hours on 2 CPU cores. An interrupted training or evaluation resumes where it stopped.
+# Takes half an hour on 2 CPU cores, and hours more for the origin's recipe. An interrupted training
+# or evaluation resumes where it stopped.
 #   launch/reproduce/benchmark.sh DATA
 #   (DATA holds train/, benchmark/, weights/, rivals/ and seed_generator/)
 set -euo pipefail
