@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 from kdgan_jax.audit import check
 from kdgan_jax.audit.pairs import by
-from kdgan_jax.data.places import printable
+from kdgan_jax.layouts.places import printable
 from kdgan_jax.runtime import console
 from kdgan_jax.runtime.errors import UserError, leave
 

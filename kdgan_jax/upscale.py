@@ -15,10 +15,10 @@ from kdgan_jax.runtime import interrupts, startup
 
 # JAX takes seconds.
 with interrupts.in_one_line(__name__ == "__main__"), startup.importing(__name__ == "__main__"):
-    from kdgan_jax.data.places import between_commas
     from kdgan_jax.evaluation import naming
     from kdgan_jax.inference.load import DEFAULT, SHIPPED, load
     from kdgan_jax.inference.model import Model
+    from kdgan_jax.layouts.places import between_commas
     from kdgan_jax.runtime import console, devices, outputs
     from kdgan_jax.runtime.errors import UserError, leave
     from kdgan_jax.upscaling import options, planning, stages, streams

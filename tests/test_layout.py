@@ -21,6 +21,7 @@ PURE = {"jax", "flax", "numpy", "chex"}
 SUBPACKAGES = (
     "runtime",
     "pictures",
+    "layouts",
     "config",
     "workdir",
     "models",

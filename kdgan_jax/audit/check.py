@@ -14,9 +14,10 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image
 
+from kdgan_jax import layouts
 from kdgan_jax.audit import pairs, similar, traces
-from kdgan_jax.data import layouts, sources
-from kdgan_jax.data.layouts import Layout
+from kdgan_jax.data import sources
+from kdgan_jax.layouts.sets import Layout, no_partner
 from kdgan_jax.pictures import bicubic, codec, colour
 from kdgan_jax.runtime.errors import UserError
 
@@ -182,7 +183,7 @@ def jobs(folders: Sequence[Folder], scale: int) -> list[Job]:
                 continue
             seen.add(hr.resolve())
             lacks_lr = layout.lr_root and not lr_files
-            missing = layouts.missing(hr, layout, scale) if lacks_lr else ""
+            missing = no_partner(hr, layout, scale) if lacks_lr else ""
             work.append(Job(folder, hr, lr_files[0] if lr_files else None, missing))
             work += [Job(folder, hr, lr, again=True) for lr in lr_files[1:]]
         for lr in layout.lr:

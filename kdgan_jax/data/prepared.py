@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from kdgan_jax.config.settings import DataConfig
-from kdgan_jax.data import buffers, places
+from kdgan_jax.data import buffers
 from kdgan_jax.data.buffers import Buffers
 from kdgan_jax.data.holdout import Photos
 from kdgan_jax.data.photos import Photo, image_digest
@@ -29,6 +29,7 @@ from kdgan_jax.data.sources import (
     split_kind,
 )
 from kdgan_jax.formats.reading import UNUSABLE
+from kdgan_jax.layouts import places
 from kdgan_jax.runtime.errors import UserError
 from kdgan_jax.runtime.files import replacing
 

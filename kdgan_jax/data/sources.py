@@ -14,11 +14,13 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from kdgan_jax import layouts
 from kdgan_jax.config.settings import DataConfig
-from kdgan_jax.data import embedded, layouts, places
+from kdgan_jax.data import embedded
 from kdgan_jax.data.holdout import Photos, at_most, file_of, hold_out, none_divided
-from kdgan_jax.data.layouts import Found, Layout
 from kdgan_jax.data.photos import Photo, check_pair, copies, report_unusable, too_many
+from kdgan_jax.layouts import places
+from kdgan_jax.layouts.sets import Found, Layout, no_partner, partners
 from kdgan_jax.pictures import codec
 from kdgan_jax.runtime.console import counted
 from kdgan_jax.runtime.errors import UserError, missing
@@ -97,7 +99,7 @@ def _photos(found: Found, scale: int) -> tuple[list[Photo], list[str]]:
                 elif not layout.lr:
                     photos.append(_photo(image, None, scale, name(image, image.stem)))
                 elif not lr_images:
-                    raise UserError(layouts.missing(image, layout, scale))
+                    raise UserError(no_partner(image, layout, scale))
                 for lr in lr_images:
                     stem = image.stem if len(lr_images) == 1 else lr.stem
                     photos.append(_photo(image, lr, scale, name(image, stem)))
@@ -109,7 +111,7 @@ def _photos(found: Found, scale: int) -> tuple[list[Photo], list[str]]:
 def images_of(layout: Layout, scale: int) -> list[tuple[Path, list[Path]]]:
     """Returns the images that the photos of a set are named after, each with its LR files."""
     if layout.hr and layout.lr:
-        return list(layouts.partners(layout, scale).items())
+        return list(partners(layout, scale).items())
     return [(path, []) for path in layout.hr or layout.lr]
 
 

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from kdgan_jax.baselines import random_forest
 from kdgan_jax.baselines.interpolation import BASELINES
-from kdgan_jax.data import places, sources
+from kdgan_jax.data import sources
 from kdgan_jax.data.photos import Photo
 from kdgan_jax.evaluation import measure, naming
 from kdgan_jax.evaluation.metrics import (
@@ -23,6 +23,7 @@ from kdgan_jax.evaluation.sheets import Box
 from kdgan_jax.inference import engines
 from kdgan_jax.inference.load import resolve
 from kdgan_jax.inference.reduced import at_scale
+from kdgan_jax.layouts import places
 from kdgan_jax.runtime.console import log
 from kdgan_jax.runtime.errors import UserError, missing, suggest
 

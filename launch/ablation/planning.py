@@ -11,9 +11,10 @@ from typing import Any, NamedTuple
 
 from ml_collections import ConfigDict
 
+from kdgan_jax import layouts
 from kdgan_jax.config import FIELDS, check_patches, new_name, to_json
 from kdgan_jax.config.settings import LoopConfig, PhaseConfig, RunConfig
-from kdgan_jax.data import layouts, sources
+from kdgan_jax.data import sources
 from kdgan_jax.runtime.errors import UserError, suggest
 from kdgan_jax.train import checks, inputs, results
 from launch.ablation.sweep import Overrides, Sweep
