@@ -31,7 +31,7 @@ from kdgan_jax.config.settings import (
 )
 from kdgan_jax.runtime import files
 from kdgan_jax.runtime.errors import UserError
-from kdgan_jax.train import checks, earlier
+from kdgan_jax.train import checks, earlier, phase_checks
 
 CONFIGS = ROOT / "configs"
 PHASES = (
@@ -433,8 +433,8 @@ def test_a_wrong_value_is_refused_with_field_and_value(config, field, value, fac
 
 
 def test_labels_that_are_columns_of_the_log_are_refused(config):
-    assert {"total", "phase", "seconds_per_step", "holdout_psnr_y"} <= set(checks.TAKEN)
-    for label in checks.TAKEN:
+    assert {"total", "phase", "seconds_per_step", "holdout_psnr_y"} <= set(phase_checks.TAKEN)
+    for label in phase_checks.TAKEN:
         copy = default()
         put(copy, f"train.distill.losses.{label}", loss("l1", 1.0))
         refused(copy, f"config.train.distill.losses.{label}")
