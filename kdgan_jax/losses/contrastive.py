@@ -53,18 +53,17 @@ class Contrastive(Term):
         if self.negatives < 1:
             raise UserError(f"{field}: negatives={self.negatives} must be at least 1")
 
-    def __call__(self, params: Params, context: Context) -> Array:
-        """Returns the loss per image, (B,).
-
-        Raises:
-          UserError: a device has fewer images than there are negatives.
-        """
-        sr, number = context.sr, context.lr.shape[0]
-        if self.negatives > number:
+    def check_batch(self, images: int, field: str) -> None:
+        """Raises a UserError if there are fewer images than negatives."""
+        if self.negatives > images:
             raise UserError(
-                f"contrastive: negatives={self.negatives} are more than the {number} images of a"
+                f"{field}: negatives={self.negatives} are more than the {images} images of a"
                 " device; lower it, raise the batch, or use fewer devices"
             )
+
+    def __call__(self, params: Params, context: Context) -> Array:
+        """Returns the loss per image, (B,)."""
+        sr, number = context.sr, context.lr.shape[0]
         extract = context.extractors["vgg"]
         enlarged = jax.image.resize(context.lr, sr.shape, "bicubic")
         images = sr, context.images[self.target], enlarged

@@ -243,12 +243,18 @@ def set_up_phase(
     return PhaseSetup(phase, run.seed, workdir, generator, teachers, devices)
 
 
-def check_phases(run: RunConfig, workdir: Path, models: ExternalModels) -> None:
-    """Checks that the networks have the features that the losses of all phases name.
+def check_phases(run: RunConfig, workdir: Path, models: ExternalModels, number: int = 1) -> None:
+    """Checks that all phases can run: features that losses name, extractors, images of a device.
+
+    Args:
+      run: its phases that are finished need nothing.
+      workdir: of the run.
+      models: its external models.
+      number: of devices.
 
     Raises:
-      UserError: a feature does not exist or has another size, or an extractor's weights are
-        missing.
+      UserError: a feature does not exist or has another size, an extractor's weights are missing,
+        or a loss needs more images than a device has.
     """
     by_phase: dict[str, Model] = {}  # without params if not trained yet
 
@@ -263,6 +269,9 @@ def check_phases(run: RunConfig, workdir: Path, models: ExternalModels) -> None:
         setup = set_up_phase(phase, run, workdir, models, 1, trained)
         for name in setup.extractors:
             EXTRACTORS[name].check()
+        for label, term in setup.terms.items():
+            field = f"config.train.{phase.name}.losses.{label}.kind"
+            term.check_batch(phase.batches.batch // number, field)
         check_features(setup)
         if phase.level:
             levelling.check(setup.model.module, f"config.train.{phase.name}.level")

@@ -74,7 +74,7 @@ def _start(config: RunConfig, workdir: Path) -> None:
     with listening() as stop:
         number = devices.count(config.devices, config.batches)
         models = inputs.external_models(config, workdir)
-        inputs.check_phases(config, workdir, models)
+        inputs.check_phases(config, workdir, models, number)
         prepared, photos = inputs.photos(config)
         with _locked_workdir(config, workdir, models, photos):
             _run(config, workdir, models, prepared, photos, number, stop)

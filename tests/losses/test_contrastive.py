@@ -63,5 +63,6 @@ def test_options_that_do_not_fit_are_refused(options, fact):
 
 
 def test_a_device_must_have_the_negatives():
-    with pytest.raises(UserError, match=r"negatives=3 .* 2 images"):
-        loss([0.5, 0.5], [0.8, 0.8], [0.1, 0.1], Contrastive(negatives=3))
+    Contrastive(negatives=2).check_batch(2, "field")
+    with pytest.raises(UserError, match=r"field: negatives=3 .* 2 images"):
+        Contrastive(negatives=3).check_batch(2, "field")

@@ -90,3 +90,12 @@ def test_a_phase_may_be_called_teachers():
 def test_a_deep_network_of_ones_own_is_accepted(tmp_path):
     # It has 1,700 layers: limits for files from elsewhere do not apply to what the run trains.
     inputs.check_phases(run_of(teacher(channels=1, depth=1700)), tmp_path, {})
+
+
+def test_a_loss_that_needs_more_images_than_a_device_has_is_refused(tmp_path):
+    losses = {"contrast": loss("contrastive:negatives=3")}
+    run = run_of(phase_config("student", losses=losses, batch=4))
+    inputs.check_phases(run, tmp_path, {})
+    field = r"config\.train\.student\.losses\.contrast\.kind: negatives=3 .* 2 images"
+    with pytest.raises(UserError, match=field):
+        inputs.check_phases(run, tmp_path, {}, number=2)
