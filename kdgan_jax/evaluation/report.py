@@ -21,6 +21,9 @@ SHOWN = {
     "niqe": ("NIQE", ".2f"),
     "mesh": ("mesh", ".2f"),
 }
+# dB by which PSNR on RGB may be below that on Y. Grey errors make it 1.3 dB, since Y has 219 of 255
+# steps; networks with sound colours stay below 2.7, one that makes every picture grey has 5.
+COLOUR_GAP = 3.0
 # With fewer images a note says that bootstrap intervals are too narrow.
 FEW = 20
 COVERAGE = "95 % intervals hold the true mean in 84 % of cases at 5 images, in 92 % at 14"
@@ -51,7 +54,7 @@ def markdown(rows: Rows, bicubic: Mapping[str, float] | None = None) -> str:
 
     A set that is compared with two references has two columns, and a model that was not measured
     there a dash. Seconds per image are those of the slowest set. Below the table stands which
-    models are worse than bicubic.
+    models are worse than bicubic, and whose colours are off, which figures on Y do not tell.
 
     Args:
       rows: one per model and set.
@@ -82,7 +85,7 @@ def markdown(rows: Rows, bicubic: Mapping[str, float] | None = None) -> str:
             for row in rows
             if row["model"] == "bicubic" and row["psnr_y"] is not None
         }
-    return "\n".join([*lines, *_worse(rows, bicubic)]) + "\n"
+    return "\n".join([*lines, *_worse(rows, bicubic), *_off_colour(rows)]) + "\n"
 
 
 def _worse(rows: Rows, bicubic: Mapping[str, float]) -> list[str]:
@@ -97,6 +100,18 @@ def _worse(rows: Rows, bicubic: Mapping[str, float]) -> list[str]:
             found.setdefault(row["model"], []).append(f"on {title(row)} by {size}")
     texts = [f"{model} {', '.join(gaps)}" for model, gaps in found.items()]
     return ["", f"Worse than bicubic in PSNR: {'; '.join(texts)}."] if found else []
+
+
+def _off_colour(rows: Rows) -> list[str]:
+    """Returns the lines of a sentence about models whose colours are off, if there are."""
+    texts = [
+        f"{row['model']} on {title(row)}"
+        f" ({row['psnr_y']:.2f} dB on Y, {row['psnr_rgb']:.2f} on RGB)"
+        for row in rows
+        if None not in (row["psnr_y"], row["psnr_rgb"])
+        and row["psnr_rgb"] < row["psnr_y"] - COLOUR_GAP
+    ]
+    return ["", f"Colours are off: {'; '.join(texts)}."] if texts else []
 
 
 def comparisons_markdown(comparisons: Rows) -> str:

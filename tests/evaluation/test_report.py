@@ -1,5 +1,6 @@
 import csv
 import json
+import math
 
 import pytest
 
@@ -86,6 +87,17 @@ def test_what_is_worse_than_bicubic_is_said_below_the_table(tmp_path):
     text = (tmp_path / "results.md").read_text()
     assert "x on Set5, to big by 1.00 dB." in text
     assert "x on Set5 by" not in text
+
+
+def test_colours_that_are_off_are_said_below_the_table():
+    rows = [
+        row("grey", "Set5", 26.2, psnr_rgb=21.1),
+        row("sound", "Set5", 30.1, psnr_rgb=27.4),
+        row("unmeasured", "Set5", 30.1, psnr_rgb=None),
+        row("same", "Set5", math.inf, psnr_rgb=math.inf),
+    ]
+    last = report.markdown(rows).splitlines()[-1]
+    assert last == "Colours are off: grey on Set5 (26.20 dB on Y, 21.10 on RGB)."
 
 
 def test_paths_of_models_stand_once_below_the_table(tmp_path):
