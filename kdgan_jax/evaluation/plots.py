@@ -103,7 +103,7 @@ def tradeoff(path: Path, rows: Rows) -> None:
     fields = [field for field in COSTS if any(row[field] for row in rows)]
     if not fields:
         return
-    figure = Figure(figsize=(5 * len(fields), 4.4), dpi=110, layout="constrained")
+    figure = Figure(figsize=(5.4 * len(fields), 5), dpi=110, layout="constrained")
     FigureCanvasAgg(figure)  # to measure the names
     grid = figure.subplots(1, len(fields), sharey=True, squeeze=False)[0]
     grid[0].set_ylabel("PSNR on Y (dB)")
@@ -120,7 +120,7 @@ def tradeoff(path: Path, rows: Rows) -> None:
         axes.xaxis.set_major_locator(LogLocator(subs=(1,) if wide else (1, 2, 5)))
         axes.xaxis.set_major_formatter(EngFormatter())  # 50 k, 10 G
         axes.xaxis.set_minor_formatter(NullFormatter())
-        axes.margins(x=0.15, y=0.12)
+        axes.margins(x=0.2, y=0.12)
         axes.set_xlabel(COSTS[field])
         axes.grid(alpha=0.3, which="both", linewidth=0.5)
     figure.draw_without_rendering()  # fixes the layout
@@ -146,33 +146,49 @@ BESIDE: list[Place] = [
     (-5, -5, "right", "top"),
 ]
 DISTANT: list[Place] = [
-    (side * x, y, "left" if side > 0 else "right", "center")
+    (x * distance, y * distance, align, "center")
     for distance in (16, 24, 32, 44, 56)
-    for x, y in ((8, distance), (8, -distance), (distance, distance), (distance, -distance))
-    for side in (-1, 1)
+    for x, align in ((-1, "right"), (-0.5, "right"), (0, "center"), (0.5, "left"), (1, "left"))
+    for y in (1, -1)
 ]
 PLACES = BESIDE + DISTANT
+CROWDED = 60  # pixels between points that leave each other little room
 LEADER = {"arrowstyle": "-", "color": "grey", "linewidth": 0.6, "shrinkA": 0}
 LINE_PLACES = [(4, 2, "left", "bottom"), (4, -2, "left", "top"), (90, 2, "left", "bottom")]
 
 
 def _write_names(axes: Any, points: Sequence[Point], lines: Sequence[Point]) -> None:
-    """Writes names at points and at the left ends of lines, where they overlap least."""
+    """Writes names at points and at the left ends of lines, where they overlap least.
+
+    A name that could be taken for that of another point counts as one that lies on something with a
+    quarter of it.
+    """
     renderer = axes.figure.canvas.get_renderer()
     frame = axes.get_window_extent(renderer)
-    occupied = [_square(axes.transData.transform((x, y)), 5) for _, x, y in points]  # the markers
-    for name, x, y, places in [(*p, PLACES) for p in points] + [(*p, LINE_PLACES) for p in lines]:
+    markers = [axes.transData.transform((x, y)) for _, x, y in points]
+    heights = [axes.transData.transform((x, y))[1] for _, x, y in lines]
+    occupied = [_square(marker, 5) for marker in markers]
+    occupied += [_box(frame.x0, height - 1, frame.x1, height + 1) for height in heights]
+    crowd = [sum(np.hypot(*(a - b)) < CROWDED for b in markers) for a in markers]
+    order = sorted(range(len(points)), key=lambda i: -crowd[i])  # those with least choice first
+    named = [(*points[i], PLACES) for i in order] + [(*line, LINE_PLACES) for line in lines]
+    for name, x, y, places in named:
         write = functools.partial(_write, axes, wrapped(name, NAME), (x, y))
         point, candidates = axes.transData.transform((x, y)), []
+        others = [marker for marker in markers if any(marker != point)]
         for place in places:
             text = write(place)
-            extent = text.get_window_extent(renderer)
+            extent = text.get_window_extent(renderer).padded(1.5)
             text.remove()
             boxes = [extent]
             if place in DISTANT:
                 boxes += _along(point, extent)
+            area = extent.width * extent.height
             overlap = sum(_shared_area(box, other) for box in boxes for other in occupied)
-            overlap += extent.width * extent.height - _shared_area(extent, frame)
+            overlap += area - _shared_area(extent, frame)
+            own = _distance(extent, point) if place in BESIDE else 0
+            if any(_distance(extent, other) < max(1.6 * own, 8) for other in others):
+                overlap += area / 4
             candidates.append((overlap, place, boxes))
         _, place, boxes = min(candidates, key=lambda candidate: candidate[0])
         write(place, LEADER if place in DISTANT else None)
@@ -204,9 +220,20 @@ def _along(start: Any, text: Any) -> list[Any]:
 
 
 def _square(centre: Any, radius: float) -> Any:
+    return _box(*(c - radius for c in centre), *(c + radius for c in centre))
+
+
+def _box(left: float, bottom: float, right: float, top: float) -> Any:
     from matplotlib.transforms import Bbox
 
-    return Bbox([[c - radius for c in centre], [c + radius for c in centre]])
+    return Bbox.from_extents(left, bottom, right, top)
+
+
+def _distance(box: Any, point: Any) -> float:
+    """Returns how far a point lies outside a box, in pixels; 0 inside."""
+    across = max(box.x0 - point[0], 0, point[0] - box.x1)
+    along = max(box.y0 - point[1], 0, point[1] - box.y1)
+    return float(np.hypot(across, along))
 
 
 def _shared_area(a: Any, b: Any) -> float:
