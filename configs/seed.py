@@ -23,8 +23,10 @@ README: Adam at 0.005, 100 epochs. Parts of the notebook cannot run; here they a
 - The notebook's discriminator ends in a sigmoid, with RMSE in one place and cross-entropy in
   another. Here the loss is binary cross-entropy on the logit.
 - In the notebook all pictures form one batch, so 100 epochs are 100 updates, and Adam runs at its
-  default 1e-3. At 0.005 most of the student's channels die (docs/students.md). Here an epoch is 100 updates: the area of the origin's 100 pictures of 384 x 384, in
+  default 1e-3. Here an epoch is 100 updates: the area of the origin's 100 pictures of 384 x 384, in
   batches of 16 patches of 96 x 96.
+
+At a rate of 0.005 most channels of the student die: docs/students.md has the figures.
 """
 
 from kdgan_jax.config import (
