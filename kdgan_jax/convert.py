@@ -26,6 +26,7 @@ FACTS = {
     "author": "author",
     "data": "training data",
     "made_by": "the command or program that made the file",
+    "figures": "how good it is, such as PSNR on held-out photos",
     "soft": "the model that a refined one starts from, for --strength of upscale",
 }
 

@@ -5,6 +5,7 @@ sharpness for fidelity without training (network interpolation; Wang et al., "ES
 section 3.4).
 """
 
+import dataclasses
 from collections.abc import Sequence
 
 import jax
@@ -12,6 +13,8 @@ import numpy as np
 
 from kdgan_jax.inference.model import Model
 from kdgan_jax.runtime.errors import UserError
+
+FIGURES = "figures"  # the fact that a mean does not share with its first model
 
 
 def share(text: str) -> float | None:
@@ -48,6 +51,6 @@ def average(models: Sequence[Model], weights: Sequence[float] | None = None) -> 
         ),
         *(model.params for model in models),
     )
-    return first.with_params(params).with_about(
-        made="mean of weights: " + ", ".join(f"{w:g}" for w in weights)
-    )
+    about = {fact: text for fact, text in first.about.items() if fact != FIGURES}
+    about["made"] = "mean of weights: " + ", ".join(f"{w:g}" for w in weights)
+    return dataclasses.replace(first.with_params(params), about=about)

@@ -14,23 +14,27 @@ train() {
     --config.data.source="hr:$data/train" "${@:3}"
 }
 
-counts() { # photos, which depend on the patch that small ones do not fill, and steps
+facts() { # photos, which depend on the patch that small ones do not fill; steps; figures
   python - "runs/$name" <<'END'
 import json, pathlib, sys
-photos, config = (
-    json.loads(pathlib.Path(sys.argv[1], f"{name}.json").read_bytes()) for name in ("photos", "config")
+photos, config, results = (
+    json.loads(pathlib.Path(sys.argv[1], f"{name}.json").read_bytes())
+    for name in ("photos", "config", "results")
 )
 print(len(photos["train"]), sum(config["train"][phase]["steps"] for phase in config["phases"]))
+row = [r for r in results["rows"] if r["model"].startswith("student") and r["reference"] == "HR"][-1]
+print(f"PSNR {row['psnr_y']:.2f} dB, SSIM {row['ssim_y']:.4f}, LPIPS {row['lpips_alex']:.3f} on"
+      f" {row['images']} photos held out; on benchmarks: docs/students.md")
 END
 }
 
 ship() {
-  local number steps
-  read -r number steps < <(counts)
+  local number steps figures
+  { read -r number steps && read -r figures; } < <(facts)
   rm -f "kdgan_jax/weights/$name.safetensors"
   python -m kdgan_jax.convert "runs/$name" "kdgan_jax/weights/$name.safetensors" --dtype=float16 \
     --data="$number photos: $photos" --source="$1" --licence="$terms" \
-    --made_by="launch/reproduce/students.sh DATA $name: $steps steps, seed 0" "${@:2}"
+    --made_by="launch/reproduce/students.sh DATA $name: $steps steps, seed 0" --figures="$figures" "${@:2}"
 }
 
 for name; do

@@ -64,10 +64,10 @@ def test_what_halves_cannot_hold_is_refused_and_not_written(tmp_path):
 
 def test_convert_writes_halves(tmp_path, capsys):
     out, half = tmp_path / "m.safetensors", "--dtype=float16"
-    convert.main(["clean_x4", str(out), half, "--author=A", "--made_by=B"])
+    convert.main(["clean_x4", str(out), half, "--author=A", "--made_by=B", "--figures=C"])
     loaded = native.load(out)
     chex.assert_trees_all_equal(loaded.params, rounded(kdgan_jax.load("clean_x4").params))
-    assert (loaded.about["author"], loaded.about["made_by"]) == ("A", "B")
+    assert [loaded.about[fact] for fact in ("author", "made_by", "figures")] == ["A", "B", "C"]
     with pytest.raises(SystemExit):
         convert.main(["clean_x4", str(tmp_path / "b.safetensors"), half, "--pytorch"])
     assert half in capsys.readouterr().err

@@ -253,10 +253,12 @@ def test_shipped_students_go_by_name():
         model = load(name)
         assert SHIPPED[name].stat().st_size < 5 * parameters
         assert (model.scale, model.parameters) == (int(name[-1]), parameters)
-        assert model.about.keys() - {"soft", "made_by"} == {"source", "sha256", "licence", "data"}
+        optional = {"soft", "made_by", "figures"}
+        assert model.about.keys() - optional == {"source", "sha256", "licence", "data"}
     assert load(DEFAULT).about["soft"] == SOFTER
     assert load("clean_gan_x4").about["soft"] == "clean_x4"
     assert "220000 steps, seed 0" in load("clean_x4").about["made_by"]
+    assert "28.03 dB" in load("clean_x4").about["figures"]
 
 
 def test_the_shipped_teacher_goes_by_name_and_has_its_licence_beside_it():
