@@ -152,7 +152,7 @@ DISTANT: list[Place] = [
     for y in (1, -1)
 ]
 PLACES = BESIDE + DISTANT
-CROWDED = 60  # pixels between points that leave each other little room
+CROWDED = 60  # pixels; points nearer than this leave each other little room
 LEADER = {"arrowstyle": "-", "color": "grey", "linewidth": 0.6, "shrinkA": 0}
 LINE_PLACES = [(4, 2, "left", "bottom"), (4, -2, "left", "top"), (90, 2, "left", "bottom")]
 
@@ -160,8 +160,7 @@ LINE_PLACES = [(4, 2, "left", "bottom"), (4, -2, "left", "top"), (90, 2, "left",
 def _write_names(axes: Any, points: Sequence[Point], lines: Sequence[Point]) -> None:
     """Writes names at points and at the left ends of lines, where they overlap least.
 
-    A name that could be taken for that of another point counts as one that lies on something with a
-    quarter of it.
+    A name that could be taken for another point's counts as if a quarter of it lay on something.
     """
     renderer = axes.figure.canvas.get_renderer()
     frame = axes.get_window_extent(renderer)

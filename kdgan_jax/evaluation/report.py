@@ -53,8 +53,9 @@ def markdown(rows: Rows, bicubic: Mapping[str, float] | None = None) -> str:
     """Returns a table with one line per model: PSNR / SSIM / LPIPS and others for every set.
 
     A set that is compared with two references has two columns, and a model that was not measured
-    there a dash. Seconds per image are those of the slowest set. Below the table stands which
-    models are worse than bicubic, and whose colours are off, which figures on Y do not tell.
+    there a dash. Seconds per image are those of the slowest set. Lines below the table name the
+    models that are worse than bicubic, and those whose colours are off, which figures on Y do not
+    show.
 
     Args:
       rows: one per model and set.

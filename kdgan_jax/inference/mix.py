@@ -14,7 +14,7 @@ import numpy as np
 from kdgan_jax.inference.model import Model
 from kdgan_jax.runtime.errors import UserError
 
-FIGURES = "figures"  # the fact that a mean does not share with its first model
+OF_ONE = "figures", "made_by", "sha256"  # facts that a mean does not share with its first model
 
 
 def share(text: str) -> float | None:
@@ -51,6 +51,6 @@ def average(models: Sequence[Model], weights: Sequence[float] | None = None) -> 
         ),
         *(model.params for model in models),
     )
-    about = {fact: text for fact, text in first.about.items() if fact != FIGURES}
+    about = {fact: text for fact, text in first.about.items() if fact not in OF_ONE}
     about["made"] = "mean of weights: " + ", ".join(f"{w:g}" for w in weights)
     return dataclasses.replace(first.with_params(params), about=about)

@@ -1,7 +1,7 @@
 """How HR and LR images lie in folders: the one place that tells which HR goes with which LR.
 
-Names of folders tell (`by_folders`), and names of files beside each other (`by_files`). What could
-be read in two ways is refused.
+The names of folders tell (`by_folders`), or those of files beside each other (`by_files`). What
+could be read in two ways is refused.
 """
 
 from collections import defaultdict
@@ -10,7 +10,14 @@ from pathlib import Path
 
 from kdgan_jax.layouts import places
 from kdgan_jax.layouts.by_files import by_names, unnamed
-from kdgan_jax.layouts.by_folders import fitting_sets, lr_alone, lr_beside, only, set_of, structure
+from kdgan_jax.layouts.by_folders import (
+    fitting_sets,
+    lr_alone,
+    lr_beside,
+    only_fitting,
+    set_of,
+    structure,
+)
 from kdgan_jax.layouts.names import hr_base, is_lr, tag_of
 from kdgan_jax.layouts.sets import Asked, Found, Layout, images_in
 from kdgan_jax.pictures import codec
@@ -73,7 +80,7 @@ def of_two(hr_folder: Path, lr_folder: Path, scale: int) -> Found:
     if not layout.hr:
         find(hr_folder)
     fitting = fitting_sets(layout, scale)
-    found = Found([only(fitting, layout, [lr_folder], scale)], root)
+    found = Found([only_fitting(fitting, layout, [lr_folder], scale)], root)
     used = set(found.layouts[0].files)
     return found._replace(others=[p for p in images_in(lr_folder) if p not in used])
 

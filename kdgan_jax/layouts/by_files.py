@@ -1,6 +1,4 @@
-"""Sets that names of files tell: `baby_HR.png` beside `baby_LR.png`, and files whose names say
-nothing.
-"""
+"""Sets found by the names of files: `baby_HR.png` beside `baby_LR.png`, and what is left over."""
 
 from collections import defaultdict
 from collections.abc import Iterable, Sequence

@@ -1,6 +1,4 @@
-"""Sets that names of folders tell: `HR` with `LRx4`, `DIV2K_train_HR` with
-`DIV2K_train_LR_bicubic/X4`.
-"""
+"""Sets found by the names of folders, such as `HR` with `LRx4`, or DIV2K's own."""
 
 import os
 from collections.abc import Iterable, Mapping, Sequence
@@ -83,7 +81,7 @@ def set_of(folder: Path, lr_folders: Sequence[Path], asked: Asked) -> Found:
         if plain and asked.kind != "pairs":
             layouts.append(Layout(root, plain))
         return Found(layouts, folder, [fit.lr_root for fit in fitting if fit.lr_root])
-    return Found([only(fitting, Layout(root, hr), lr_folders, asked.scale)], folder)
+    return Found([only_fitting(fitting, Layout(root, hr), lr_folders, asked.scale)], folder)
 
 
 def _hr_root(folder: Path, asked: Asked) -> tuple[Path, list[Path]]:
@@ -117,7 +115,7 @@ def fitting_sets(layout: Layout, scale: int) -> list[Layout]:
     return [fit for f in folders for fit in fitting_sets(layout._replace(lr_root=f), scale)]
 
 
-def only(
+def only_fitting(
     fitting: Sequence[Layout], layout: Layout, lr_folders: Sequence[Path], scale: int
 ) -> Layout:
     """Returns the one of `fitting`; refuses none and several."""

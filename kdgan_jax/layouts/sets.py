@@ -48,7 +48,7 @@ class Found(NamedTuple):
 
 
 class Asked(NamedTuple):
-    """What an entry of a source asks for: see `at`."""
+    """What an entry of a source asks for: see `layouts.at`."""
 
     scale: int
     kind: str
@@ -118,10 +118,10 @@ def is_of(lr: Path, scale: int) -> bool:
 
 def images_in(folder: Path, without: Collection[Path] = ()) -> list[Path]:
     """Returns the images at any depth, sorted, without those below `without`; follows links."""
-    return sorted(image for place in _places(folder, without, ()) for image in place)
+    return sorted(image for place in _images_by_folder(folder, without, ()) for image in place)
 
 
-def _places(
+def _images_by_folder(
     folder: Path, without: Collection[Path], above: Collection[Path]
 ) -> Iterator[list[Path]]:
     """Yields the images of each folder."""
@@ -130,4 +130,4 @@ def _places(
     inside = {*above, folder.resolve()}
     for path in folders:
         if path not in without and path.resolve() not in inside:  # links may lead upwards
-            yield from _places(path, without, inside)
+            yield from _images_by_folder(path, without, inside)

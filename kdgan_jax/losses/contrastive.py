@@ -57,8 +57,8 @@ class Contrastive(Term):
         """Raises a UserError if there are fewer images than negatives."""
         if self.negatives > images:
             raise UserError(
-                f"{field}: negatives={self.negatives} are more than the {images} images of a"
-                " device; lower it, raise the batch, or use fewer devices"
+                f"{field}: negatives={self.negatives} need as many images on each device, which has"
+                f" {images}; lower it, raise the batch, or use fewer devices"
             )
 
     def __call__(self, params: Params, context: Context) -> Array:

@@ -103,7 +103,7 @@ class Term:
         """Raises a UserError if an option is invalid; `field` is the config field with them."""
 
     def check_batch(self, images: int, field: str) -> None:
-        """Raises a UserError if the `images` of a device are too few; else as for `check`."""
+        """Raises a UserError if a device has too few `images`; `field` is as for `check`."""
 
     def init(self, key: Array, context: Context) -> dict[str, Any]:
         """Returns parameters to train with the generator; only `context`'s shapes matter."""

@@ -243,7 +243,7 @@ def set_up_phase(
     return PhaseSetup(phase, run.seed, workdir, generator, teachers, devices)
 
 
-def check_phases(run: RunConfig, workdir: Path, models: ExternalModels, number: int = 1) -> None:
+def check_phases(run: RunConfig, workdir: Path, models: ExternalModels, number: int) -> None:
     """Checks that all phases can run: features that losses name, extractors, images of a device.
 
     Args:

@@ -1,4 +1,4 @@
-"""Checks the description of a phase and returns it as typed parts; `checks`, the whole config."""
+"""Checks the description of one phase and returns it as typed parts; `checks` calls it for each."""
 
 import dataclasses
 import math
@@ -26,7 +26,7 @@ TAKEN = *NO_LOSSES, "discriminator"  # columns of the log, which cannot be label
 
 
 def checked(config: Any, name: str, number: int) -> PhaseConfig:
-    """Checks the description of a phase and how it fits to the earlier ones, and returns its parts.
+    """Checks the description of a phase and how it fits the earlier ones, and returns its parts.
 
     Args:
       config: whole, with the HR patches of its phases.

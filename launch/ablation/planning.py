@@ -17,6 +17,7 @@ from kdgan_jax.config.settings import LoopConfig, PhaseConfig, RunConfig
 from kdgan_jax.data import sources
 from kdgan_jax.runtime.errors import UserError, suggest
 from kdgan_jax.train import checks, inputs, results
+from kdgan_jax.train.phase_checks import OR_FRESH
 from launch.ablation.sweep import Overrides, Sweep
 from launch.ablation.tasks import Facts, Stage, Task, digest
 
@@ -273,7 +274,7 @@ def _check(config: ConfigDict, variant: str, gathered: set[str]) -> RunConfig:
     run = _checked(config, where)
     try:
         models = inputs.external_models(run, Path(os.devnull))
-        inputs.check_phases(run, Path(os.devnull), models)
+        inputs.check_phases(run, Path(os.devnull), models, 1)  # a run finds its devices itself
         facts = json.dumps([*map(str, dataclasses.astuple(run.data)), run.scale, run.largest_patch])
         if facts not in gathered:
             inputs.photos(run)
@@ -342,7 +343,7 @@ def _from_shared(config: ConfigDict, sweep: Sweep, folder: Path) -> dict[str, st
             if teacher.model in sweep.shared:
                 field = f"train.{name}.teachers.{label}.model"
                 fields[field] = f"{folder / SHARED}:{teacher.model}"
-        start, fresh = settings.start.removesuffix(checks.OR_FRESH), settings.start
+        start, fresh = settings.start.removesuffix(OR_FRESH), settings.start
         if start in sweep.shared:
             fields[f"train.{name}.start"] = f"{folder / SHARED}:{start}{fresh.removeprefix(start)}"
     return fields

@@ -4,6 +4,7 @@ import contextlib
 import dataclasses
 import signal
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -101,7 +102,9 @@ class Cluster:
                 "--slurm needs submitit, which is not installed; run pip install 'kdgan_jax[slurm]'"
             ) from None
         self.at_once = at_once
-        self._existing = submitit.SlurmJob if cluster == "slurm" else None
+        self._existing: Callable[..., Any] | None = (
+            submitit.SlurmJob if cluster == "slurm" else None
+        )
         values = dict(_option(word) for word in options.split(",") if word)
         try:
             self._executor = submitit.AutoExecutor(folder, cluster=cluster)
@@ -114,9 +117,9 @@ class Cluster:
         """Submits a task, or follows the job that an earlier start has submitted."""
         number = task.record.with_suffix(".job")
         if self._existing and number.is_file() and not tasks.changed(task):
-            job = self._existing(self._folder, files.read_text(number))
-            if not job.done(force_check=True):
-                return Submitted(task, job)
+            earlier = self._existing(self._folder, files.read_text(number))
+            if not earlier.done(force_check=True):
+                return Submitted(task, earlier)
         job = self._executor.submit(Job(task))
         number.parent.mkdir(parents=True, exist_ok=True)
         files.write_text(number, job.job_id)

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# Makes all figures of the README and of docs/students.md: the default run, the first picture, and the
-# tables of results, for which it trains the origin's recipe (SRCNN and a student) and a forest. The
-# students of the package are measured as they are; launch/reproduce/students.sh trains them.
+# Makes the figures of the README and the results of docs/students.md: the default run, the first
+# picture, and the tables, for which it trains the origin's recipe (SRCNN and a student) and a forest.
+# The students of the package are measured as they are; launch/reproduce/students.sh trains them.
 # Takes half an hour on 2 CPU cores, and three hours more for the origin's recipe. An interrupted
 # training or evaluation resumes where it stopped.
 #   launch/reproduce/benchmark.sh DATA

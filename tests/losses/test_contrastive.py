@@ -64,5 +64,5 @@ def test_options_that_do_not_fit_are_refused(options, fact):
 
 def test_a_device_must_have_the_negatives():
     Contrastive(negatives=2).check_batch(2, "field")
-    with pytest.raises(UserError, match=r"field: negatives=3 .* 2 images"):
+    with pytest.raises(UserError, match=r"field: negatives=3 .* which has 2;"):
         Contrastive(negatives=3).check_batch(2, "field")

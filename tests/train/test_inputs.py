@@ -56,7 +56,7 @@ def student(pair, model="teacher"):
 @pytest.mark.parametrize("branches", [False, True])  # which are folded to teach
 def test_hints_between_networks_that_are_not_trained_yet_are_accepted(tmp_path, branches):
     run = run_of(teacher(branches=branches), student("(conv1,conv3)"))
-    inputs.check_phases(run, tmp_path, {})
+    inputs.check_phases(run, tmp_path, {}, 1)
 
 
 @pytest.mark.parametrize(
@@ -65,7 +65,7 @@ def test_hints_between_networks_that_are_not_trained_yet_are_accepted(tmp_path, 
 )
 def test_hints_from_features_that_do_not_exist_are_refused(tmp_path, pair, facts):
     with pytest.raises(UserError) as caught:
-        inputs.check_phases(run_of(teacher(), student(pair)), tmp_path, {})
+        inputs.check_phases(run_of(teacher(), student(pair)), tmp_path, {}, 1)
     message = str(caught.value)
     assert message.startswith("config.train.student.losses.hints.kind: the ")
     assert all(fact in message for fact in facts)
@@ -89,13 +89,13 @@ def test_a_phase_may_be_called_teachers():
 
 def test_a_deep_network_of_ones_own_is_accepted(tmp_path):
     # It has 1,700 layers: limits for files from elsewhere do not apply to what the run trains.
-    inputs.check_phases(run_of(teacher(channels=1, depth=1700)), tmp_path, {})
+    inputs.check_phases(run_of(teacher(channels=1, depth=1700)), tmp_path, {}, 1)
 
 
 def test_a_loss_that_needs_more_images_than_a_device_has_is_refused(tmp_path):
     losses = {"contrast": loss("contrastive:negatives=3")}
     run = run_of(phase_config("student", losses=losses, batch=4))
-    inputs.check_phases(run, tmp_path, {})
-    field = r"config\.train\.student\.losses\.contrast\.kind: negatives=3 .* 2 images"
+    inputs.check_phases(run, tmp_path, {}, 1)
+    field = r"config\.train\.student\.losses\.contrast\.kind: negatives=3 .* which has 2;"
     with pytest.raises(UserError, match=field):
-        inputs.check_phases(run, tmp_path, {}, number=2)
+        inputs.check_phases(run, tmp_path, {}, 2)
