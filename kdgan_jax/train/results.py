@@ -35,6 +35,22 @@ def row_names(config: RunConfig) -> dict[str, str]:
     return names
 
 
+def teacher_names(config: RunConfig) -> dict[tuple[str, str], str]:
+    """Returns the names in the tables of teachers whose images are stored, by phase and label.
+
+    A label that another model has already is followed by the phase.
+    """
+    names: dict[tuple[str, str], str] = {}
+    taken = dict.fromkeys(row_names(config).values(), "")  # models by name
+    for phase in config.phases:
+        for label in phase.stored:
+            model = phase.teachers[label].model
+            name = label if taken.get(label, model) == model else f"{label}, {phase.name}"
+            names[phase.name, label] = name
+            taken[name] = model
+    return names
+
+
 def figures(sr: np.ndarray, reference: np.ndarray, scale: int) -> dict[str, float]:
     """Returns the metrics of one image in a run's table."""
     names = metrics.measurable(_metrics(), min(reference.shape[:2]), scale)
@@ -159,7 +175,8 @@ def _write_card(
         "made_by": f"kdgan_jax {record.versions().get('kdgan_jax', '')}, phase {phase.name}",
         "photos": _photos(config),
     }
-    taught = {label: teacher.model for p in phases for label, teacher in p.teachers.items()}
+    called = teacher_names(config)
+    taught = {called[p.name, label]: p.teachers[label].model for p in phases for label in p.stored}
     for label in (label for label in teachers if label in taught):
         teacher, about = teachers[label], teachers[label].about
         facts[label] = f"{taught[label]}, {teacher.parameters:,} parameters"

@@ -217,11 +217,10 @@ def _finished(model: Model, level: float, photos: list[Photo], decoded: Buffers 
 
 
 def _stored_teachers(config: RunConfig, models: inputs.ExternalModels) -> Teachers:
-    """Returns the teachers from elsewhere whose images the run stores, by name."""
+    """Returns the teachers from elsewhere whose images the run stores, by their names in tables."""
     teachers = {}
-    for phase in config.phases:
-        for name in phase.stored:
-            field = f"config.train.{phase.name}.teachers.{name}.model"
-            if field in models:
-                teachers[name] = at_scale(models[field], config.scale, field)
+    for (phase, label), name in results.teacher_names(config).items():
+        field = f"config.train.{phase}.teachers.{label}.model"
+        if field in models:
+            teachers[name] = at_scale(models[field], config.scale, field)
     return teachers

@@ -7,7 +7,8 @@ import own_pictures
 import pytest
 
 from kdgan_jax import load
-from kdgan_jax.config import loss, phase
+from kdgan_jax.config import loss, phase, teacher
+from kdgan_jax.formats import native
 from kdgan_jax.runtime.errors import UserError
 from kdgan_jax.train.run import run
 
@@ -62,6 +63,24 @@ def test_a_card_names_teachers_of_earlier_phases(tmp_path, photo):
     about = load(tmp_path / "run/student.safetensors").about
     assert about["teacher_licence"] == "made up"
     assert "phase tuned" in about["made_by"]
+
+
+def test_two_teachers_under_one_label_have_rows_of_their_own(tmp_path, photo):
+    config = own_pictures.made(tmp_path, photo)
+    other = tmp_path / "other.safetensors"
+    native.save(other, load(tmp_path / "teacher.safetensors").with_about(licence="another"))
+    losses = {"distill": loss("l1", 1.0, target="teacher")}
+    teachers = {"teacher": teacher(str(other), stored="uint8")}
+    settings = {"start": "distill", "steps": 1, "batch": 2, "hr_patch": 16}
+    with config.unlocked():
+        config.train.tuned = phase(losses=losses, teachers=teachers, **settings)
+    config.phases, config.data.crop, config.train.distill.hr_patch = ("distill", "tuned"), 8, 16
+    run(config, tmp_path / "run")
+    rows = json.loads((tmp_path / "run/results.json").read_text())["rows"]
+    assert {row["reference"] for row in rows} == {"teacher", "teacher, tuned"}
+    about = load(tmp_path / "run/student.safetensors").about
+    assert about["teacher_licence"] == "made up"
+    assert about["teacher, tuned_licence"] == "another"
 
 
 def test_a_loss_on_hr_without_hr_is_refused_before_training(tmp_path, photo):
