@@ -150,9 +150,12 @@ def key():
 
 @pytest.fixture(autouse=True)
 def _logging():
-    """Restores the log handlers and the level, which commands change."""
+    """Takes back what commands change: the log handlers, and the level.
+
+    The level is the one of a fresh process, since a fixture of the module may have run a command.
+    """
     root, log = logging.getLogger(), logging.getLogger("kdgan_jax")
-    before = root.handlers[:], log.level
+    handlers = root.handlers[:]
     yield
-    root.handlers[:] = before[0]
-    log.setLevel(before[1])
+    root.handlers[:] = handlers
+    log.setLevel(logging.NOTSET)
