@@ -189,6 +189,8 @@ def _write_names(axes: Any, points: Sequence[Point], lines: Sequence[Point]) -> 
             if any(_distance(extent, other) < max(1.6 * own, 8) for other in others):
                 overlap += area / 4
             candidates.append((overlap, place, boxes))
+            if not overlap:  # which no further place is better than
+                break
         _, place, boxes = min(candidates, key=lambda candidate: candidate[0])
         write(place, LEADER if place in DISTANT else None)
         occupied += boxes
