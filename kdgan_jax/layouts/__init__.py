@@ -81,8 +81,13 @@ def of_two(hr_folder: Path, lr_folder: Path, scale: int) -> Found:
         find(hr_folder)
     fitting = fitting_sets(layout, scale)
     found = Found([only_fitting(fitting, layout, [lr_folder], scale)], root)
-    used = set(found.layouts[0].files)
-    return found._replace(others=[p for p in images_in(lr_folder) if p not in used])
+    return _with_others(found, images_in(lr_folder))
+
+
+def _with_others(found: Found, images: Sequence[Path]) -> Found:
+    """Returns what was found, with those of the images that no set uses."""
+    used = {path for layout in found.layouts for path in layout.files}
+    return found._replace(others=[path for path in images if path not in used])
 
 
 def _of_folder(folder: Path, asked: Asked) -> Found:
@@ -103,8 +108,7 @@ def _of_folder(folder: Path, asked: Asked) -> Found:
         raise UserError(f"{folder}: {_lacking(folder, asked)}")
     if asked.is_open:
         _refuse_unnamed(found, images, asked.scale)
-    used = {path for layout in found.layouts for path in layout.files}
-    return found._replace(others=[path for path in images if path not in used])
+    return _with_others(found, images)
 
 
 def _below(folder: Path, asked: Asked) -> Found:
@@ -151,8 +155,7 @@ def _of_files(below: Path, files: list[Path], asked: Asked) -> Found:
         )
     layouts, plain = by_names(files, asked)
     found = Found(layouts + unnamed(below, plain, asked), below)
-    used = {path for layout in found.layouts for path in layout.files}
-    return found._replace(others=[path for path in files if path not in used])
+    return _with_others(found, files)
 
 
 def _refuse_unnamed(found: Found, images: Sequence[Path], scale: int) -> None:

@@ -243,14 +243,14 @@ def set_up_phase(
     return PhaseSetup(phase, run.seed, workdir, generator, teachers, devices)
 
 
-def check_phases(run: RunConfig, workdir: Path, models: ExternalModels, number: int) -> None:
+def check_phases(run: RunConfig, workdir: Path, models: ExternalModels, devices: int) -> None:
     """Checks that all phases can run: features that losses name, extractors, images of a device.
 
     Args:
       run: its phases that are finished need nothing.
       workdir: of the run.
       models: its external models.
-      number: of devices.
+      devices: number of devices to train on.
 
     Raises:
       UserError: a feature does not exist or has another size, an extractor's weights are missing,
@@ -266,12 +266,12 @@ def check_phases(run: RunConfig, workdir: Path, models: ExternalModels, number: 
         if loop.finished(workdir, phase.name, phase.steps):  # its external models may be gone
             by_phase[phase.name] = load(workdir, phase.name, fold=False, engine=engines.JAX)
             continue
-        setup = set_up_phase(phase, run, workdir, models, 1, trained)
+        setup = set_up_phase(phase, run, workdir, models, devices, trained)
         for name in setup.extractors:
             EXTRACTORS[name].check()
         for label, term in setup.terms.items():
             field = f"config.train.{phase.name}.losses.{label}.kind"
-            term.check_batch(phase.batches.batch // number, field)
+            term.check_batch(phase.batches.batch // devices, field)
         check_features(setup)
         if phase.level:
             levelling.check(setup.model.module, f"config.train.{phase.name}.level")

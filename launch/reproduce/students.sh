@@ -17,20 +17,20 @@ train() {
 facts() { # photos, which depend on the patch that small ones do not fill; steps; figures
   python - "runs/$name" <<'END'
 import json, pathlib, sys
-photos, config, results = (
-    json.loads(pathlib.Path(sys.argv[1], f"{name}.json").read_bytes())
-    for name in ("photos", "config", "results")
+from kdgan_jax import load
+photos, config = (
+    json.loads(pathlib.Path(sys.argv[1], f"{name}.json").read_bytes()) for name in ("photos", "config")
 )
 print(len(photos["train"]), sum(config["train"][phase]["steps"] for phase in config["phases"]))
-row = [r for r in results["rows"] if r["model"].startswith("student") and r["reference"] == "HR"][-1]
-print(f"PSNR {row['psnr_y']:.2f} dB, SSIM {row['ssim_y']:.4f}, LPIPS {row['lpips_alex']:.3f} on"
-      f" {row['images']} photos held out; on benchmarks: docs/students.md")
+print(load(f"{sys.argv[1]}/student.safetensors").about["held out"])
 END
 }
 
 ship() {
   local number steps figures
   { read -r number steps && read -r figures; } < <(facts)
+  figures="${figures/ (/ on }"
+  figures="${figures%)} held out; on benchmarks: docs/students.md"
   rm -f "kdgan_jax/weights/$name.safetensors"
   python -m kdgan_jax.convert "runs/$name" "kdgan_jax/weights/$name.safetensors" --dtype=float16 \
     --data="$number photos: $photos" --source="$1" --licence="$terms" \
