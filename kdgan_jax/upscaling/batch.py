@@ -315,7 +315,8 @@ class Batch:
         lane.do(self._records.about(task, lambda: self._write(task, results)), task.written)
 
     def _write(self, task: _Task, results: dict[int, Frames]) -> None:
-        job = task.job
+        job, sheet = task.job, task.sheet if task.state == "made" else None
+        left = len(task.claims)
         for model, held in task.claims.items():
             put = self._stages.write(model, held.target, results[model])
             with self._placing:
@@ -323,12 +324,15 @@ class Batch:
                     return
                 put(held.path)
                 held.publish()
+                left -= 1
+                self.written += not left and not sheet  # with the result: a stop may follow
+        if not sheet:
+            return
         with self._placing:
             if self._stopped:
                 return
-            if task.sheet and task.state == "made":
-                self._stages.draw(job, task.read.result(), results, task.sheet.path)
-                task.sheet.publish()
+            self._stages.draw(job, task.read.result(), results, sheet.path)
+            sheet.publish()
             self.written += 1
 
     def _end(self) -> Outcome:

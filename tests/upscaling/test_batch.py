@@ -193,6 +193,37 @@ def test_shares_grow_and_all_is_written_when_a_job_is_done(jobs, tmp_path):
     assert batch.under_way == 0
 
 
+class Lingering:
+    """A lock after which a thread that is not the main one lingers."""
+
+    def __init__(self):
+        self.lock = threading.Lock()
+
+    def __enter__(self):
+        self.lock.acquire()
+
+    def __exit__(self, *error):
+        self.lock.release()
+        if threading.current_thread() is not threading.main_thread():
+            time.sleep(0.5)
+
+
+def test_a_result_in_its_place_counts_even_if_a_stop_follows_at_once(jobs, tmp_path):
+    batch = Batch(jobs(2), Numbers(), tmp_path)
+    batch._placing = Lingering()
+
+    def stop(job):
+        if job.source.name == "1":
+            while not (tmp_path / "out/0/0.txt").exists():
+                time.sleep(0.01)
+            raise KeyboardInterrupt
+
+    batch.on_move = stop
+    with pytest.raises(KeyboardInterrupt), contextlib.closing(batch.outcomes()) as outcomes:
+        list(outcomes)
+    assert batch.written == len(written(tmp_path)) == 1
+
+
 def test_stopping_leaves_no_part_of_a_result(jobs, tmp_path):
     wait = threading.Event()
     batch = Batch(jobs(6), Numbers(wait=wait), tmp_path)
