@@ -48,8 +48,20 @@ def claim(target: Path) -> Claim | None:
     host = hashlib.sha256(platform.node().encode()).hexdigest()[:4]
     start = f".{key}-{host}-"
     own = target.with_name(f"{start}{os.getpid()}{target.suffix}")
-    _make(own)
-    for other in target.parent.glob(f"{start}*"):
+    hidden = own.with_name(f".{os.getpid()}-{own.name[1:]}")
+    try:
+        _make(own, hidden)
+        return Claim(target, own) if _is_ours(own, start) else None
+    except BaseException:  # a signal, too, leaves no claim that nobody holds
+        for path in own, hidden:
+            with contextlib.suppress(OSError):
+                path.unlink()
+        raise
+
+
+def _is_ours(own: Path, start: str) -> bool:
+    """Returns whether the claim `own` is the only one, or the first."""
+    for other in own.parent.glob(f"{start}*"):
         number = other.name.removeprefix(start).partition(".")[0]
         if other == own or not number.isdecimal():
             continue
@@ -58,13 +70,12 @@ def claim(target: Path) -> Claim | None:
                 other.unlink()
             elif _comes_first(other, int(number), own):
                 own.unlink(missing_ok=True)
-                return None
-    return Claim(target, own)
+                return False
+    return True
 
 
-def _make(path: Path) -> None:
-    """Makes an empty file with the exact time; by itself it is milliseconds coarse."""
-    hidden = path.with_name(f".{os.getpid()}-{path.name[1:]}")
+def _make(path: Path, hidden: Path) -> None:
+    """Makes an empty file, first as `hidden`, with the exact time; its own is milliseconds coarse."""
     hidden.unlink(missing_ok=True)  # a link would be followed
     hidden.touch(exist_ok=False)
     now = time.time_ns()

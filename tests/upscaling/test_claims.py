@@ -1,6 +1,9 @@
 import os
 import subprocess
 import sys
+from pathlib import Path
+
+import pytest
 
 from kdgan_jax.upscaling import claims
 
@@ -59,6 +62,17 @@ def test_one_process_has_a_claim_until_it_ends(tmp_path, monkeypatch):
         one.communicate(timeout=60)
     claims.claim(target).release()
     assert stale not in left(tmp_path)
+
+
+@pytest.mark.parametrize(("place", "name"), [(os, "utime"), (os, "replace"), (Path, "glob")])
+def test_a_signal_while_a_claim_is_made_leaves_nothing(tmp_path, monkeypatch, place, name):
+    def stop(*args, **more):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(place, name, stop)
+    with pytest.raises(KeyboardInterrupt):
+        claims.claim(tmp_path / "a.png")
+    assert os.listdir(tmp_path) == []
 
 
 def test_links_in_the_place_of_a_claim_are_not_written_through(tmp_path):
