@@ -75,7 +75,7 @@ def _is_ours(own: Path, start: str) -> bool:
 
 
 def _make(path: Path, hidden: Path) -> None:
-    """Makes an empty file, first as `hidden`, with the exact time; its own is milliseconds coarse."""
+    """Makes an empty file, first as `hidden`; sets its time, which by itself is coarse."""
     hidden.unlink(missing_ok=True)  # a link would be followed
     hidden.touch(exist_ok=False)
     now = time.time_ns()
